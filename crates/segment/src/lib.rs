@@ -1,1 +1,25 @@
+//! Druid's segment file format: columns, dictionaries, bitmaps, container. Arrow arrays go in and come out.
+//!
+//! A segment is a folder (or zip) of *smoosh* files: internal files, one or more a column, laid end to end. [`SegmentWriter`] makes
+//! one from rows in segment order; [`Segment`] maps one into memory and decodes whole columns, or the blocks that hold
+//! the rows asked for, straight into Arrow buffers.
+//!
+//! Nothing here is asynchronous, knows DataFusion, or trusts a byte that it reads: a damaged segment is a [`SegmentError`]
+//! that names file, column and offset.
 
+pub mod codec;
+mod error;
+mod reader;
+mod schema;
+mod selection;
+mod writer;
+
+pub use codec::compression::Compression;
+pub use error::{SegmentError, SegmentErrorKind};
+pub use reader::{ColumnInfo, Segment, StringDictionary};
+pub use schema::{
+    BitmapKind, ColumnSchema, ColumnType, IndexSpec, LongEncoding, MetricSchema, MultiValueHandling, SegmentSchema,
+    TIME_COLUMN, ValueType,
+};
+pub use selection::RowSelection;
+pub use writer::{SegmentSummary, SegmentWriter};

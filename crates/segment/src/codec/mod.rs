@@ -1,0 +1,3 @@
+//! The encodings that columns are made of, one a file.
+
+pub mod compression;

@@ -1,0 +1,260 @@
+//! What a segment holds: types, columns, and how they are to be encoded.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, TimeUnit};
+use serde::{Deserialize, Serialize};
+
+use crate::SegmentError;
+use crate::codec::compression::Compression;
+
+/// The name of the time column, which every segment has.
+pub const TIME_COLUMN: &str = "__time";
+
+/// A primitive type of Druid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ValueType {
+    /// 64-bit signed integers; also times and truth values.
+    Long,
+    /// 64-bit floats.
+    Double,
+    /// 32-bit floats.
+    Float,
+    /// UTF-8 text.
+    String,
+}
+
+impl ValueType {
+    /// Gives Druid's name: `LONG`, `DOUBLE`, `FLOAT`, `STRING`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Long => "LONG",
+            Self::Double => "DOUBLE",
+            Self::Float => "FLOAT",
+            Self::String => "STRING",
+        }
+    }
+
+    /// Gives the Arrow type of a single value; strings plain.
+    pub fn arrow(self) -> DataType {
+        match self {
+            Self::Long => DataType::Int64,
+            Self::Double => DataType::Float64,
+            Self::Float => DataType::Float32,
+            Self::String => DataType::Utf8,
+        }
+    }
+}
+
+/// The type of a column (Druid's `ColumnType` with multi-value strings told apart).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ColumnType {
+    /// One value, or null, a row.
+    Scalar(ValueType),
+    /// Strings, any number a row.
+    MultiString,
+    /// An array of values a row.
+    Array(ValueType),
+    /// Objects of a named type: `json`, `HLLSketch`, …
+    Complex(String),
+}
+
+impl ColumnType {
+    /// A column of single strings.
+    pub const STRING: ColumnType = ColumnType::Scalar(ValueType::String);
+    /// A column of longs.
+    pub const LONG: ColumnType = ColumnType::Scalar(ValueType::Long);
+    /// A column of doubles.
+    pub const DOUBLE: ColumnType = ColumnType::Scalar(ValueType::Double);
+    /// A column of floats.
+    pub const FLOAT: ColumnType = ColumnType::Scalar(ValueType::Float);
+
+    /// Gives the Arrow type in which [`crate::Segment::read`] hands out a column of this type.
+    ///
+    /// Strings are `Dictionary(UInt32, Utf8)`, multi-value strings and arrays lists, JSON is text, other objects are bytes.
+    pub fn arrow(&self) -> DataType {
+        match self {
+            Self::Scalar(ValueType::String) => {
+                DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8))
+            }
+            Self::Scalar(value) => value.arrow(),
+            Self::MultiString => list_of(DataType::Utf8),
+            Self::Array(value) => list_of(value.arrow()),
+            Self::Complex(name) if name == "json" => DataType::Utf8,
+            Self::Complex(_) => DataType::Binary,
+        }
+    }
+}
+
+/// Druid's name of the type: `STRING`, `LONG`, `ARRAY<STRING>`, `COMPLEX<json>`; multi-value strings are `STRING`.
+impl fmt::Display for ColumnType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scalar(value) => f.write_str(value.name()),
+            Self::MultiString => f.write_str("STRING"),
+            Self::Array(value) => write!(f, "ARRAY<{}>", value.name()),
+            Self::Complex(name) => write!(f, "COMPLEX<{name}>"),
+        }
+    }
+}
+
+pub(crate) fn list_of(element: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(element, true)))
+}
+
+pub(crate) fn time_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Millisecond, None)
+}
+
+/// A column to be written.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ColumnSchema {
+    /// Its name; neither empty nor with a comma or line break, which the container cannot hold.
+    pub name: String,
+    /// Its type.
+    pub column_type: ColumnType,
+}
+
+impl ColumnSchema {
+    /// Names a column.
+    pub fn new(name: impl Into<String>, column_type: ColumnType) -> Self {
+        Self {
+            name: name.into(),
+            column_type,
+        }
+    }
+}
+
+/// A metric to be written: a column whose values were aggregated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricSchema {
+    /// The column.
+    pub column: ColumnSchema,
+    /// Druid's JSON of the aggregator in its combining form, kept in the segment's metadata.
+    pub aggregator: serde_json::Value,
+}
+
+/// How the values of one multi-value row are stored (Druid's `MultiValueHandling`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum MultiValueHandling {
+    /// Sorted, with duplicates: what Druid does unless told otherwise.
+    #[default]
+    SortedArray,
+    /// Sorted, without duplicates.
+    SortedSet,
+    /// As they came.
+    Array,
+}
+
+/// What a segment to be written holds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SegmentSchema {
+    /// The dimensions in their order, without `__time`.
+    pub columns: Vec<ColumnSchema>,
+    /// The metrics, in any order: Druid keeps them by name.
+    pub metrics: Vec<MetricSchema>,
+    /// Whether rows with equal dimensions were combined.
+    pub rollup: bool,
+    /// Druid's JSON of the query granularity; `{"type":"none"}` if not given.
+    pub query_granularity: Option<serde_json::Value>,
+    /// By which columns the rows are sorted, `__time` among them; `__time` and then all dimensions if not given.
+    pub ordering: Option<Vec<String>>,
+    /// For multi-value columns that are not stored sorted.
+    pub multi_value_handling: BTreeMap<String, MultiValueHandling>,
+}
+
+impl SegmentSchema {
+    /// Describes a segment of dimensions only, without rollup, sorted by `__time` and then the dimensions.
+    pub fn new(columns: Vec<ColumnSchema>) -> Self {
+        Self {
+            columns,
+            ..Self::default()
+        }
+    }
+
+    /// Checks what the format cannot hold: unusable or doubled names, a sort order of unknown columns.
+    pub fn validate(&self) -> Result<(), SegmentError> {
+        let mut seen = std::collections::HashSet::new();
+        let all = self.columns.iter().chain(self.metrics.iter().map(|m| &m.column));
+        for column in all {
+            let name = column.name.as_str();
+            if name.is_empty() || name.contains([',', '\n', '\r']) {
+                return Err(SegmentError::invalid(format!(
+                    "column name [{}] cannot be stored in a segment: use a name that is not empty and has no comma or line break",
+                    name.escape_debug()
+                )));
+            }
+            if name == TIME_COLUMN {
+                return Err(SegmentError::invalid(format!(
+                    "column [{TIME_COLUMN}] is part of every segment and must not be listed"
+                )));
+            }
+            if !seen.insert(name) {
+                return Err(SegmentError::invalid(format!("column [{name}] is listed twice")));
+            }
+        }
+        if let Some(ordering) = &self.ordering {
+            if !ordering.iter().any(|name| name == TIME_COLUMN) {
+                return Err(SegmentError::invalid(format!(
+                    "the sort order of a segment must contain {TIME_COLUMN}"
+                )));
+            }
+            if let Some(unknown) = ordering
+                .iter()
+                .find(|name| *name != TIME_COLUMN && !seen.contains(name.as_str()))
+            {
+                return Err(SegmentError::invalid(format!(
+                    "the sort order names column [{unknown}], which the segment does not have"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How bitmaps are stored (Druid's `BitmapSerdeFactory`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum BitmapKind {
+    /// Roaring bitmaps in the portable format.
+    #[default]
+    Roaring,
+    /// Concise bitmaps of older clusters.
+    Concise,
+}
+
+/// How columns of longs are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum LongEncoding {
+    /// Eight bytes a value, compressed in blocks.
+    #[default]
+    Longs,
+    /// A table, a delta, or plain, whichever fits the values.
+    Auto,
+}
+
+/// How columns are encoded (Druid's `IndexSpec`); the default is Druid's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexSpec {
+    /// The form of bitmaps.
+    pub bitmap: BitmapKind,
+    /// The compression of dictionary ids.
+    pub dimension_compression: Compression,
+    /// The compression of numbers.
+    pub metric_compression: Compression,
+    /// The encoding of longs.
+    pub long_encoding: LongEncoding,
+}
+
+impl Default for IndexSpec {
+    fn default() -> Self {
+        Self {
+            bitmap: BitmapKind::Roaring,
+            dimension_compression: Compression::Lz4,
+            metric_compression: Compression::Lz4,
+            long_encoding: LongEncoding::Longs,
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Which rows of a column are to be read.
+
+use std::ops::Range;
+
+use roaring::RoaringBitmap;
+
+use crate::SegmentError;
+
+/// Which rows of a column are to be read; the result has them in row order.
+#[derive(Debug, Clone)]
+pub enum RowSelection<'a> {
+    /// Every row.
+    All,
+    /// The rows of a range.
+    Range(Range<usize>),
+    /// The rows of a bitmap.
+    Rows(&'a RoaringBitmap),
+}
+
+impl RowSelection<'_> {
+    /// Counts the selected rows of a segment of `rows` rows; fails if the selection reaches beyond them.
+    pub fn count(&self, rows: usize) -> Result<usize, SegmentError> {
+        let (count, end) = match self {
+            Self::All => (rows, rows),
+            Self::Range(range) => (range.len(), if range.is_empty() { 0 } else { range.end }),
+            Self::Rows(bitmap) => (bitmap.len() as usize, bitmap.max().map_or(0, |max| max as usize + 1)),
+        };
+        if end > rows {
+            return Err(SegmentError::invalid(format!(
+                "row {} was asked for, the segment has {rows} rows",
+                end - 1
+            )));
+        }
+        Ok(count)
+    }
+}
