@@ -8,5 +8,7 @@ mod engine;
 pub mod fault;
 pub mod report;
 
-pub use engine::{Engine, EngineConfig, EngineError, QueryRows, QueryState, TaskState};
+pub use engine::{
+    Engine, EngineConfig, EngineError, PlanKind, QueryRows, SystemTables, TaskRequest, TaskState,
+};
 pub use fault::Fault;
