@@ -1,0 +1,32 @@
+# Two commands do all: `make quickstart` shows henge at work, `make test` runs every test. The rest is for developers.
+
+CARGO ?= cargo
+HENGE := target/release/henge
+# The folder with the larger real inputs and workloads, where a developer has it.
+SHARED ?= ../shared
+
+.PHONY: quickstart build test lint fmt bench clean
+
+# Builds the release binary and runs the main job on generated data; leaves the server running until Ctrl-C.
+quickstart: build
+	$(HENGE) quickstart $(ARGS)
+
+build:
+	$(CARGO) build --release --locked -p henge
+
+test:
+	$(CARGO) test --workspace --locked $(ARGS)
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+fmt:
+	$(CARGO) fmt --all
+
+# Prints henge beside DuckDB, both measured in one run on this machine.
+bench: build
+	python3 bench/bench.py --henge $(HENGE) --shared $(SHARED) $(ARGS)
+
+clean:
+	$(CARGO) clean
