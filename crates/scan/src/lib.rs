@@ -1,1 +1,32 @@
 //! Segments as DataFusion tables.
+//!
+//! ```text
+//!  MetadataSnapshot ──> ScanCatalog ──> DatasourceTable (TableProvider: schema, exact statistics)
+//!                           │                 │  scan(projection, filters, limit)
+//!                     SegmentSource           v
+//!                  (cache of open segments)  SegmentScanExec   partitions = balanced slices of segments
+//!                           │                 │
+//!                           v                 v  physical optimiser
+//!                      SegmentData <────── SegmentAggregateExec  groups on dictionary ids, dense arrays
+//! ```
+//!
+//! * [`source`]: where decoded columns come from; the only part that knows the segment format and its cache.
+//! * [`catalog`]: one [`ScanCatalog`] a process: open segments, merged dictionaries, tables.
+//! * [`table`]: [`DatasourceTable`], what SQL sees of a datasource.
+//! * [`scan`]: [`SegmentScanExec`], the leaf that reads rows; its slices are serialisable.
+//! * [`session`]: settings and optimiser rules of interactive queries.
+//!
+//! Strings are `Utf8` for DataFusion and dictionary ids inside: filters are decided once a dictionary value, grouping works on ids,
+//! and text is made only for rows that leave the scan.
+
+pub mod catalog;
+pub mod scan;
+pub mod session;
+pub mod source;
+pub mod table;
+
+pub use catalog::{ScanCatalog, TableSegment};
+pub use scan::SegmentScanExec;
+pub use session::{interactive_session_config, prepare_session};
+pub use source::{SegmentData, SegmentDescriptor, SegmentSlice, SegmentSource};
+pub use table::DatasourceTable;

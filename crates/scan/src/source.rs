@@ -1,0 +1,64 @@
+//! Where rows come from: open segments behind a small interface, and the serialisable names of slices of them.
+
+use std::fmt::Debug;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StringArray};
+use datafusion::error::Result;
+use henge_segment::ColumnType;
+use henge_time::Interval;
+use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
+
+/// Names a published segment and says where its files are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SegmentDescriptor {
+    /// Datasource.
+    pub datasource: String,
+    /// Interval of the published segment.
+    pub interval: Interval,
+    /// Version.
+    pub version: String,
+    /// Partition number.
+    pub partition: u32,
+    /// Bytes of the files.
+    pub size: u64,
+    /// Druid's load spec.
+    pub load_spec: serde_json::Value,
+}
+
+/// A part of a segment: what one task of a stage reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentSlice {
+    /// The segment.
+    pub segment: Arc<SegmentDescriptor>,
+    /// Rows outside this interval are hidden by newer segments.
+    pub clip: Interval,
+    /// Row numbers; half open.
+    pub rows: Range<u64>,
+}
+
+/// An open segment.
+pub trait SegmentData: Debug + Send + Sync {
+    /// Counts the rows.
+    fn rows(&self) -> usize;
+    /// Lists names and types of the columns, without `__time`.
+    fn columns(&self) -> Vec<(String, ColumnType)>;
+    /// Gives a whole column (`__time` too) as [`ColumnType::arrow`] says; strings share their dictionary. Cached.
+    fn column(&self, name: &str) -> Result<ArrayRef>;
+    /// Reads some rows of a column past the cache.
+    fn read(&self, name: &str, rows: Range<usize>) -> Result<ArrayRef>;
+    /// Gives the values of a string column's dictionary in id order, null at its id; none if the column has no dictionary.
+    fn dictionary(&self, name: &str) -> Result<Option<Arc<StringArray>>>;
+    /// Finds the dictionary id of a value.
+    fn lookup(&self, name: &str, value: &str) -> Result<Option<u32>>;
+    /// Gives the rows that hold a dictionary id; none if the column has no index.
+    fn bitmap(&self, name: &str, id: u32) -> Result<Option<RoaringBitmap>>;
+}
+
+/// Opens segments.
+pub trait SegmentSource: Debug + Send + Sync {
+    /// Opens a segment, fetching its files if they are not here. Blocks.
+    fn open(&self, segment: &SegmentDescriptor) -> Result<Arc<dyn SegmentData>>;
+}
