@@ -1,0 +1,428 @@
+//! Time-chunk locks: who may change which part of a datasource (Druid's `TaskLockbox`).
+//!
+//! Everything here is in memory and synchronous; `lock_rows.rs` mirrors it into `druid_tasklocks`. This process is the only
+//! lock authority of its store, so the rows are for readers and are forgotten at the next start.
+//!
+//! ```text
+//!   held \ requested   EXCLUSIVE  SHARED  APPEND                     REPLACE
+//!   EXCLUSIVE          -          -       -                          -
+//!   SHARED             -          ok      -                          -
+//!   APPEND             -          -       ok                         if REPLACE contains APPEND
+//!   REPLACE            -          -       if REPLACE contains APPEND -
+//! ```
+//!
+//! A request takes all its intervals or none. Requests that must wait are served by priority, then in the order of arrival,
+//! and nobody overtakes an earlier request that it conflicts with: a stream of INSERTs cannot starve a REPLACE. Only a task
+//! that already holds a lock on the datasource overtakes, since the one it would wait behind may be waiting for it.
+
+use henge_time::{Interval, format_millis, parse_millis};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::MetadataError;
+
+/// Version of every APPEND lock: appends never hide anything.
+pub(crate) const APPEND_VERSION: &str = "1970-01-01T00:00:00.000Z";
+
+/// What a lock allows its holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum LockKind {
+    /// REPLACE by default: nobody else works on the interval.
+    Exclusive,
+    /// INSERT by default: other INSERTs may work beside.
+    Shared,
+    /// INSERT beside a REPLACE (`useConcurrentLocks`).
+    Append,
+    /// REPLACE beside INSERTs (`useConcurrentLocks`).
+    Replace,
+}
+
+impl LockKind {
+    /// Tells whether a held lock lets another group take the requested one; the intervals overlap.
+    fn allows(self, held: &Interval, requested_kind: LockKind, requested: &Interval) -> bool {
+        match (self, requested_kind) {
+            (LockKind::Shared, LockKind::Shared) | (LockKind::Append, LockKind::Append) => true,
+            (LockKind::Append, LockKind::Replace) => requested.contains(held),
+            (LockKind::Replace, LockKind::Append) => held.contains(requested),
+            _ => false,
+        }
+    }
+}
+
+/// A lock on a time chunk. The serialised form is Druid's `lock_payload`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "granularity", rename = "timeChunk")]
+pub struct TaskLock {
+    /// Task that holds the lock; a column of its own in the table.
+    #[serde(skip)]
+    pub task_id: String,
+    /// What it allows.
+    #[serde(rename = "type")]
+    pub kind: LockKind,
+    /// Group of the task; tasks of one group do not conflict.
+    pub group_id: String,
+    /// Datasource.
+    #[serde(rename = "dataSource")]
+    pub datasource: String,
+    /// Locked interval.
+    pub interval: Interval,
+    /// Version for what is published under the lock: the time of the grant, or the epoch for APPEND.
+    pub version: String,
+    /// Priority of the task; a strictly higher one revokes.
+    pub priority: i32,
+    /// True once a task of higher priority took the lock away.
+    pub revoked: bool,
+}
+
+/// Locks that a task wants, all or none.
+#[derive(Debug, Clone)]
+pub struct LockRequest {
+    /// Task that wants them.
+    pub task_id: String,
+    /// Group of the task; its own id where it has none.
+    pub group_id: String,
+    /// Datasource.
+    pub datasource: String,
+    /// Intervals; each becomes a lock of its own, all with one version.
+    pub intervals: Vec<Interval>,
+    /// What the locks shall allow.
+    pub kind: LockKind,
+    /// Priority; SQL tasks have [`LockRequest::SQL_PRIORITY`].
+    pub priority: i32,
+}
+
+impl LockRequest {
+    /// Priority of SQL tasks in Druid.
+    pub const SQL_PRIORITY: i32 = 50;
+}
+
+/// A held lock and the state of its row.
+#[derive(Debug)]
+struct Held {
+    key: u64,
+    lock: TaskLock,
+    /// True while its task publishes; such a lock is not revoked.
+    critical: bool,
+    row: Row,
+}
+
+/// What `druid_tasklocks` knows of a lock.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Row {
+    Missing,
+    Stored { id: i64, revoked: bool },
+}
+
+struct Waiter {
+    ticket: u64,
+    request: LockRequest,
+    answer: oneshot::Sender<Grant>,
+}
+
+/// What a request got.
+#[derive(Debug, Default)]
+pub(crate) struct Grant {
+    /// One lock an interval of the request.
+    pub locks: Vec<TaskLock>,
+    /// Keys of those that the task did not hold before.
+    added: Vec<u64>,
+}
+
+/// A change of `druid_tasklocks` that is still due.
+#[derive(Debug)]
+pub(crate) enum RowChange {
+    Insert { key: u64, lock: TaskLock },
+    Update { key: u64, id: i64, lock: TaskLock },
+    Delete { id: i64 },
+}
+
+/// All locks and all who wait for some.
+#[derive(Default)]
+pub(crate) struct LockBox {
+    held: Vec<Held>,
+    /// Ordered by priority (highest first), then ticket.
+    waiting: Vec<Waiter>,
+    /// Rows of locks that are gone.
+    stale_rows: Vec<i64>,
+    counter: u64,
+    last_version_ms: i64,
+}
+
+/// Gives the newest used version that overlaps the interval of the datasource.
+pub(crate) type NewestVersion<'a> = &'a dyn Fn(&str, &Interval) -> Option<String>;
+
+impl LockBox {
+    /// Takes the locks now, or gives `None` where that conflicts.
+    pub fn try_take(&mut self, request: &LockRequest, newest: NewestVersion) -> Option<Grant> {
+        if self.queues_behind(request, self.waiting.len()) || !self.make_room(request) {
+            return None;
+        }
+        Some(self.grant(request, newest))
+    }
+
+    /// Queues the request; the answer comes when the locks are granted, perhaps at once. Gives the ticket to give up with.
+    pub fn enqueue(&mut self, request: LockRequest, answer: oneshot::Sender<Grant>, newest: NewestVersion) -> u64 {
+        self.counter += 1;
+        let ticket = self.counter;
+        let place = self.waiting.partition_point(|w| w.request.priority >= request.priority);
+        self.waiting.insert(
+            place,
+            Waiter {
+                ticket,
+                request,
+                answer,
+            },
+        );
+        self.serve(newest);
+        ticket
+    }
+
+    /// Forgets a waiting request, which may let others through.
+    pub fn give_up(&mut self, ticket: u64, newest: NewestVersion) {
+        self.waiting.retain(|w| w.ticket != ticket);
+        self.serve(newest);
+    }
+
+    /// Gives every lock of the task back and serves those who wait.
+    pub fn release(&mut self, task_id: &str, newest: NewestVersion) {
+        self.remove(|held| held.lock.task_id == task_id);
+        self.serve(newest);
+    }
+
+    /// Gives back single locks that were granted to somebody who no longer wants them.
+    pub fn give_back(&mut self, grant: &Grant, newest: NewestVersion) {
+        self.remove(|held| grant.added.contains(&held.key));
+        self.serve(newest);
+    }
+
+    fn remove(&mut self, unwanted: impl Fn(&Held) -> bool) {
+        let stale_rows = &mut self.stale_rows;
+        self.held.retain(|held| {
+            if !unwanted(held) {
+                return true;
+            }
+            if let Row::Stored { id, .. } = held.row {
+                stale_rows.push(id);
+            }
+            false
+        });
+    }
+
+    /// Grants what can be granted, in order.
+    fn serve(&mut self, newest: NewestVersion) {
+        let mut at = 0;
+        while at < self.waiting.len() {
+            if self.waiting[at].answer.is_closed() {
+                self.waiting.remove(at);
+                continue;
+            }
+            let request = self.waiting[at].request.clone();
+            if self.queues_behind(&request, at) || !self.make_room(&request) {
+                at += 1;
+                continue;
+            }
+            let waiter = self.waiting.remove(at);
+            let grant = self.grant(&request, newest);
+            if let Err(unwanted) = waiter.answer.send(grant) {
+                self.remove(|held| unwanted.added.contains(&held.key));
+            }
+        }
+    }
+
+    /// Tells whether an earlier waiter must be served first.
+    fn queues_behind(&self, request: &LockRequest, place: usize) -> bool {
+        let holds_some = self
+            .held
+            .iter()
+            .any(|h| h.lock.task_id == request.task_id && h.lock.datasource == request.datasource);
+        !holds_some
+            && self.waiting[..place].iter().any(|earlier| {
+                earlier.request.priority >= request.priority
+                    && earlier.request.datasource == request.datasource
+                    && earlier.request.group_id != request.group_id
+                    && earlier.request.intervals.iter().any(|theirs| {
+                        request.intervals.iter().any(|ours| {
+                            theirs.overlaps(ours) && !earlier.request.kind.allows(theirs, request.kind, ours)
+                        })
+                    })
+            })
+    }
+
+    /// Tells whether the request can be granted, revoking weaker locks that stand in its way.
+    fn make_room(&mut self, request: &LockRequest) -> bool {
+        let mut in_the_way = Vec::new();
+        for (at, held) in self.held.iter().enumerate() {
+            let conflicts = !held.lock.revoked
+                && held.lock.datasource == request.datasource
+                && held.lock.group_id != request.group_id
+                && request.intervals.iter().any(|interval| {
+                    held.lock.interval.overlaps(interval)
+                        && !held.lock.kind.allows(&held.lock.interval, request.kind, interval)
+                });
+            if !conflicts {
+                continue;
+            }
+            if held.critical || held.lock.priority >= request.priority {
+                return false;
+            }
+            in_the_way.push(at);
+        }
+        for at in in_the_way {
+            self.held[at].lock.revoked = true;
+        }
+        true
+    }
+
+    /// Adds the locks; those that the task holds already are given again.
+    fn grant(&mut self, request: &LockRequest, newest: NewestVersion) -> Grant {
+        let mut version: Option<String> = None;
+        let mut grant = Grant::default();
+        for interval in &request.intervals {
+            if let Some(own) = self.held.iter().find(|h| {
+                h.lock.task_id == request.task_id
+                    && h.lock.datasource == request.datasource
+                    && h.lock.kind == request.kind
+                    && !h.lock.revoked
+                    && h.lock.interval.contains(interval)
+            }) {
+                grant.locks.push(own.lock.clone());
+                continue;
+            }
+            let version = version.get_or_insert_with(|| match request.kind {
+                LockKind::Append => APPEND_VERSION.to_string(),
+                _ => {
+                    let newest = request
+                        .intervals
+                        .iter()
+                        .filter_map(|i| newest(&request.datasource, i))
+                        .max();
+                    self.last_version_ms = chrono::Utc::now().timestamp_millis().max(self.last_version_ms + 1);
+                    version_after(self.last_version_ms, newest.as_deref())
+                }
+            });
+            let lock = TaskLock {
+                task_id: request.task_id.clone(),
+                kind: request.kind,
+                group_id: request.group_id.clone(),
+                datasource: request.datasource.clone(),
+                interval: *interval,
+                version: version.clone(),
+                priority: request.priority,
+                revoked: false,
+            };
+            self.counter += 1;
+            self.held.push(Held {
+                key: self.counter,
+                lock: lock.clone(),
+                critical: false,
+                row: Row::Missing,
+            });
+            grant.locks.push(lock);
+            grant.added.push(self.counter);
+        }
+        grant
+    }
+
+    /// Gives the locks of a task, revoked ones included, in the order of their grants.
+    pub fn of_task(&self, task_id: &str) -> Vec<TaskLock> {
+        let own = self.held.iter().filter(|h| h.lock.task_id == task_id);
+        own.map(|h| h.lock.clone()).collect()
+    }
+
+    /// Gives all locks.
+    pub fn all(&self) -> Vec<TaskLock> {
+        self.held.iter().map(|h| h.lock.clone()).collect()
+    }
+
+    /// Checks that unrevoked locks of the task cover the intervals with the versions that shall change, and keeps the locks from being revoked until
+    /// [`LockBox::leave_critical`].
+    pub fn enter_critical(
+        &mut self,
+        task_id: &str,
+        datasource: &str,
+        changes: impl IntoIterator<Item = (Interval, String)>,
+    ) -> Result<(), MetadataError> {
+        let preempted = |interval: Interval| MetadataError::LockPreempted {
+            task_id: task_id.to_string(),
+            datasource: datasource.to_string(),
+            interval,
+        };
+        let own = |h: &&mut Held| h.lock.task_id == task_id && h.lock.datasource == datasource;
+        if let Some(lost) = self.held.iter_mut().find(|h| own(h) && h.lock.revoked) {
+            return Err(preempted(lost.lock.interval));
+        }
+        for (interval, version) in changes {
+            let covered = self.held.iter_mut().filter(own).any(|h| {
+                h.lock.interval.contains(&interval) && (h.lock.kind == LockKind::Append || h.lock.version >= version)
+            });
+            if !covered {
+                return Err(preempted(interval));
+            }
+        }
+        self.held.iter_mut().filter(own).for_each(|h| h.critical = true);
+        Ok(())
+    }
+
+    /// Ends what [`LockBox::enter_critical`] began.
+    pub fn leave_critical(&mut self, task_id: &str, newest: NewestVersion) {
+        let own = self.held.iter_mut().filter(|h| h.lock.task_id == task_id);
+        own.for_each(|h| h.critical = false);
+        self.serve(newest);
+    }
+
+    /// Tells whether stored rows are out of date: locks that are gone, or revoked.
+    pub fn rows_are_behind(&self) -> bool {
+        let differs = |h: &Held| matches!(h.row, Row::Stored { revoked, .. } if revoked != h.lock.revoked);
+        !self.stale_rows.is_empty() || self.held.iter().any(differs)
+    }
+
+    /// Gives the changes of rows that are due. Each must be answered by `row_stored` or, for deletes, be done.
+    pub fn due_row_changes(&mut self) -> Vec<RowChange> {
+        let mut changes: Vec<RowChange> = self.stale_rows.drain(..).map(|id| RowChange::Delete { id }).collect();
+        for held in &self.held {
+            match held.row {
+                Row::Missing => changes.push(RowChange::Insert {
+                    key: held.key,
+                    lock: held.lock.clone(),
+                }),
+                Row::Stored { id, revoked } if revoked != held.lock.revoked => changes.push(RowChange::Update {
+                    key: held.key,
+                    id,
+                    lock: held.lock.clone(),
+                }),
+                Row::Stored { .. } => {}
+            }
+        }
+        changes
+    }
+
+    /// Notes that the row of a lock has been written; where the lock is gone meanwhile, the row is stale.
+    pub fn row_stored(&mut self, key: u64, id: i64, revoked: bool) {
+        match self.held.iter_mut().find(|h| h.key == key) {
+            Some(held) => held.row = Row::Stored { id, revoked },
+            None => self.stale_rows.push(id),
+        }
+    }
+
+    /// Puts back deletes that failed.
+    pub fn rows_still_stale(&mut self, ids: impl IntoIterator<Item = i64>) {
+        self.stale_rows.extend(ids);
+    }
+}
+
+/// Gives the version for a grant at `now_ms` such that what is published under it hides what is there: clocks may have been
+/// set back, and foreign versions need not be times.
+fn version_after(now_ms: i64, newest: Option<&str>) -> String {
+    let version = format_millis(now_ms);
+    match newest {
+        Some(newest) if *newest >= *version => {
+            let next = parse_millis(newest).map(|millis| format_millis(millis + 1));
+            match next {
+                Ok(next) if *newest < *next => next,
+                _ => format!("{newest}_{version}"),
+            }
+        }
+        _ => version,
+    }
+}
