@@ -1,1 +1,32 @@
+//! Druid SQL: statement text in, logical plan out.
+//!
+//! ```text
+//! text -> parse (tokens, Druid's statement grammar, sqlparser for the query) -> bind (names, types, coercions, errors with
+//! their place) -> DataFusion logical plan -> optimise -> Planned { plan, columns, resources, native query for EXPLAIN }
+//! ```
+//!
+//! * [`parse`] knows the grammar, nothing of tables.
+//! * [`bind`] knows Druid's types and rules; every message that a user may see is made there, with line and column.
+//! * [`functions`] is the table of functions: one file a family, one entry a function.
+//! * [`native`] words a plan as Druid's native query.
+//!
+//! The crate knows nothing of HTTP, and runs nothing: tables come from a [`SchemaCatalog`].
 
+mod catalog;
+mod context;
+mod error;
+mod explain;
+pub mod functions;
+pub mod limits;
+mod planner;
+mod statement;
+mod types;
+
+pub use catalog::SchemaCatalog;
+pub use context::QueryContext;
+pub use error::{Category, Persona, Position, SqlError, SqlErrorBody};
+pub use planner::Planner;
+pub use statement::{
+    EngineKind, Export, Ingest, OutputColumn, Overwrite, Planned, Resource, SqlParameter, SqlRequest, Statement,
+};
+pub use types::{META_SQL_TYPE, META_TYPE, SqlType};

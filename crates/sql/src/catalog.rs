@@ -1,0 +1,16 @@
+//! What the planner asks of its surroundings.
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use henge_input::ExternSpec;
+
+/// The schemas and tables of the process; the engine implements it.
+pub trait SchemaCatalog: Send + Sync {
+    /// Finds a table: schema `druid` for datasources, `INFORMATION_SCHEMA`, `sys`, `lookup`, `view`.
+    fn table(&self, schema: &str, name: &str) -> Option<Arc<dyn TableProvider>>;
+    /// Lists a schema's tables, for the nearest name of an error.
+    fn table_names(&self, schema: &str) -> Vec<String>;
+    /// Makes the table of `TABLE(EXTERN(…))`.
+    fn extern_table(&self, spec: ExternSpec) -> Arc<dyn TableProvider>;
+}
