@@ -1,0 +1,4 @@
+//! Where bytes come from.
+
+pub(crate) mod http;
+pub(crate) mod local;
