@@ -99,6 +99,14 @@ impl SegmentError {
         }
     }
 
+    /// Takes a failure to write: one that carries an error of this crate gives that one back.
+    pub(crate) fn write(path: &Path, source: io::Error) -> Self {
+        match source.downcast::<SegmentError>() {
+            Ok(own) => own,
+            Err(source) => Self::io("write", path, source),
+        }
+    }
+
     pub(crate) fn invalid(text: impl Into<String>) -> Self {
         Self::Invalid(text.into())
     }

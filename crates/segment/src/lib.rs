@@ -7,16 +7,21 @@
 //! Nothing here is asynchronous, knows DataFusion, or trusts a byte that it reads: a damaged segment is a [`SegmentError`]
 //! that names file, column and offset.
 
-pub mod codec;
+mod blob;
+mod codec;
+mod container;
 mod error;
+pub mod limits;
 mod reader;
 mod schema;
 mod selection;
 mod writer;
 
 pub use codec::compression::Compression;
+pub use codec::dictionary::StringDictionary;
+pub use container::{Metadata, OrderBy};
 pub use error::{SegmentError, SegmentErrorKind};
-pub use reader::{ColumnInfo, Segment, StringDictionary};
+pub use reader::{ColumnInfo, Segment};
 pub use schema::{
     BitmapKind, ColumnSchema, ColumnType, IndexSpec, LongEncoding, MetricSchema, MultiValueHandling, SegmentSchema,
     TIME_COLUMN, ValueType,

@@ -1,6 +1,19 @@
 //! Block compression (Druid's `CompressionStrategy`).
+//!
+//! ```text
+//! id    name          a block is
+//! 0x00  lzf           chunks "ZV" type u16be-length [u16be-original-length] bytes
+//! 0x01  lz4           one raw LZ4 block: no frame, no length
+//! 0x02  zstd          one Zstandard frame
+//! 0xFE  none          no blocks at all (numbers only)
+//! 0xFF  uncompressed  the bytes themselves
+//! ```
+//!
+//! The decompressed length is stored nowhere: a block fills the buffer that its place in the column implies.
 
 use serde::{Deserialize, Serialize};
+
+use crate::limits::BLOCK_BYTES;
 
 /// How blocks are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -17,4 +30,225 @@ pub enum Compression {
     Uncompressed,
     /// The bytes themselves, without blocks; numbers only.
     None,
+}
+
+impl Compression {
+    pub(crate) fn from_id(id: u8) -> Option<Self> {
+        Some(match id {
+            0x00 => Self::Lzf,
+            0x01 => Self::Lz4,
+            0x02 => Self::Zstd,
+            0xFE => Self::None,
+            0xFF => Self::Uncompressed,
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn id(self) -> u8 {
+        match self {
+            Self::Lzf => 0x00,
+            Self::Lz4 => 0x01,
+            Self::Zstd => 0x02,
+            Self::None => 0xFE,
+            Self::Uncompressed => 0xFF,
+        }
+    }
+
+    /// Gives Druid's JSON name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lzf => "lzf",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+            Self::None => "none",
+            Self::Uncompressed => "uncompressed",
+        }
+    }
+
+    /// Decompresses a block and gives how many bytes of `out` it filled; the error says what is wrong with the block.
+    pub(crate) fn decompress(self, block: &[u8], out: &mut [u8]) -> Result<usize, String> {
+        match self {
+            Self::Lz4 => lz4_flex::block::decompress_into(block, out).map_err(|e| format!("a raw LZ4 block: {e}")),
+            Self::Zstd => zstd::bulk::decompress_to_buffer(block, out).map_err(|e| format!("a Zstandard frame: {e}")),
+            Self::Lzf => lzf_decompress(block, out),
+            Self::Uncompressed | Self::None => {
+                let target = out
+                    .get_mut(..block.len())
+                    .ok_or_else(|| format!("at most {BLOCK_BYTES} bytes, found {}", block.len()))?;
+                target.copy_from_slice(block);
+                Ok(block.len())
+            }
+        }
+    }
+}
+
+/// Decompresses a run of LZF chunks (`com.ning:compress-lzf`).
+fn lzf_decompress(mut input: &[u8], out: &mut [u8]) -> Result<usize, String> {
+    const SHORT: &str = "an LZF chunk that is cut short";
+    let mut filled = 0;
+    while !input.is_empty() {
+        let [b'Z', b'V', kind, hi, lo, rest @ ..] = input else {
+            return Err("an LZF chunk beginning with ZV".into());
+        };
+        let len = usize::from(u16::from_be_bytes([*hi, *lo]));
+        match kind {
+            0 => {
+                let data = rest.get(..len).ok_or(SHORT)?;
+                out.get_mut(filled..filled + len)
+                    .ok_or("an LZF chunk that fits its block")?
+                    .copy_from_slice(data);
+                filled += len;
+                input = &rest[len..];
+            }
+            1 => {
+                let [hi, lo, rest @ ..] = rest else {
+                    return Err(SHORT.into());
+                };
+                let original = usize::from(u16::from_be_bytes([*hi, *lo]));
+                let data = rest.get(..len).ok_or(SHORT)?;
+                let target = out
+                    .get_mut(filled..filled + original)
+                    .ok_or("an LZF chunk that fits its block")?;
+                lzf_chunk(data, target)?;
+                filled += original;
+                input = &rest[len..];
+            }
+            other => return Err(format!("an LZF chunk of type 0 or 1, found {other}")),
+        }
+    }
+    Ok(filled)
+}
+
+/// Decompresses the inside of a compressed chunk: literal runs `000lllll`, matches `lllooooo oooooooo` and
+/// `111ooooo llllllll oooooooo`.
+fn lzf_chunk(data: &[u8], out: &mut [u8]) -> Result<(), String> {
+    const SHORT: &str = "LZF data that is cut short";
+    const LONG: &str = "LZF data that fits its chunk";
+    let (mut at, mut filled) = (0, 0);
+    let byte = |at: &mut usize| -> Result<usize, String> {
+        let value = data.get(*at).copied().ok_or(SHORT)?;
+        *at += 1;
+        Ok(usize::from(value))
+    };
+    while filled < out.len() {
+        let control = byte(&mut at)?;
+        if control < 32 {
+            let len = control + 1;
+            let run = data.get(at..at + len).ok_or(SHORT)?;
+            out.get_mut(filled..filled + len).ok_or(LONG)?.copy_from_slice(run);
+            at += len;
+            filled += len;
+            continue;
+        }
+        let mut len = control >> 5;
+        if len == 7 {
+            len += byte(&mut at)?;
+        }
+        len += 2;
+        let back = ((control & 0x1F) << 8 | byte(&mut at)?) + 1;
+        if back > filled {
+            return Err("an LZF match inside what was decompressed".into());
+        }
+        if filled + len > out.len() {
+            return Err(LONG.into());
+        }
+        for i in filled..filled + len {
+            out[i] = out[i - back];
+        }
+        filled += len;
+    }
+    Ok(())
+}
+
+/// Compresses blocks one after the other, keeping its tables.
+pub(crate) struct Compressor {
+    compression: Compression,
+    lz4: lz4_flex::block::CompressTable,
+    zstd: Option<zstd::bulk::Compressor<'static>>,
+}
+
+/// The level that Druid's zstd binding uses (`Zstd.compress` without a level).
+const ZSTD_LEVEL: i32 = 3;
+
+impl std::fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compressor")
+            .field("compression", &self.compression)
+            .finish()
+    }
+}
+
+impl Compressor {
+    /// Prepares a compression; `none` and `lzf` have no blocks that could be written.
+    pub fn new(compression: Compression) -> std::io::Result<Self> {
+        let zstd = match compression {
+            Compression::Zstd => Some(zstd::bulk::Compressor::new(ZSTD_LEVEL)?),
+            _ => None,
+        };
+        Ok(Self {
+            compression,
+            lz4: lz4_flex::block::CompressTable::large(),
+            zstd,
+        })
+    }
+
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Appends the compressed form of a block to `out`.
+    pub fn compress(&mut self, block: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
+        let start = out.len();
+        match (self.compression, &mut self.zstd) {
+            (Compression::Zstd, Some(zstd)) => {
+                out.resize(start + zstd::zstd_safe::compress_bound(block.len()), 0);
+                let len = zstd.compress_to_buffer(block, &mut out[start..])?;
+                out.truncate(start + len);
+            }
+            (Compression::Lz4, _) => {
+                out.resize(start + lz4_flex::block::get_maximum_output_size(block.len()), 0);
+                let len = lz4_flex::block::compress_into_with_table(block, &mut out[start..], &mut self.lz4)
+                    .map_err(std::io::Error::other)?;
+                out.truncate(start + len);
+            }
+            _ => out.extend_from_slice(block),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_compressed_comes_back() {
+        let mut block: Vec<u8> = (0..BLOCK_BYTES as u32).map(|i| (i * i >> 7) as u8).collect();
+        block[1000..9000].fill(7);
+        for compression in [Compression::Lz4, Compression::Zstd, Compression::Uncompressed] {
+            for len in [0, 1, 13, 4096, BLOCK_BYTES] {
+                let mut packed = Vec::new();
+                Compressor::new(compression)
+                    .unwrap()
+                    .compress(&block[..len], &mut packed)
+                    .unwrap();
+                let mut out = vec![0; BLOCK_BYTES];
+                assert_eq!(compression.decompress(&packed, &mut out).unwrap(), len);
+                assert_eq!(out[..len], block[..len]);
+            }
+        }
+    }
+
+    #[test]
+    fn lzf_matches_may_overlap_and_damage_is_refused() {
+        // a literal run "ab", then a match of 6 bytes 2 back
+        let data = [b'Z', b'V', 1, 0, 5, 0, 8, 1, b'a', b'b', 4 << 5, 1];
+        let mut out = [0; 8];
+        assert_eq!(Compression::Lzf.decompress(&data, &mut out).unwrap(), 8);
+        assert_eq!(&out, b"abababab");
+        for cut in 1..data.len() {
+            assert!(Compression::Lzf.decompress(&data[..cut], &mut out).is_err());
+        }
+        assert!(Compression::Lzf.decompress(&data, &mut out[..7]).is_err());
+    }
 }

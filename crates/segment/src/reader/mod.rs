@@ -1,13 +1,22 @@
-//! Reading a segment.
+//! Reading a segment: the container is mapped, the heads of all columns are read at once, rows only when they are asked for.
+
+mod column;
+mod numbers;
+mod strings;
 
 use std::path::Path;
+use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringArray};
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, ArrayRef, AsArray, TimestampMillisecondArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use henge_time::Interval;
 use roaring::RoaringBitmap;
 
-use crate::{ColumnType, RowSelection, SegmentError};
+use crate::codec::dictionary::StringDictionary;
+use crate::container::{Container, IndexDrd, Metadata};
+use crate::{ColumnType, RowSelection, SegmentError, TIME_COLUMN};
+
+use column::{Column, guess_type};
 
 /// What is known of a column without reading its rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,86 +35,150 @@ pub struct ColumnInfo {
     pub has_bitmap_index: bool,
     /// Whether it is a metric: neither `__time` nor a dimension.
     pub is_metric: bool,
-}
-
-/// The sorted dictionary of a string column; id order is Druid's string order, null is id 0 when present.
-#[derive(Debug)]
-pub struct StringDictionary {}
-
-impl StringDictionary {
-    /// Counts the entries, null included.
-    pub fn len(&self) -> usize {
-        0
-    }
-    /// Tells whether there is no entry.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-    /// Tells whether id 0 is null.
-    pub fn has_null(&self) -> bool {
-        false
-    }
-    /// Finds the id of a value.
-    pub fn lookup(&self, _value: &str) -> Result<Option<u32>, SegmentError> {
-        Ok(None)
-    }
-    /// Finds the first id whose value is not below the given one in Druid's string order; null is below all.
-    pub fn lower_bound(&self, _value: &str) -> Result<u32, SegmentError> {
-        Ok(0)
-    }
-    /// Gives the value of an id; none for null.
-    pub fn get(&self, _id: u32) -> Result<Option<String>, SegmentError> {
-        Ok(None)
-    }
-    /// Decodes all values once; later calls share the array.
-    pub fn values(&self) -> Result<std::sync::Arc<StringArray>, SegmentError> {
-        Err(SegmentError::invalid("dictionaries are not read yet"))
-    }
+    /// How it is stored, for people.
+    pub encoding: String,
 }
 
 /// An open segment.
 #[derive(Debug)]
-pub struct Segment {}
+pub struct Segment {
+    container: Container,
+    index: IndexDrd,
+    metadata: Option<Metadata>,
+    rows: usize,
+    infos: Vec<ColumnInfo>,
+    /// In the order of `infos`. A column that cannot be read is an error when it is used, not when the segment is opened.
+    columns: Vec<Result<Column, SegmentError>>,
+    schema: SchemaRef,
+}
 
 impl Segment {
-    /// Opens a folder of smoosh files or an `index.zip`.
+    /// Opens a folder of smoosh files (or one that holds `index/` or `index.zip`), or an `index.zip`.
     pub fn open(path: &Path) -> Result<Segment, SegmentError> {
-        Err(SegmentError::invalid(format!("{} is not read yet", path.display())))
+        let container = Container::open(path)?;
+        let index = IndexDrd::read(&container)?;
+        let metadata = Metadata::read(&container);
+        let time = Column::open(&container.require(TIME_COLUMN)?, &container, None)?;
+        if time.column_type() != ColumnType::LONG {
+            return Err(SegmentError::invalid(format!(
+                "{}: column [{TIME_COLUMN}] must be LONG, found {}",
+                container.path(),
+                time.column_type()
+            )));
+        }
+        let rows = time.rows();
+        let mut infos = vec![time.info(TIME_COLUMN, container.column_bytes(TIME_COLUMN), false)];
+        let mut columns = vec![Ok(time)];
+        for (position, name) in index.columns.iter().enumerate() {
+            let is_metric = position >= index.dimensions;
+            let bytes = container.column_bytes(name);
+            let opened = container
+                .require(name)
+                .and_then(|blob| Column::open(&blob, &container, Some(rows)));
+            infos.push(match &opened {
+                Ok(column) => column.info(name, bytes, is_metric),
+                Err(e) => ColumnInfo {
+                    name: name.clone(),
+                    column_type: container
+                        .file(name)
+                        .map_or(ColumnType::Complex("unknown".into()), |blob| guess_type(&blob)),
+                    has_nulls: true,
+                    cardinality: None,
+                    bytes,
+                    has_bitmap_index: false,
+                    is_metric,
+                    encoding: format!("unreadable: {e}"),
+                },
+            });
+            columns.push(opened);
+        }
+        let fields: Vec<Field> = infos
+            .iter()
+            .map(|info| match info.name.as_str() {
+                TIME_COLUMN => Field::new(TIME_COLUMN, crate::schema::time_type(), false),
+                name => Field::new(name, info.column_type.arrow(), true),
+            })
+            .collect();
+        Ok(Segment {
+            container,
+            index,
+            metadata,
+            rows,
+            infos,
+            columns,
+            schema: Arc::new(Schema::new(fields)),
+        })
     }
+
+    /// Gives what the segment was opened from.
+    pub fn path(&self) -> &str {
+        self.container.path()
+    }
+
     /// Counts the rows.
     pub fn rows(&self) -> usize {
-        0
+        self.rows
     }
-    /// Gives the interval that the segment's files name.
+
+    /// Gives the interval that the segment's files name; the published interval takes precedence.
     pub fn interval(&self) -> Interval {
-        Interval::ETERNITY
+        self.index.interval
     }
-    /// Lists the columns: `__time`, dimensions, metrics.
+
+    /// Gives what the segment says about itself; none if it says nothing that can be understood.
+    pub fn metadata(&self) -> Option<&Metadata> {
+        self.metadata.as_ref()
+    }
+
+    /// Lists the columns: `__time`, the dimensions in their order, the metrics.
     pub fn columns(&self) -> &[ColumnInfo] {
-        &[]
+        &self.infos
     }
+
     /// Gives a column's description.
     pub fn column(&self, name: &str) -> Option<&ColumnInfo> {
-        self.columns().iter().find(|c| c.name == name)
+        self.infos.iter().find(|info| info.name == name)
     }
-    /// Gives the Arrow schema: `__time` first.
+
+    /// Gives the Arrow schema of what [`Self::read`] returns: `__time` first, as `Timestamp(Millisecond)`; see [`ColumnType::arrow`].
     pub fn arrow_schema(&self) -> SchemaRef {
-        std::sync::Arc::new(arrow::datatypes::Schema::empty())
+        Arc::clone(&self.schema)
     }
-    /// Reads rows of a column.
-    pub fn read(&self, column: &str, _rows: RowSelection<'_>) -> Result<ArrayRef, SegmentError> {
-        Err(SegmentError::invalid(format!("no column [{column}]")))
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.infos.iter().position(|info| info.name == name)
     }
-    /// Gives the dictionary of a string column.
-    pub fn dictionary(&self, _column: &str) -> Option<&StringDictionary> {
-        None
+
+    fn open_column(&self, name: &str) -> Result<&Column, SegmentError> {
+        let position = self
+            .position(name)
+            .ok_or_else(|| SegmentError::invalid(format!("{} has no column [{name}]", self.container.path())))?;
+        self.columns[position].as_ref().map_err(SegmentError::clone)
     }
+
+    /// Reads rows of a column, decoding only the blocks that hold them. The array has the type of [`Self::arrow_schema`]; strings share
+    /// the segment's dictionary.
+    pub fn read(&self, column: &str, rows: RowSelection<'_>) -> Result<ArrayRef, SegmentError> {
+        let array = self.open_column(column)?.read(&rows)?;
+        if column == TIME_COLUMN && *array.data_type() == DataType::Int64 {
+            let (_, values, nulls) = array.as_primitive::<Int64Type>().clone().into_parts();
+            return Ok(Arc::new(TimestampMillisecondArray::new(values, nulls)));
+        }
+        Ok(array)
+    }
+
+    /// Gives the dictionary of a string column; none for other columns.
+    pub fn dictionary(&self, column: &str) -> Option<&StringDictionary> {
+        self.open_column(column).ok()?.dictionary()
+    }
+
     /// Gives the rows that hold a dictionary id; none if the column has no index.
-    pub fn bitmap(&self, _column: &str, _id: u32) -> Result<Option<RoaringBitmap>, SegmentError> {
-        Ok(None)
+    pub fn bitmap(&self, column: &str, id: u32) -> Result<Option<RoaringBitmap>, SegmentError> {
+        self.open_column(column)?.bitmap(id)
     }
+
     /// Gives the rows that are null (empty if there are none); none if that is not known without reading the rows.
-    pub fn null_bitmap(&self, _column: &str) -> Result<Option<RoaringBitmap>, SegmentError> {
-        Ok(None)
+    pub fn null_bitmap(&self, column: &str) -> Result<Option<RoaringBitmap>, SegmentError> {
+        self.open_column(column)?.null_bitmap()
     }
 }

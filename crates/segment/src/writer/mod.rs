@@ -1,11 +1,25 @@
-//! Writing a segment.
+//! Writing a segment: columns are encoded as rows arrive, the container is written at the end.
 
-use std::path::Path;
+mod numeric;
+mod sort;
+mod string;
 
+use std::path::{Path, PathBuf};
+
+use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
+use arrow::datatypes::{DataType, Int64Type};
 use arrow::record_batch::RecordBatch;
 use henge_time::Interval;
 
-use crate::{IndexSpec, SegmentError, SegmentSchema};
+use crate::codec::compression::{Compression, Compressor};
+use crate::container::{FACTORY_FILE, IndexDrd, Metadata, OrderBy, SmooshWriter, VERSION_9, VERSION_FILE, write_file};
+use crate::limits::SEGMENT_ROWS;
+use crate::{
+    BitmapKind, ColumnSchema, ColumnType, IndexSpec, LongEncoding, SegmentError, SegmentSchema, TIME_COLUMN, ValueType,
+};
+
+use numeric::NumericWriter;
+use string::StringWriter;
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,30 +41,265 @@ pub struct SegmentSummary {
 /// Writes a segment from rows that arrive in segment order.
 #[derive(Debug)]
 pub struct SegmentWriter {
+    dir: PathBuf,
     schema: SegmentSchema,
+    spec: IndexSpec,
+    interval: Interval,
+    rows: u64,
+    min_time_ms: i64,
+    max_time_ms: i64,
+    time: NumericWriter,
+    /// Metrics by name, then dimensions: the order of the internal files.
+    columns: Vec<ColumnWriter>,
+    numbers: Compressor,
+    ids: Compressor,
+}
+
+#[derive(Debug)]
+struct ColumnWriter {
+    name: String,
+    kind: ColumnKind,
+}
+
+#[derive(Debug)]
+enum ColumnKind {
+    Numeric(NumericWriter),
+    String(StringWriter),
+}
+
+impl ColumnWriter {
+    fn new(column: &ColumnSchema, schema: &SegmentSchema, spec: &IndexSpec) -> Result<Self, SegmentError> {
+        let name = column.name.as_str();
+        let kind = match &column.column_type {
+            ColumnType::Scalar(ValueType::String) => {
+                ColumnKind::String(StringWriter::single(name, spec.dimension_compression))
+            }
+            ColumnType::Scalar(value) => ColumnKind::Numeric(NumericWriter::new(name, *value, spec.metric_compression)),
+            ColumnType::MultiString => {
+                let handling = schema.multi_value_handling.get(name).copied().unwrap_or_default();
+                ColumnKind::String(StringWriter::multi(name, spec.dimension_compression, handling))
+            }
+            other => {
+                return Err(SegmentError::Unsupported {
+                    file: format!("column [{name}]"),
+                    what: format!("writing type {other}"),
+                });
+            }
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            kind,
+        })
+    }
+
+    fn memory_bytes(&self) -> usize {
+        match &self.kind {
+            ColumnKind::Numeric(writer) => writer.memory_bytes(),
+            ColumnKind::String(writer) => writer.memory_bytes(),
+        }
+    }
 }
 
 impl SegmentWriter {
     /// Starts a segment in a folder, which is made if it is not there.
     pub fn create(
-        _dir: &Path,
+        dir: &Path,
         schema: SegmentSchema,
-        _spec: IndexSpec,
-        _interval: Interval,
+        spec: IndexSpec,
+        interval: Interval,
     ) -> Result<Self, SegmentError> {
         schema.validate()?;
-        Ok(Self { schema })
+        check_spec(&spec)?;
+        std::fs::create_dir_all(dir).map_err(|e| SegmentError::io("create", dir, e))?;
+        let mut metrics: Vec<&ColumnSchema> = schema.metrics.iter().map(|m| &m.column).collect();
+        metrics.sort_by(|a, b| a.name.cmp(&b.name));
+        let columns = metrics
+            .into_iter()
+            .chain(&schema.columns)
+            .map(|column| ColumnWriter::new(column, &schema, &spec))
+            .collect::<Result<_, _>>()?;
+        let compressor =
+            |compression| Compressor::new(compression).map_err(|e| SegmentError::io("compress for", dir, e));
+        Ok(Self {
+            dir: dir.to_owned(),
+            interval,
+            rows: 0,
+            min_time_ms: i64::MAX,
+            max_time_ms: i64::MIN,
+            time: NumericWriter::new(TIME_COLUMN, ValueType::Long, spec.metric_compression),
+            columns,
+            numbers: compressor(spec.metric_compression)?,
+            ids: compressor(spec.dimension_compression)?,
+            schema,
+            spec,
+        })
     }
-    /// Takes rows: columns by name, `__time` as `Timestamp(Millisecond)` or `Int64`. A column that the batch lacks is null.
-    pub fn append(&mut self, _batch: &RecordBatch) -> Result<(), SegmentError> {
+
+    /// Takes rows: columns by name, `__time` as a timestamp or `Int64` of milliseconds, without nulls. A column that the batch lacks is
+    /// null. Columns of the batch that the segment does not have are ignored.
+    pub fn append(&mut self, batch: &RecordBatch) -> Result<(), SegmentError> {
+        let rows = self.rows + batch.num_rows() as u64;
+        if rows > SEGMENT_ROWS {
+            return Err(SegmentError::Limit {
+                what: "the number of rows of a segment".into(),
+                actual: rows,
+                limit: SEGMENT_ROWS,
+                remedy: "write smaller segments (fewer rows per segment)",
+            });
+        }
+        self.append_time(batch)?;
+        for column in &mut self.columns {
+            let array = match batch.column_by_name(&column.name) {
+                Some(array) => array.clone(),
+                None => new_null_array(&DataType::Null, batch.num_rows()),
+            };
+            match &mut column.kind {
+                ColumnKind::Numeric(writer) => writer.append(&array, &mut self.numbers)?,
+                ColumnKind::String(writer) => writer.append(&array)?,
+            }
+        }
+        self.rows = rows;
         Ok(())
     }
+
+    fn append_time(&mut self, batch: &RecordBatch) -> Result<(), SegmentError> {
+        let array = batch
+            .column_by_name(TIME_COLUMN)
+            .ok_or_else(|| SegmentError::invalid(format!("rows of a segment need a column [{TIME_COLUMN}]")))?;
+        if array.null_count() > 0 {
+            return Err(SegmentError::invalid(format!(
+                "column [{TIME_COLUMN}] must not be null, found {} nulls",
+                array.null_count()
+            )));
+        }
+        let millis: ArrayRef = match array.data_type() {
+            DataType::Int64 => array.clone(),
+            DataType::Timestamp(_, _) => arrow::compute::cast(array, &crate::schema::time_type())
+                .and_then(|millis| arrow::compute::cast(&millis, &DataType::Int64))
+                .map_err(|e| SegmentError::invalid(format!("column [{TIME_COLUMN}]: {e}")))?,
+            other => {
+                return Err(SegmentError::invalid(format!(
+                    "column [{TIME_COLUMN}] must be a timestamp or Int64, found {other}"
+                )));
+            }
+        };
+        for time in millis.as_primitive::<Int64Type>().values() {
+            self.min_time_ms = self.min_time_ms.min(*time);
+            self.max_time_ms = self.max_time_ms.max(*time);
+        }
+        self.time.append(&millis, &mut self.numbers)
+    }
+
     /// Tells how much memory the writer holds.
     pub fn memory_bytes(&self) -> usize {
-        self.schema.columns.len()
+        self.time.memory_bytes() + self.columns.iter().map(ColumnWriter::memory_bytes).sum::<usize>()
     }
+
     /// Writes the files and makes them durable. Fails for a segment without rows, which Druid cannot read.
-    pub fn finish(self) -> Result<SegmentSummary, SegmentError> {
-        Err(SegmentError::invalid("segments are not written yet"))
+    pub fn finish(mut self) -> Result<SegmentSummary, SegmentError> {
+        if self.rows == 0 {
+            return Err(SegmentError::invalid("a segment needs at least one row"));
+        }
+        let mut smoosh = SmooshWriter::new(&self.dir);
+        self.time.finish(&mut smoosh, &mut self.numbers)?;
+        let mut without_values = Vec::new();
+        for column in self.columns {
+            match column.kind {
+                ColumnKind::Numeric(writer) => writer.finish(&mut smoosh, &mut self.numbers)?,
+                ColumnKind::String(writer) => {
+                    if !writer.finish(&mut smoosh, &mut self.ids)? {
+                        without_values.push(column.name);
+                    }
+                }
+            }
+        }
+        let dimensions: Vec<String> = self.schema.columns.into_iter().map(|column| column.name).collect();
+        let mut metrics = self.schema.metrics;
+        metrics.sort_by(|a, b| a.column.name.cmp(&b.column.name));
+        let (metrics, aggregators): (Vec<_>, Vec<_>) = metrics
+            .into_iter()
+            .map(|metric| (metric.column.name, metric.aggregator))
+            .unzip();
+        let index = IndexDrd {
+            columns: dimensions.iter().chain(&metrics).cloned().collect(),
+            dimensions: dimensions.len(),
+            interval: self.interval,
+        };
+        let index = index
+            .write(self.spec.bitmap, |name| {
+                !without_values.iter().any(|other| other == name)
+            })
+            .map_err(|e| smoosh.write_error(e))?;
+        smoosh.add("index.drd", &[&index])?;
+        let ordering = match self.schema.ordering {
+            Some(columns) => columns,
+            None => std::iter::once(TIME_COLUMN.to_owned())
+                .chain(dimensions.iter().cloned())
+                .collect(),
+        };
+        let metadata = Metadata::new(
+            aggregators,
+            self.schema.query_granularity,
+            self.schema.rollup,
+            ordering.into_iter().map(OrderBy::ascending).collect(),
+        );
+        smoosh.add("metadata.drd", &[&metadata.write()?])?;
+        let mut size_bytes = smoosh.finish()?;
+        for (name, bytes) in [
+            (FACTORY_FILE, &br#"{"type":"mMapSegmentFactory"}"#[..]),
+            (VERSION_FILE, &VERSION_9.to_be_bytes()),
+        ] {
+            write_file(&self.dir.join(name), bytes)?;
+            size_bytes += bytes.len() as u64;
+        }
+        sync_folder(&self.dir)?;
+        Ok(SegmentSummary {
+            rows: self.rows,
+            size_bytes,
+            dimensions,
+            metrics,
+            min_time_ms: self.min_time_ms,
+            max_time_ms: self.max_time_ms,
+        })
     }
+}
+
+/// Refuses what is not written.
+fn check_spec(spec: &IndexSpec) -> Result<(), SegmentError> {
+    let refused = |what: String| {
+        Err(SegmentError::Unsupported {
+            file: "index spec".into(),
+            what,
+        })
+    };
+    if spec.bitmap == BitmapKind::Concise {
+        return refused("writing concise bitmaps".into());
+    }
+    if spec.long_encoding == LongEncoding::Auto {
+        return refused("writing long encoding auto".into());
+    }
+    for compression in [spec.dimension_compression, spec.metric_compression] {
+        if compression == Compression::Lzf {
+            return refused("writing compression lzf".into());
+        }
+    }
+    if spec.dimension_compression == Compression::None {
+        return refused("dimension compression none (Druid cannot write it either)".into());
+    }
+    Ok(())
+}
+
+/// Makes the names of new files durable.
+fn sync_folder(dir: &Path) -> Result<(), SegmentError> {
+    std::fs::File::open(dir)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|e| SegmentError::io("sync", dir, e))
+}
+
+/// Gives a column's descriptor with its length: `str {"valueType":…,"hasMultipleValues":…,"parts":[{…}]}`.
+fn descriptor(value_type: &str, multiple: bool, part: &str) -> Vec<u8> {
+    let json = format!(r#"{{"valueType":"{value_type}","hasMultipleValues":{multiple},"parts":[{{{part}}}]}}"#);
+    let mut bytes = (json.len() as u32).to_be_bytes().to_vec();
+    bytes.extend_from_slice(json.as_bytes());
+    bytes
 }

@@ -1,0 +1,130 @@
+//! Front-coded sorted strings (Druid's `FrontCodedIndexed`), behind the marker `7F` and the encoding id of
+//! `EncodedStringDictionaryWriter`.
+//!
+//! ```text
+//! u8 version 0 or 1 │ u8 bucket size, a power of two │ u8 has null │ vbyte count without null │ vbyte bytes that follow
+//! (buckets - 1) × i32le end of a bucket │ buckets
+//! bucket: vbyte length, bytes of the first value; then vbyte prefix length, vbyte suffix length, suffix for each further value
+//! the prefix is that of the first value of the bucket (version 0) or of the preceding value (version 1)
+//! ```
+
+use crate::SegmentError;
+use crate::blob::{Blob, Cursor};
+
+/// A dictionary that is decoded bucket by bucket.
+#[derive(Debug, Clone)]
+pub(crate) struct FrontCoded {
+    version: u8,
+    bucket_size: usize,
+    has_null: bool,
+    count: usize,
+    ends: Blob,
+    buckets: Blob,
+}
+
+impl FrontCoded {
+    /// Reads the head.
+    pub fn read(cursor: &mut Cursor<'_>) -> Result<Self, SegmentError> {
+        let version = cursor.u8("front-coded version")?;
+        if version > 1 {
+            return Err(cursor.corrupt(format!("front-coded strings have version 0 or 1, found {version}")));
+        }
+        let bucket_size = usize::from(cursor.u8("bucket size")?);
+        if !bucket_size.is_power_of_two() || bucket_size > 128 {
+            return Err(cursor.corrupt(format!("a bucket has 1, 2, 4 … 128 values, found {bucket_size}")));
+        }
+        let has_null = cursor.u8("null flag")? == 1;
+        let count = cursor.vbyte("value count")?;
+        let bytes = cursor.vbyte("bytes of buckets")?;
+        let body = cursor.take_blob(bytes, "buckets")?;
+        // Every value takes a byte at least: a count beyond that is damage, whatever the buckets hold.
+        if count > body.len() {
+            return Err(body.corrupt(0, format!("{count} values need as many bytes, found {}", body.len())));
+        }
+        let mut inner = body.cursor();
+        let ends = inner.take_blob(count.div_ceil(bucket_size).saturating_sub(1) * 4, "bucket ends")?;
+        Ok(Self {
+            version,
+            bucket_size,
+            has_null,
+            count,
+            ends,
+            buckets: inner.rest(),
+        })
+    }
+
+    /// Counts the entries, null included.
+    pub fn len(&self) -> usize {
+        self.count + usize::from(self.has_null)
+    }
+
+    pub fn has_null(&self) -> bool {
+        self.has_null
+    }
+
+    fn bucket(&self, bucket: usize) -> Result<Blob, SegmentError> {
+        let end = |i: usize| -> Result<usize, SegmentError> {
+            if i * 4 >= self.ends.len() {
+                return Ok(self.buckets.len());
+            }
+            let b = &self.ends.bytes()[i * 4..i * 4 + 4];
+            let end = i32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            usize::try_from(end).map_err(|_| self.ends.corrupt(i * 4, format!("a bucket end, found {end}")))
+        };
+        let start = if bucket == 0 { 0 } else { end(bucket - 1)? };
+        self.buckets.slice(start, end(bucket)?, "bucket")
+    }
+
+    /// Hands the first `limit` values of a bucket to `visit`.
+    fn walk(&self, bucket: usize, limit: usize, mut visit: impl FnMut(&[u8])) -> Result<(), SegmentError> {
+        let blob = self.bucket(bucket)?;
+        let mut cursor = blob.cursor();
+        let len = cursor.vbyte("value length")?;
+        let mut value = cursor.take(len, "value")?.to_vec();
+        let first = value.clone();
+        visit(&value);
+        for _ in 1..limit {
+            let prefix = cursor.vbyte("prefix length")?;
+            let suffix_len = cursor.vbyte("suffix length")?;
+            let suffix = cursor.take(suffix_len, "suffix")?;
+            if self.version == 0 {
+                value.clear();
+                value.extend_from_slice(&first);
+            }
+            if prefix > value.len() {
+                return Err(cursor.corrupt(format!("a prefix of at most {} bytes, found {prefix}", value.len())));
+            }
+            value.truncate(prefix);
+            value.extend_from_slice(suffix);
+            visit(&value);
+        }
+        Ok(())
+    }
+
+    /// Gives the value of an id below [`Self::len`]; none for null.
+    pub fn get(&self, id: usize) -> Result<Option<Vec<u8>>, SegmentError> {
+        let index = match (self.has_null, id) {
+            (true, 0) => return Ok(None),
+            (true, id) => id - 1,
+            (false, id) => id,
+        };
+        let mut value = Vec::new();
+        self.walk(index / self.bucket_size, index % self.bucket_size + 1, |v| {
+            value.clear();
+            value.extend_from_slice(v);
+        })?;
+        Ok(Some(value))
+    }
+
+    /// Hands all values but null to `visit`, in order.
+    pub fn for_each(&self, mut visit: impl FnMut(&[u8])) -> Result<(), SegmentError> {
+        for start in (0..self.count).step_by(self.bucket_size) {
+            self.walk(
+                start / self.bucket_size,
+                self.bucket_size.min(self.count - start),
+                &mut visit,
+            )?;
+        }
+        Ok(())
+    }
+}

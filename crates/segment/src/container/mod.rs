@@ -1,0 +1,171 @@
+//! The container: internal files laid end to end in a few files on disk.
+//!
+//! ```text
+//! folder (V9)      version.bin  00 00 00 09
+//!                  factory.json {"type":"mMapSegmentFactory"}
+//!                  meta.smoosh  the directory, see `smoosh`
+//!                  00000.smoosh … the internal files
+//! index.zip        the same files, DEFLATE, no folders
+//! ```
+
+mod index_drd;
+mod metadata;
+mod smoosh;
+mod unzip;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use crate::SegmentError;
+use crate::blob::Blob;
+use crate::limits::BLOCK_BYTES;
+
+pub(crate) use index_drd::IndexDrd;
+pub use metadata::{Metadata, OrderBy};
+pub(crate) use smoosh::{SmooshWriter, write_file};
+
+/// Names of the files of a segment folder.
+pub(crate) const VERSION_FILE: &str = "version.bin";
+pub(crate) const FACTORY_FILE: &str = "factory.json";
+pub(crate) const META_FILE: &str = "meta.smoosh";
+pub(crate) const V10_FILE: &str = "druid.segment";
+pub(crate) const ZIP_FILE: &str = "index.zip";
+
+/// The format version that folders of smoosh files have.
+pub(crate) const VERSION_9: u32 = 9;
+
+/// Where an internal file lies.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    chunk: usize,
+    start: usize,
+    end: usize,
+}
+
+/// An open segment's internal files.
+#[derive(Debug)]
+pub(crate) struct Container {
+    path: String,
+    files: BTreeMap<String, Slot>,
+    chunks: Vec<Bytes>,
+}
+
+impl Container {
+    /// Opens a folder (or one that holds `index.zip` or `index/`), or an `index.zip`.
+    pub fn open(path: &Path) -> Result<Self, SegmentError> {
+        if path.is_file() {
+            let head = map(path)?;
+            if head.starts_with(b"PK") {
+                return unzip::open(path);
+            }
+            return Err(SegmentError::Unsupported {
+                file: path.display().to_string(),
+                what: "a file that is no index.zip".into(),
+            });
+        }
+        let version = path.join(VERSION_FILE);
+        if version.is_file() {
+            check_version(&version)?;
+            return smoosh::open(path);
+        }
+        if path.join(ZIP_FILE).is_file() {
+            return unzip::open(&path.join(ZIP_FILE));
+        }
+        let index = path.join("index");
+        if index.join(VERSION_FILE).is_file() {
+            return Self::open(&index);
+        }
+        if path.join(V10_FILE).is_file() {
+            return Err(SegmentError::Unsupported {
+                file: path.join(V10_FILE).display().to_string(),
+                what: "segment format V10".into(),
+            });
+        }
+        if !path.exists() {
+            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+            return Err(SegmentError::io("open segment", path, missing));
+        }
+        Err(SegmentError::invalid(format!(
+            "[{}] is no segment: it has none of {VERSION_FILE}, {ZIP_FILE}, index/{VERSION_FILE}, {V10_FILE}",
+            path.display()
+        )))
+    }
+
+    /// Gives what the segment was opened from.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Gives an internal file.
+    pub fn file(&self, name: &str) -> Option<Blob> {
+        let slot = self.files.get(name)?;
+        let bytes = self.chunks[slot.chunk].slice(slot.start..slot.end);
+        Some(Blob::new(bytes, self.path.clone(), name))
+    }
+
+    /// Gives an internal file that must be there.
+    pub fn require(&self, name: &str) -> Result<Blob, SegmentError> {
+        self.file(name).ok_or_else(|| SegmentError::Corrupt {
+            file: self.path.clone(),
+            column: name.to_owned(),
+            offset: 0,
+            expectation: "an internal file of this name must exist".into(),
+        })
+    }
+
+    /// Counts the bytes of a column: its internal file, and those that begin with its name and `.` and are listed by it.
+    pub fn column_bytes(&self, name: &str) -> u64 {
+        let own = self.files.get(name).map_or(0, |slot| (slot.end - slot.start) as u64);
+        let prefix = format!("{name}.");
+        let parts: u64 = self
+            .files
+            .range(prefix.clone()..)
+            .take_while(|(file, _)| file.starts_with(&prefix))
+            .filter(|(file, _)| {
+                file[prefix.len()..].starts_with("__") || file.contains("_value_") || file.ends_with("_header")
+            })
+            .map(|(_, slot)| (slot.end - slot.start) as u64)
+            .sum();
+        own + parts
+    }
+}
+
+fn check_version(path: &Path) -> Result<(), SegmentError> {
+    let bytes = std::fs::read(path).map_err(|e| SegmentError::io("read", path, e))?;
+    let blob = Blob::new(Bytes::from(bytes), path.display().to_string(), VERSION_FILE);
+    let version = blob.cursor().i32("segment version")?;
+    if version as u32 != VERSION_9 {
+        return Err(SegmentError::Unsupported {
+            file: path.display().to_string(),
+            what: format!("segment version {version}"),
+        });
+    }
+    Ok(())
+}
+
+/// Maps a file into memory; an empty file is no bytes.
+fn map(path: &Path) -> Result<Bytes, SegmentError> {
+    let file = File::open(path).map_err(|e| SegmentError::io("open", path, e))?;
+    map_file(&file, path)
+}
+
+fn map_file(file: &File, path: &Path) -> Result<Bytes, SegmentError> {
+    let len = file.metadata().map_err(|e| SegmentError::io("open", path, e))?.len();
+    if len < BLOCK_BYTES as u64 {
+        // A mapping costs more than the bytes of a small file.
+        use std::io::Read;
+        let mut bytes = Vec::with_capacity(len as usize);
+        let mut reader: &File = file;
+        reader
+            .read_to_end(&mut bytes)
+            .map_err(|e| SegmentError::io("read", path, e))?;
+        return Ok(Bytes::from(bytes));
+    }
+    // SAFETY: segment files are never written again once they are published; a file that is cut short while it is mapped would
+    // raise SIGBUS, which deep storage and the segment cache rule out by renaming whole folders into place.
+    let map = unsafe { memmap2::Mmap::map(file) }.map_err(|e| SegmentError::io("map", path, e))?;
+    Ok(Bytes::from_owner(map))
+}

@@ -1,0 +1,242 @@
+//! A column: its descriptor and what the parts of it are.
+//!
+//! ```text
+//! str descriptor, JSON {"valueType":…,"hasMultipleValues":…,"parts":[{"type":…, …}]} │ bytes of the part
+//! ```
+//! Mirrors `ColumnDescriptor`. The part's type decides who reads the bytes behind the descriptor.
+
+use arrow::array::{ArrayRef, new_null_array};
+use roaring::RoaringBitmap;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::numbers::{NumberKind, Numbers};
+use super::strings::Strings;
+use super::{ColumnInfo, StringDictionary};
+use crate::blob::{Blob, Cursor};
+use crate::container::Container;
+use crate::{BitmapKind, ColumnType, RowSelection, SegmentError, ValueType};
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    value_type: String,
+    parts: Vec<Value>,
+}
+
+/// What a part says about itself; each kind uses what it needs.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Part {
+    #[serde(rename = "type")]
+    kind: String,
+    byte_order: Option<String>,
+    bitmap_serde_factory: Option<BitmapSerde>,
+    type_name: Option<String>,
+    num_rows: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct BitmapSerde {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+/// What a column is opened with.
+pub(super) struct Opening<'a> {
+    pub container: &'a Container,
+    /// Rows of the segment; none for `__time`, which tells them.
+    pub rows: Option<usize>,
+    pub bitmap: BitmapKind,
+}
+
+/// An open column.
+#[derive(Debug)]
+pub(super) enum Column {
+    /// No row has a value.
+    Null(ColumnType, usize),
+    Numbers(Numbers),
+    Strings(Box<Strings>),
+}
+
+impl Column {
+    /// Opens the column of an internal file.
+    pub fn open(blob: &Blob, container: &Container, rows: Option<usize>) -> Result<Self, SegmentError> {
+        let mut cursor = blob.cursor();
+        let json = cursor.string("column descriptor")?;
+        let descriptor: Descriptor = serde_json::from_str(json)
+            .map_err(|e| blob.corrupt(4, format!("the descriptor of a column: {e}, found {json}")))?;
+        let [part] = descriptor.parts.as_slice() else {
+            return Err(blob.unsupported(format!("a column of {} parts", descriptor.parts.len())));
+        };
+        let part: Part = serde_json::from_value(part.clone())
+            .map_err(|e| blob.corrupt(4, format!("the part of a column: {e}, found {json}")))?;
+        if part.byte_order.as_deref() == Some("BIG_ENDIAN") {
+            return Err(blob.unsupported("byte order BIG_ENDIAN"));
+        }
+        // An absent serde is Concise, one of an unknown or missing type the default, as Druid has it.
+        let bitmap = match &part.bitmap_serde_factory {
+            None => BitmapKind::Concise,
+            Some(serde) if serde.kind.as_deref() == Some("concise") => BitmapKind::Concise,
+            Some(_) => BitmapKind::Roaring,
+        };
+        let opening = Opening {
+            container,
+            rows,
+            bitmap,
+        };
+        let column = Self::open_part(&part, &descriptor.value_type, &mut cursor, &opening)?;
+        match rows {
+            Some(rows) if column.rows() != rows => Err(blob.corrupt(
+                0,
+                format!(
+                    "a column of {rows} rows, as {} has, found {}",
+                    crate::TIME_COLUMN,
+                    column.rows()
+                ),
+            )),
+            _ => Ok(column),
+        }
+    }
+
+    fn open_part(
+        part: &Part,
+        value_type: &str,
+        cursor: &mut Cursor<'_>,
+        opening: &Opening<'_>,
+    ) -> Result<Self, SegmentError> {
+        Ok(match part.kind.as_str() {
+            "longV2" => Self::Numbers(Numbers::read_v2(NumberKind::Long, cursor, opening)?),
+            "doubleV2" => Self::Numbers(Numbers::read_v2(NumberKind::Double, cursor, opening)?),
+            "floatV2" => Self::Numbers(Numbers::read_v2(NumberKind::Float, cursor, opening)?),
+            "long" => Self::Numbers(Numbers::read_v1(NumberKind::Long, cursor, opening)?),
+            "double" => Self::Numbers(Numbers::read_v1(NumberKind::Double, cursor, opening)?),
+            "float" => Self::Numbers(Numbers::read_v1(NumberKind::Float, cursor, opening)?),
+            "stringDictionary" => Self::Strings(Box::new(Strings::read(cursor, opening)?)),
+            "null" => {
+                let rows = part.num_rows.unwrap_or_default();
+                let column_type = match value_type {
+                    "LONG" => ColumnType::LONG,
+                    "DOUBLE" => ColumnType::DOUBLE,
+                    "FLOAT" => ColumnType::FLOAT,
+                    _ => ColumnType::STRING,
+                };
+                Self::Null(column_type, usize::try_from(rows).unwrap_or(usize::MAX))
+            }
+            "complex" => {
+                let name = part.type_name.as_deref().unwrap_or("unknown");
+                return Err(cursor.unsupported(format!("complex type {name}")));
+            }
+            other => return Err(cursor.unsupported(format!("column part type {other}"))),
+        })
+    }
+
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Null(_, rows) => *rows,
+            Self::Numbers(numbers) => numbers.rows(),
+            Self::Strings(strings) => strings.rows(),
+        }
+    }
+
+    pub fn column_type(&self) -> ColumnType {
+        match self {
+            Self::Null(column_type, _) => column_type.clone(),
+            Self::Numbers(numbers) => ColumnType::Scalar(numbers.value_type()),
+            Self::Strings(strings) if strings.is_multi() => ColumnType::MultiString,
+            Self::Strings(_) => ColumnType::STRING,
+        }
+    }
+
+    /// Describes the column.
+    pub fn info(&self, name: &str, bytes: u64, is_metric: bool) -> ColumnInfo {
+        let dictionary = self.dictionary();
+        ColumnInfo {
+            name: name.to_owned(),
+            column_type: self.column_type(),
+            has_nulls: match self {
+                Self::Null(_, rows) => *rows > 0,
+                Self::Numbers(numbers) => numbers.has_nulls(),
+                Self::Strings(strings) => strings.dictionary().has_null(),
+            },
+            cardinality: dictionary.map(|d| d.len() as u64),
+            bytes,
+            has_bitmap_index: matches!(self, Self::Strings(strings) if strings.has_index()),
+            is_metric,
+            encoding: match self {
+                Self::Null(..) => "null".into(),
+                Self::Numbers(numbers) => numbers.encoding().into(),
+                Self::Strings(strings) => strings.encoding(),
+            },
+        }
+    }
+
+    pub fn read(&self, rows: &RowSelection<'_>) -> Result<ArrayRef, SegmentError> {
+        match self {
+            Self::Null(column_type, len) => Ok(new_null_array(&column_type.arrow(), rows.count(*len)?)),
+            Self::Numbers(numbers) => numbers.read(rows),
+            Self::Strings(strings) => strings.read_selection(rows),
+        }
+    }
+
+    pub fn dictionary(&self) -> Option<&StringDictionary> {
+        match self {
+            Self::Strings(strings) => Some(strings.dictionary()),
+            _ => None,
+        }
+    }
+
+    pub fn bitmap(&self, id: u32) -> Result<Option<RoaringBitmap>, SegmentError> {
+        match self {
+            Self::Strings(strings) => strings.bitmap(id),
+            _ => Ok(None),
+        }
+    }
+
+    pub fn null_bitmap(&self) -> Result<Option<RoaringBitmap>, SegmentError> {
+        match self {
+            Self::Null(_, rows) => {
+                let mut all = RoaringBitmap::new();
+                all.insert_range(0..*rows as u32);
+                Ok(Some(all))
+            }
+            Self::Numbers(numbers) => Ok(Some(numbers.null_rows().clone())),
+            Self::Strings(strings) if !strings.dictionary().has_null() && !strings.is_multi() => {
+                Ok(Some(RoaringBitmap::new()))
+            }
+            Self::Strings(strings) if strings.dictionary().has_null() => strings.bitmap(0),
+            Self::Strings(_) => Ok(None),
+        }
+    }
+}
+
+/// Guesses the type of a column that cannot be opened, from its descriptor.
+pub(super) fn guess_type(blob: &Blob) -> ColumnType {
+    let unknown = || ColumnType::Complex("unknown".into());
+    let mut cursor = blob.cursor();
+    let Ok(json) = cursor.string("column descriptor") else {
+        return unknown();
+    };
+    let Ok(descriptor) = serde_json::from_str::<Descriptor>(json) else {
+        return unknown();
+    };
+    let text = |key: &str| {
+        let part = descriptor.parts.first()?;
+        part.get(key)?.as_str().map(str::to_owned)
+    };
+    if let Some(name) = text("typeName") {
+        return ColumnType::Complex(name);
+    }
+    let name = text("logicalType").unwrap_or(descriptor.value_type);
+    match name.as_str() {
+        "STRING" => ColumnType::STRING,
+        "LONG" => ColumnType::LONG,
+        "DOUBLE" => ColumnType::DOUBLE,
+        "FLOAT" => ColumnType::FLOAT,
+        "ARRAY<STRING>" => ColumnType::Array(ValueType::String),
+        "ARRAY<LONG>" => ColumnType::Array(ValueType::Long),
+        "ARRAY<DOUBLE>" => ColumnType::Array(ValueType::Double),
+        "COMPLEX<json>" => ColumnType::Complex("json".into()),
+        _ => unknown(),
+    }
+}

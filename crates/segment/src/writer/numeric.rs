@@ -1,0 +1,216 @@
+//! Columns of longs, doubles and floats.
+//!
+//! ```text
+//! str descriptor │ i32 bytes of the value part │ value part │ [i32 length │ bitmap of the null rows]
+//! value part: u8 2 │ i32 rows │ i32 values a block │ u8 compression │ GenericIndexed of blocks, or the values (none)
+//! ```
+//! Mirrors `LongColumnSerializerV2` and its like. Null rows hold 0.
+
+use std::io::Write;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
+
+use super::descriptor;
+use crate::codec::blocks::{Plain, bytes_of};
+use crate::codec::compression::{Compression, Compressor};
+use crate::codec::generic_indexed::GenericIndexedWriter;
+use crate::codec::roaring_writer::RoaringWriter;
+use crate::container::SmooshWriter;
+use crate::limits::BLOCK_BYTES;
+use crate::{SegmentError, ValueType};
+
+/// Collects a column of numbers, compressing blocks as they fill.
+#[derive(Debug)]
+pub(crate) struct NumericWriter {
+    name: String,
+    value_type: ValueType,
+    compression: Compression,
+    rows: u32,
+    block: Vec<u8>,
+    blocks: GenericIndexedWriter,
+    null_rows: Vec<u32>,
+}
+
+impl NumericWriter {
+    pub fn new(name: &str, value_type: ValueType, compression: Compression) -> Self {
+        Self {
+            name: name.to_owned(),
+            value_type,
+            compression,
+            rows: 0,
+            block: Vec::new(),
+            blocks: GenericIndexedWriter::default(),
+            null_rows: Vec::new(),
+        }
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        self.block.capacity() + self.blocks.memory_bytes() + self.null_rows.capacity() * 4
+    }
+
+    /// Appends values of any type that Arrow casts to the column's.
+    pub fn append(&mut self, array: &ArrayRef, compressor: &mut Compressor) -> Result<(), SegmentError> {
+        let wanted = self.value_type.arrow();
+        let casted;
+        let array = if *array.data_type() == wanted {
+            array
+        } else {
+            casted = self.cast(array, &wanted)?;
+            &casted
+        };
+        let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
+        if let Some(nulls) = nulls {
+            let valid = nulls.inner();
+            for (row, _) in (0..array.len())
+                .map(|i| (i, valid.value(i)))
+                .filter(|(_, valid)| !valid)
+            {
+                self.null_rows.push(self.rows + row as u32);
+            }
+        }
+        let is_null = |i: usize| nulls.is_some_and(|nulls| nulls.is_null(i));
+        let has_nulls = nulls.is_some();
+        self.rows += array.len() as u32;
+        let written = match self.value_type {
+            ValueType::Long => self.push(
+                array.as_primitive::<Int64Type>().values(),
+                has_nulls,
+                is_null,
+                compressor,
+            ),
+            ValueType::Double => self.push(
+                array.as_primitive::<Float64Type>().values(),
+                has_nulls,
+                is_null,
+                compressor,
+            ),
+            ValueType::Float => self.push(
+                array.as_primitive::<Float32Type>().values(),
+                has_nulls,
+                is_null,
+                compressor,
+            ),
+            ValueType::String => return Err(SegmentError::invalid("a numeric column cannot hold strings")),
+        };
+        written.map_err(|e| SegmentError::invalid(format!("column [{}] cannot be compressed: {e}", self.name)))
+    }
+
+    fn cast(&self, array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, SegmentError> {
+        let failed = |e| {
+            SegmentError::invalid(format!(
+                "column [{}] of type {} cannot take values of type {}: {e}",
+                self.name,
+                self.value_type.name(),
+                array.data_type()
+            ))
+        };
+        match (array.data_type(), self.value_type) {
+            (DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64, ValueType::Long) => {
+                let millis = cast(array, &crate::schema::time_type()).map_err(failed)?;
+                cast(&millis, wanted).map_err(failed)
+            }
+            _ => cast(array, wanted).map_err(failed),
+        }
+    }
+
+    fn push<T: Plain>(
+        &mut self,
+        values: &[T],
+        has_nulls: bool,
+        is_null: impl Fn(usize) -> bool,
+        compressor: &mut Compressor,
+    ) -> std::io::Result<()> {
+        let zeroed: Vec<T>;
+        let values = if has_nulls {
+            zeroed = values
+                .iter()
+                .enumerate()
+                .map(|(i, value)| if is_null(i) { T::default() } else { *value })
+                .collect();
+            &zeroed
+        } else {
+            values
+        };
+        let mut bytes = bytes_of(values);
+        if self.compression == Compression::None {
+            self.block.extend_from_slice(bytes);
+            return Ok(());
+        }
+        while !bytes.is_empty() {
+            if self.block.is_empty() && bytes.len() >= BLOCK_BYTES {
+                let (whole, rest) = bytes.split_at(BLOCK_BYTES);
+                self.blocks.push_with(|out| compressor.compress(whole, out))?;
+                bytes = rest;
+                continue;
+            }
+            let (now, rest) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.block.len()));
+            self.block.extend_from_slice(now);
+            bytes = rest;
+            if self.block.len() == BLOCK_BYTES {
+                self.flush(compressor)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, compressor: &mut Compressor) -> std::io::Result<()> {
+        if !self.block.is_empty() {
+            self.blocks.push_with(|out| compressor.compress(&self.block, out))?;
+            self.block.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes the column as an internal file.
+    pub fn finish(mut self, smoosh: &mut SmooshWriter, compressor: &mut Compressor) -> Result<(), SegmentError> {
+        let entire = self.compression == Compression::None;
+        if !entire {
+            self.flush(compressor).map_err(|e| smoosh.write_error(e))?;
+        }
+        let width = if self.value_type == ValueType::Float { 4 } else { 8 };
+        let per_block = if entire { 0 } else { (BLOCK_BYTES / width) as u32 };
+        let mut head = vec![2];
+        head.extend_from_slice(&self.rows.to_be_bytes());
+        head.extend_from_slice(&per_block.to_be_bytes());
+        head.push(self.compression.id());
+        let mut nulls = Vec::new();
+        if !self.null_rows.is_empty() {
+            nulls.extend_from_slice(&[0; 4]);
+            RoaringWriter::default().write(&self.null_rows, &mut nulls);
+            let len = nulls.len() as u32 - 4;
+            nulls[..4].copy_from_slice(&len.to_be_bytes());
+        }
+        let part = match self.value_type {
+            ValueType::Double => "doubleV2",
+            ValueType::Float => "floatV2",
+            _ => "longV2",
+        };
+        let descriptor = descriptor(
+            self.value_type.name(),
+            false,
+            &format!(r#""type":"{part}","byteOrder":"LITTLE_ENDIAN","bitmapSerdeFactory":{{"type":"roaring"}}"#),
+        );
+        let data_len = if entire {
+            self.block.len() as u64
+        } else {
+            self.blocks.serialized_len()
+        };
+        let value_len = head.len() as u64 + data_len;
+        smoosh.begin(&self.name, descriptor.len() as u64 + 4 + value_len + nulls.len() as u64)?;
+        let mut write = || -> std::io::Result<()> {
+            smoosh.write_all(&descriptor)?;
+            smoosh.write_all(&(value_len as u32).to_be_bytes())?;
+            smoosh.write_all(&head)?;
+            if entire {
+                smoosh.write_all(&self.block)?;
+            } else {
+                self.blocks.write(false, smoosh)?;
+            }
+            smoosh.write_all(&nulls)
+        };
+        write().map_err(|e| smoosh.write_error(e))?;
+        smoosh.end()
+    }
+}

@@ -1,0 +1,533 @@
+//! Columns of strings, one or any number a row.
+//!
+//! ```text
+//! str descriptor │ u8 version 2 │ i32 flags (2 = multi-value) │ dictionary │ ids │ bitmaps
+//! uncompressed: u8 0 (single) │ dictionary │ ids │ bitmaps
+//! ```
+//! Mirrors `DictionaryEncodedColumnPartSerde`. A column without any value is only a descriptor, of part `null`.
+//!
+//! Values get ids in order of appearance while rows arrive; at the end the distinct values are sorted and the ids mapped. Bitmaps
+//! come from a counting sort of the rows by id.
+
+use std::io::Write;
+
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, UInt32Array};
+use arrow::buffer::NullBuffer;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, UInt32Type};
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::descriptor;
+use super::sort::Strings;
+use crate::codec::compression::{Compression, Compressor};
+use crate::codec::generic_indexed::{GenericIndexedWriter, write_ends, write_head};
+use crate::codec::ints::{CompressedIds, write_plain};
+use crate::codec::multi_ints::CompressedIdLists;
+use crate::codec::roaring_writer::RoaringWriter;
+use crate::container::SmooshWriter;
+use crate::limits::GENERIC_INDEXED_BYTES;
+use crate::{MultiValueHandling, SegmentError};
+
+/// The id of null while rows arrive; values begin with 1.
+const NULL: u32 = 0;
+
+/// A value of a batch's dictionary that has no id yet.
+const UNKNOWN: u32 = u32::MAX;
+
+/// A batch's dictionary is mapped as a whole unless it has this many times more values than the batch has rows.
+const SPARSE_DICTIONARY: usize = 4;
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    hash: u32,
+    id: u32,
+}
+
+/// The distinct values of a column in order of appearance.
+#[derive(Debug, Default)]
+struct Interner {
+    table: HashTable<Entry>,
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+fn spread(hash: u32) -> u64 {
+    // The table takes its buckets from the low bits and its tags from the high ones.
+    u64::from(hash) << 32 | u64::from(hash)
+}
+
+impl Interner {
+    fn strings(&self) -> Strings<'_> {
+        Strings {
+            bytes: &self.bytes,
+            ends: &self.ends,
+        }
+    }
+
+    /// Gives the id of a value, from 1 on.
+    fn intern(&mut self, value: &[u8]) -> u32 {
+        let hash = xxh3_64(value) as u32;
+        let strings = Strings {
+            bytes: &self.bytes,
+            ends: &self.ends,
+        };
+        let found = self
+            .table
+            .find(spread(hash), |e| e.hash == hash && strings.get(e.id - 1) == value);
+        if let Some(entry) = found {
+            return entry.id;
+        }
+        self.bytes.extend_from_slice(value);
+        self.ends.push(self.bytes.len() as u32);
+        let id = self.ends.len() as u32;
+        self.table
+            .insert_unique(spread(hash), Entry { hash, id }, |e| spread(e.hash));
+        id
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.table.capacity() * (size_of::<Entry>() + 1) + self.bytes.capacity() + self.ends.capacity() * 4
+    }
+}
+
+/// The ids of the values of the dictionary that the last batch came with.
+#[derive(Debug)]
+struct Mapping {
+    values: ArrayRef,
+    ids: Vec<u32>,
+}
+
+/// Collects a column of strings.
+#[derive(Debug)]
+pub(crate) struct StringWriter {
+    name: String,
+    compression: Compression,
+    interner: Interner,
+    ids: Vec<u32>,
+    /// Ends of the rows in `ids`, beginning with 0; only of multi-value columns.
+    offsets: Option<Vec<u32>>,
+    handling: MultiValueHandling,
+    mapping: Option<Mapping>,
+}
+
+impl StringWriter {
+    pub fn single(name: &str, compression: Compression) -> Self {
+        Self {
+            name: name.to_owned(),
+            compression,
+            interner: Interner::default(),
+            ids: Vec::new(),
+            offsets: None,
+            handling: MultiValueHandling::Array,
+            mapping: None,
+        }
+    }
+
+    pub fn multi(name: &str, compression: Compression, handling: MultiValueHandling) -> Self {
+        Self {
+            offsets: Some(vec![0]),
+            handling,
+            ..Self::single(name, compression)
+        }
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        let offsets = self.offsets.as_ref().map_or(0, |o| o.capacity() * 4);
+        let mapping = self.mapping.as_ref().map_or(0, |m| m.ids.capacity() * 4);
+        self.interner.memory_bytes() + self.ids.capacity() * 4 + offsets + mapping
+    }
+
+    /// Appends strings, plain or with a dictionary; multi-value columns also take lists of strings.
+    pub fn append(&mut self, array: &ArrayRef) -> Result<(), SegmentError> {
+        match array.data_type() {
+            DataType::List(_) if self.offsets.is_some() => {
+                let lists = array.as_list::<i32>();
+                self.append_lists(lists.offsets(), lists.nulls(), lists.values())?;
+            }
+            DataType::LargeList(_) | DataType::FixedSizeList(_, _) if self.offsets.is_some() => {
+                let lists =
+                    cast(array, &crate::schema::list_of(DataType::Utf8)).map_err(|e| self.wrong_type(array, e))?;
+                return self.append(&lists);
+            }
+            _ => {
+                let first = self.ids.len();
+                self.append_values(array)?;
+                if let Some(offsets) = &mut self.offsets {
+                    offsets.extend((first + 1..=self.ids.len()).map(|end| end as u32));
+                }
+            }
+        }
+        let bytes = self.interner.bytes.len() as u64 + 8 * self.interner.ends.len() as u64;
+        if bytes > GENERIC_INDEXED_BYTES || self.ids.len() > i32::MAX as usize {
+            return Err(SegmentError::Limit {
+                what: format!("the size of the dictionary of column [{}]", self.name),
+                actual: bytes,
+                limit: GENERIC_INDEXED_BYTES,
+                remedy: "write smaller segments (fewer rows per segment)",
+            });
+        }
+        Ok(())
+    }
+
+    fn wrong_type(&self, array: &ArrayRef, e: impl std::fmt::Display) -> SegmentError {
+        SegmentError::invalid(format!(
+            "column [{}] of type STRING cannot take values of type {}: {e}",
+            self.name,
+            array.data_type()
+        ))
+    }
+
+    /// Appends one id a value.
+    fn append_values(&mut self, array: &ArrayRef) -> Result<(), SegmentError> {
+        match array.data_type() {
+            DataType::Utf8 => {
+                self.append_plain(array.as_string::<i32>());
+                Ok(())
+            }
+            DataType::LargeUtf8 | DataType::Utf8View => {
+                let plain = cast(array, &DataType::Utf8).map_err(|e| self.wrong_type(array, e))?;
+                self.append_plain(plain.as_string::<i32>());
+                Ok(())
+            }
+            DataType::Null => {
+                self.ids.resize(self.ids.len() + array.len(), NULL);
+                Ok(())
+            }
+            DataType::Dictionary(_, value) if **value == DataType::Utf8 => self.append_dictionary(array),
+            DataType::Dictionary(key, value) if matches!(**value, DataType::LargeUtf8 | DataType::Utf8View) => {
+                let wanted = DataType::Dictionary(key.clone(), Box::new(DataType::Utf8));
+                let plain = cast(array, &wanted).map_err(|e| self.wrong_type(array, e))?;
+                self.append_dictionary(&plain)
+            }
+            _ => Err(self.wrong_type(array, "cast it to VARCHAR")),
+        }
+    }
+
+    fn append_plain(&mut self, array: &StringArray) {
+        self.ids.reserve(array.len());
+        let offsets = array.value_offsets();
+        let bytes = array.value_data();
+        let nulls = array.nulls();
+        let mut previous: (&[u8], u32) = (&[], UNKNOWN);
+        for (row, ends) in offsets.windows(2).enumerate() {
+            if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+                self.ids.push(NULL);
+                continue;
+            }
+            let value = &bytes[ends[0] as usize..ends[1] as usize];
+            // Rows come sorted: clustering columns repeat themselves.
+            if previous.1 == UNKNOWN || previous.0 != value {
+                previous = (value, self.interner.intern(value));
+            }
+            self.ids.push(previous.1);
+        }
+    }
+
+    fn append_dictionary(&mut self, array: &ArrayRef) -> Result<(), SegmentError> {
+        let dictionary = array.as_any_dictionary();
+        let casted;
+        let keys: &UInt32Array = match dictionary.keys().as_primitive_opt::<UInt32Type>() {
+            Some(keys) => keys,
+            None => {
+                casted = cast(dictionary.keys(), &DataType::UInt32).map_err(|e| self.wrong_type(array, e))?;
+                casted.as_primitive::<UInt32Type>()
+            }
+        };
+        let values = dictionary.values();
+        let strings = values.as_string::<i32>();
+        let same = self
+            .mapping
+            .as_ref()
+            .is_some_and(|m| m.values.to_data().ptr_eq(&values.to_data()));
+        if !same {
+            if values.len() > keys.len().saturating_mul(SPARSE_DICTIONARY) {
+                self.mapping = None;
+                for key in keys {
+                    let id = match key {
+                        Some(key) if strings.is_valid(key as usize) => {
+                            self.interner.intern(strings.value(key as usize).as_bytes())
+                        }
+                        _ => NULL,
+                    };
+                    self.ids.push(id);
+                }
+                return Ok(());
+            }
+            self.mapping = Some(Mapping {
+                values: values.clone(),
+                ids: vec![UNKNOWN; values.len()],
+            });
+        }
+        let Some(mapping) = &mut self.mapping else {
+            return Ok(());
+        };
+        self.ids.reserve(keys.len());
+        let nulls = keys.nulls();
+        for (row, key) in keys.values().iter().enumerate() {
+            if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+                self.ids.push(NULL);
+                continue;
+            }
+            let slot = &mut mapping.ids[*key as usize];
+            if *slot == UNKNOWN {
+                *slot = if strings.is_null(*key as usize) {
+                    NULL
+                } else {
+                    self.interner.intern(strings.value(*key as usize).as_bytes())
+                };
+            }
+            self.ids.push(*slot);
+        }
+        Ok(())
+    }
+
+    /// Appends lists: null and empty lists are a row of one null, as Druid's multi-stage engine stores them.
+    fn append_lists(
+        &mut self,
+        ends: &[i32],
+        nulls: Option<&NullBuffer>,
+        values: &ArrayRef,
+    ) -> Result<(), SegmentError> {
+        let collected = std::mem::take(&mut self.ids);
+        let first = ends[0] as usize;
+        let last = ends[ends.len() - 1] as usize;
+        let appended = self.append_values(&values.slice(first, last - first));
+        let flat = std::mem::replace(&mut self.ids, collected);
+        appended?;
+        let Some(offsets) = &mut self.offsets else {
+            return Ok(());
+        };
+        for (row, ends) in ends.windows(2).enumerate() {
+            let is_null = nulls.is_some_and(|nulls| nulls.is_null(row));
+            let list = &flat[ends[0] as usize - first..ends[1] as usize - first];
+            if is_null || list.is_empty() {
+                self.ids.push(NULL);
+            } else {
+                self.ids.extend_from_slice(list);
+            }
+            offsets.push(self.ids.len() as u32);
+        }
+        Ok(())
+    }
+
+    /// Writes the column as an internal file and tells whether it has any value.
+    pub fn finish(mut self, smoosh: &mut SmooshWriter, compressor: &mut Compressor) -> Result<bool, SegmentError> {
+        self.mapping = None;
+        self.interner.table = HashTable::new();
+        let mut offsets = self.offsets.take();
+        let rows = offsets.as_ref().map_or(self.ids.len(), |o| o.len() - 1);
+        if self.interner.ends.is_empty() {
+            let part = format!(r#""type":"null","numRows":{rows},"bitmapSerdeFactory":{{"type":"roaring"}}"#);
+            smoosh.add(&self.name, &[&descriptor("STRING", false, &part)])?;
+            return Ok(false);
+        }
+        // Ids of appearance become ids of the sorted dictionary.
+        let strings = self.interner.strings();
+        let order = strings.sorted();
+        let has_null = self.ids.contains(&NULL);
+        let shift = u32::from(has_null);
+        let mut rank = vec![0u32; order.len() + 1];
+        for (position, index) in order.iter().enumerate() {
+            rank[*index as usize + 1] = position as u32 + shift;
+        }
+        self.ids.iter_mut().for_each(|id| *id = rank[*id as usize]);
+        drop(rank);
+        if let Some(lists) = &mut offsets {
+            arrange(lists, &mut self.ids, self.handling);
+            if lists.windows(2).all(|ends| ends[1] - ends[0] == 1) {
+                offsets = None;
+            }
+        }
+        let cardinality = order.len() + shift as usize;
+        let bitmaps = bitmaps(&self.ids, offsets.as_deref(), cardinality);
+        let dictionary = SortedDictionary {
+            strings,
+            order: &order,
+            has_null,
+        };
+        let ids = self.ids.iter().copied();
+        let encoded = match &offsets {
+            Some(offsets) => {
+                let lists = CompressedIdLists::new(offsets, ids, cardinality, compressor);
+                Encoded::Multi(lists.map_err(|e| smoosh.write_error(e))?)
+            }
+            None if self.compression == Compression::Uncompressed => {
+                let mut plain = Vec::new();
+                write_plain(ids, cardinality, &mut plain).map_err(|e| smoosh.write_error(e))?;
+                Encoded::Plain(plain)
+            }
+            None => {
+                Encoded::Single(CompressedIds::new(ids, cardinality, compressor).map_err(|e| smoosh.write_error(e))?)
+            }
+        };
+        let descriptor = descriptor(
+            "STRING",
+            offsets.is_some(),
+            r#""type":"stringDictionary","bitmapSerdeFactory":{"type":"roaring"},"byteOrder":"LITTLE_ENDIAN""#,
+        );
+        let head: &[u8] = match &encoded {
+            Encoded::Plain(_) => &[0],
+            Encoded::Single(_) => &[2, 0, 0, 0, 0],
+            Encoded::Multi(_) => &[2, 0, 0, 0, 2],
+        };
+        let len = (descriptor.len() + head.len()) as u64
+            + dictionary.serialized_len()
+            + encoded.serialized_len()
+            + bitmaps.serialized_len();
+        smoosh.begin(&self.name, len)?;
+        let mut write = || -> std::io::Result<()> {
+            smoosh.write_all(&descriptor)?;
+            smoosh.write_all(head)?;
+            dictionary.write(smoosh)?;
+            encoded.write(smoosh)?;
+            bitmaps.write(false, smoosh)
+        };
+        write().map_err(|e| smoosh.write_error(e))?;
+        smoosh.end()?;
+        Ok(true)
+    }
+}
+
+enum Encoded {
+    Plain(Vec<u8>),
+    Single(CompressedIds),
+    Multi(CompressedIdLists),
+}
+
+impl Encoded {
+    fn serialized_len(&self) -> u64 {
+        match self {
+            Self::Plain(bytes) => bytes.len() as u64,
+            Self::Single(ids) => ids.serialized_len(),
+            Self::Multi(lists) => lists.serialized_len(),
+        }
+    }
+
+    fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
+        match self {
+            Self::Plain(bytes) => out.write_all(bytes),
+            Self::Single(ids) => ids.write(out),
+            Self::Multi(lists) => lists.write(out),
+        }
+    }
+}
+
+/// Sorts the values of every row, and drops repetitions from sets; `offsets` follows.
+fn arrange(offsets: &mut [u32], ids: &mut Vec<u32>, handling: MultiValueHandling) {
+    if handling == MultiValueHandling::Array {
+        return;
+    }
+    for ends in offsets.windows(2) {
+        ids[ends[0] as usize..ends[1] as usize].sort_unstable();
+    }
+    if handling == MultiValueHandling::SortedSet {
+        let mut kept = Vec::with_capacity(ids.len());
+        let mut start = 0;
+        for end in &mut offsets[1..] {
+            let first = kept.len();
+            for id in &ids[start..*end as usize] {
+                if kept.len() == first || kept[kept.len() - 1] != *id {
+                    kept.push(*id);
+                }
+            }
+            start = *end as usize;
+            *end = kept.len() as u32;
+        }
+        *ids = kept;
+    }
+}
+
+/// Makes the bitmap of every id: rows are laid out by id, then each stretch is serialised.
+pub(crate) fn bitmaps(ids: &[u32], offsets: Option<&[u32]>, cardinality: usize) -> GenericIndexedWriter {
+    let mut next = vec![0u32; cardinality + 1];
+    for id in ids {
+        next[*id as usize + 1] += 1;
+    }
+    for id in 0..cardinality {
+        next[id + 1] += next[id];
+    }
+    let starts = next.clone();
+    let mut rows = vec![0u32; ids.len()];
+    match offsets {
+        None => {
+            for (row, id) in ids.iter().enumerate() {
+                let slot = &mut next[*id as usize];
+                rows[*slot as usize] = row as u32;
+                *slot += 1;
+            }
+        }
+        Some(offsets) => {
+            for (row, ends) in offsets.windows(2).enumerate() {
+                for id in &ids[ends[0] as usize..ends[1] as usize] {
+                    let id = *id as usize;
+                    let slot = &mut next[id];
+                    let repeated = *slot > starts[id] && rows[*slot as usize - 1] == row as u32;
+                    if !repeated {
+                        rows[*slot as usize] = row as u32;
+                        *slot += 1;
+                    }
+                }
+            }
+        }
+    }
+    let mut writer = RoaringWriter::default();
+    let mut list = GenericIndexedWriter::with_capacity(cardinality, 19 * cardinality);
+    for id in 0..cardinality {
+        let rows = &rows[starts[id] as usize..next[id] as usize];
+        let pushed: Result<(), std::convert::Infallible> = list.push_with(|out| {
+            writer.write(rows, out);
+            Ok(())
+        });
+        match pushed {
+            Ok(()) => {}
+            Err(never) => match never {},
+        }
+    }
+    list
+}
+
+/// A dictionary that is written without being copied into order first.
+struct SortedDictionary<'a> {
+    strings: Strings<'a>,
+    order: &'a [u32],
+    has_null: bool,
+}
+
+impl SortedDictionary<'_> {
+    fn count(&self) -> usize {
+        self.order.len() + usize::from(self.has_null)
+    }
+
+    fn values_len(&self) -> u64 {
+        self.strings.bytes.len() as u64 + 4 * self.count() as u64
+    }
+
+    fn serialized_len(&self) -> u64 {
+        10 + 4 * self.count() as u64 + self.values_len()
+    }
+
+    fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
+        write_head(true, self.count(), self.values_len(), out)?;
+        let null = self.has_null.then_some(4);
+        let mut end = null.unwrap_or(0);
+        let ends = self.order.iter().map(|index| {
+            end += 4 + self.strings.get(*index).len() as u32;
+            end
+        });
+        write_ends(null.into_iter().chain(ends), out)?;
+        if self.has_null {
+            out.write_all(&[0xFF; 4])?;
+        }
+        let mut buffer = Vec::with_capacity(1 << 16);
+        for index in self.order {
+            buffer.extend_from_slice(&[0; 4]);
+            buffer.extend_from_slice(self.strings.get(*index));
+            if buffer.len() >= 1 << 15 {
+                out.write_all(&buffer)?;
+                buffer.clear();
+            }
+        }
+        out.write_all(&buffer)
+    }
+}
