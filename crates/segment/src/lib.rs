@@ -10,6 +10,7 @@
 mod blob;
 mod codec;
 mod container;
+pub mod dump;
 mod error;
 pub mod limits;
 mod reader;
