@@ -239,8 +239,8 @@ fn cut_bucket(bucket: &Bucket, ranges: u64) -> Vec<(Key, u64)> {
         let Some((key, rank)) = candidates.get(chosen) else {
             break;
         };
-        // A cut before the first row would make an empty range.
-        if *rank > cuts.last().map_or(0, |(_, rank)| *rank) {
+        // Nothing is known to lie before the first candidate: a cut there could make an empty range.
+        if chosen > 0 && *rank > cuts.last().map_or(0, |(_, rank)| *rank) {
             cuts.push(((*key).clone(), *rank));
             from = chosen + 1;
         }

@@ -361,10 +361,7 @@ pub fn decode_key(spec: &KeySpec, schema: &Schema, key: &[u8]) -> Result<Vec<Arr
 
 /// Decodes a key into texts, as shard specs want them: null stays null, a list gives its only value.
 pub fn decode_key_strings(spec: &KeySpec, schema: &Schema, key: &[u8]) -> Result<Vec<Option<String>>, ExchangeError> {
-    decode_key(spec, schema, key)?
-        .iter()
-        .map(|column| first_string(column))
-        .collect()
+    decode_key(spec, schema, key)?.iter().map(first_string).collect()
 }
 
 fn first_string(column: &ArrayRef) -> Result<Option<String>, ExchangeError> {

@@ -154,16 +154,22 @@ impl TieOrder {
         self.columns.is_empty()
     }
 
-    /// Replaces the batch at a place, or adds one behind the last.
-    pub(crate) fn set(&mut self, place: usize, fields: &[KeyField], batch: &RecordBatch) -> Result<(), ExchangeError> {
+    /// Adds a batch behind the last.
+    pub(crate) fn push(&mut self, fields: &[KeyField], batch: &RecordBatch) -> Result<(), ExchangeError> {
         for (column, field) in self.columns.iter_mut().zip(fields) {
-            let values = TieValues::new(field, batch.column(field.index))?;
-            match column.values.get_mut(place) {
-                Some(slot) => *slot = values,
-                None => column.values.push(values),
-            }
+            column.values.push(TieValues::new(field, batch.column(field.index))?);
         }
         Ok(())
+    }
+
+    /// Keeps the batches at these distinct places, in this order.
+    pub(crate) fn keep(&mut self, places: &[usize]) {
+        for column in &mut self.columns {
+            let mut values: Vec<Option<TieValues>> = column.values.drain(..).map(Some).collect();
+            column
+                .values
+                .extend(places.iter().filter_map(|place| values[*place].take()));
+        }
     }
 
     fn compare(&self, a: &Entry, b: &Entry) -> Ordering {

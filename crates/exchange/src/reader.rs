@@ -7,6 +7,7 @@
 //! 4. Where there are more runs than the fan-in limit or the budget allows, neighbouring slices are merged into runs of their
 //!    own first, level by level.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -57,12 +58,15 @@ pub struct RangeReader {
 }
 
 enum Mode {
-    Unordered {
-        encoder: KeyEncoder,
-        slices: std::vec::IntoIter<Slice>,
-        current: Option<Slice>,
-    },
+    Unordered(Box<Concatenation>),
     Merged(Box<Merge>),
+}
+
+/// Slices in turn.
+struct Concatenation {
+    encoder: KeyEncoder,
+    slices: std::vec::IntoIter<Slice>,
+    current: Option<Slice>,
 }
 
 /// The part of a run that a range covers.
@@ -101,11 +105,11 @@ impl RangeReader {
         let slices = open_slices(&schema, sets, range, store)?.into_iter();
         Ok(Self {
             schema,
-            mode: Mode::Unordered {
+            mode: Mode::Unordered(Box::new(Concatenation {
                 encoder,
                 slices,
                 current: None,
-            },
+            })),
             _guard: None,
         })
     }
@@ -169,25 +173,28 @@ impl Iterator for RangeReader {
 
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.mode {
-            Mode::Unordered {
-                encoder,
-                slices,
-                current,
-            } => loop {
-                if current.is_none() {
-                    *current = Some(slices.next()?);
-                }
-                let slice = current.as_mut()?;
-                match slice.next_piece(encoder, false) {
-                    Ok(Some(piece)) => return Some(Ok(piece.batch.slice(piece.from, piece.to - piece.from))),
-                    Ok(None) => *current = None,
-                    Err(error) => return Some(Err(error)),
-                }
-            },
+            Mode::Unordered(slices) => slices.next_batch().transpose(),
             Mode::Merged(merge) => merge
                 .next_batch()
                 .transpose()
                 .map(|batch| batch.map(|(batch, _, _)| batch)),
+        }
+    }
+}
+
+impl Concatenation {
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, ExchangeError> {
+        loop {
+            if self.current.is_none() {
+                self.current = self.slices.next();
+            }
+            let Some(slice) = &mut self.current else {
+                return Ok(None);
+            };
+            match slice.next_piece(&self.encoder, false)? {
+                Some(piece) => return Ok(Some(piece.batch.slice(piece.from, piece.to - piece.from))),
+                None => self.current = None,
+            }
         }
     }
 }
@@ -208,8 +215,8 @@ fn open_slices(
 /// Takes memory for as many neighbouring slices as the budget allows, at least two, and gives how many.
 fn affordable(slices: &[Slice], reservation: &mut Reservation, fan_in: usize) -> usize {
     for (place, slice) in slices.iter().enumerate().take(fan_in) {
-        // A batch in turn, and its keys.
-        let needed = slice.batch_bytes + slice.batch_bytes / 2;
+        // The batch at hand with its keys, and the one before while its rows wait to be gathered.
+        let needed = slice.batch_bytes * 2;
         if place < limits::FAN_IN_MIN {
             reservation.grow(needed);
         } else if !reservation.try_grow(needed) {
@@ -248,31 +255,37 @@ impl Slice {
         range: &KeyRange,
         store: &dyn RunStore,
     ) -> Result<Option<Slice>, ExchangeError> {
+        let first_row = |batch: &BatchMeta, boundary: &Key| {
+            compare(&batch.first_key, (run.task, run.run, batch.first_row), boundary)
+        };
+        let last_row = |boundary: &Key| {
+            let row = run.rows.saturating_sub(1) as u32;
+            compare(&run.last_key, (run.task, run.run, row), boundary)
+        };
         // The batch before the first one that starts at or behind the start may end with keys of the range.
         let from = range.start.as_ref().map_or(0, |start| {
             run.batches
-                .partition_point(|batch| batch.first_key < *start)
+                .partition_point(|batch| first_row(batch, start).is_lt())
                 .saturating_sub(1)
         });
         let to = range.end.as_ref().map_or(run.batches.len(), |end| {
-            run.batches.partition_point(|batch| batch.first_key < *end)
+            run.batches.partition_point(|batch| first_row(batch, end).is_lt())
         });
-        let before_all = range
-            .start
-            .as_ref()
-            .is_some_and(|start| run.last_key[..] < start[..run.last_key.len().min(start.len())]);
-        if from >= to || before_all {
+        if from >= to || range.start.as_ref().is_some_and(|start| last_row(start).is_lt()) {
             return Ok(None);
         }
         let batches = run.batches[from..to].to_vec();
         Ok(Some(Slice {
             source: store.open(&run.location, schema)?,
             // Only the border batches need trimming, and only where the range does not take all of them.
-            start: range.start.clone().filter(|start| batches[0].first_key < *start),
+            start: range
+                .start
+                .clone()
+                .filter(|start| first_row(&batches[0], start).is_lt()),
             end: range
                 .end
                 .clone()
-                .filter(|end| to < run.batches.len() || run.last_key[..] >= end[..end.len().min(run.last_key.len())]),
+                .filter(|end| to < run.batches.len() || last_row(end).is_ge()),
             task: run.task,
             run: run.run,
             batch_bytes: batches
@@ -314,16 +327,9 @@ impl Slice {
                 batch,
             };
             if let Some(keys) = &piece.keys {
-                let before = |row: usize, key: &Key| {
-                    let bytes = keys.row(row).data();
-                    let columns = bytes.len().min(key.len());
-                    // A boundary that goes on behind the columns goes on with the boost.
-                    let boost = boost_bytes(self.task, self.run, meta.first_row + row as u32);
-                    bytes.cmp(&key[..columns]).then_with(|| boost[..].cmp(&key[columns..]))
-                };
-                let is_before = |row: usize, key: &Key| match key.len() > keys.row(row).data().len() {
-                    true => before(row, key).is_lt(),
-                    false => keys.row(row).data() < &key[..],
+                let is_before = |row: usize, boundary: &Key| {
+                    let place = (self.task, self.run, meta.first_row + row as u32);
+                    compare(keys.row(row).data(), place, boundary).is_lt()
                 };
                 if let Some(start) = &start {
                     piece.from = partition_point(0, piece.to, |row| is_before(row, start));
@@ -338,6 +344,16 @@ impl Slice {
         }
         Ok(None)
     }
+}
+
+/// Compares a row, given by the columns of its key and its place (task, run, row), with a boundary. The boost counts only where
+/// the boundary has one: a boundary that ends with the columns, or is a bucket, comes before all rows that start with it.
+fn compare(columns: &[u8], (task, run, row): (u32, u32, u32), boundary: &[u8]) -> Ordering {
+    let shared = columns.len().min(boundary.len());
+    let boost = boost_bytes(task, run, row);
+    columns
+        .cmp(&boundary[..shared])
+        .then_with(|| boost[..].cmp(&boundary[shared..]))
 }
 
 /// Gives the first row of `from..to` for which `before` is false.
@@ -435,7 +451,7 @@ impl Merge {
             Some(piece) => {
                 let source = self.sources.len();
                 if !self.ties.is_empty() {
-                    self.ties.set(source, &self.spec.ties, &piece.batch)?;
+                    self.ties.push(&self.spec.ties, &piece.batch)?;
                 }
                 self.sources.push(piece.batch);
                 *head = Head {
@@ -462,7 +478,7 @@ impl Merge {
         let Some(mut tree) = self.tree.take() else {
             return Ok(None);
         };
-        self.drop_finished_sources()?;
+        self.drop_finished_sources();
         let mut indices: Vec<(usize, usize)> = Vec::with_capacity(self.batch_rows);
         let (mut first, mut last) = (Key::default(), Key::default());
         let mut open = true;
@@ -503,17 +519,15 @@ impl Merge {
     }
 
     /// Keeps only the batches that heads still stand in.
-    fn drop_finished_sources(&mut self) -> Result<(), ExchangeError> {
+    fn drop_finished_sources(&mut self) {
         let sources = std::mem::take(&mut self.sources);
+        let mut kept = Vec::with_capacity(self.heads.len());
         for head in self.heads.iter_mut().filter(|head| head.at < head.to) {
-            let batch = sources[head.source].clone();
-            head.source = self.sources.len();
-            self.sources.push(batch);
+            kept.push(head.source);
+            self.sources.push(sources[head.source].clone());
+            head.source = kept.len() - 1;
         }
-        if !self.ties.is_empty() {
-            self.ties = TieOrder::new(&self.spec.ties, &self.sources)?;
-        }
-        Ok(())
+        self.ties.keep(&kept);
     }
 }
 
