@@ -1,0 +1,4 @@
+//! Tests of whole segments: goldens of real Druid, round trips, damage, and real Druid's reader.
+
+mod real_druid;
+mod round_trip;
