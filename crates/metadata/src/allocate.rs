@@ -346,6 +346,156 @@ fn sequence_sha1(sequence_name: &str, previous_id: &str, version: &str) -> Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{allocate, allocate_request, days, filled, lock_request, publish, replace, store, visible};
+    use crate::{MetadataStore, PublishKind, SegmentSelection};
+
+    fn numbers(place: &AllocatedSegment) -> (u32, u32) {
+        match place.shard_spec {
+            ShardSpec::Numbered {
+                partition_num,
+                partitions,
+            } => (partition_num, partitions),
+            _ => panic!("an allocation is numbered"),
+        }
+    }
+
+    async fn refusal(store: &MetadataStore, bucket: Interval) -> Option<Interval> {
+        match store
+            .allocate_append(allocate_request("x", bucket, None))
+            .await
+            .expect("an answer")
+        {
+            Allocation::Refused { allocated_interval } => allocated_interval,
+            Allocation::Allocated(place) => panic!("allocated {}", place.id()),
+        }
+    }
+
+    #[tokio::test]
+    async fn new_chunks_start_at_zero_and_grow() {
+        let (store, _folder) = store().await;
+        let first = allocate(&store, allocate_request("a", days(0, 1), None)).await;
+        let second = allocate(&store, allocate_request("a", days(0, 1), Some(&first))).await;
+        let third = allocate(&store, allocate_request("a", days(1, 2), Some(&second))).await;
+        assert_eq!(
+            (numbers(&first), numbers(&second), numbers(&third)),
+            ((0, 0), (1, 0), (0, 0))
+        );
+        assert_eq!(first.version, store.locks_of("a")[0].version);
+        assert!(second.version == first.version && third.version > second.version);
+        let again = allocate(&store, allocate_request("a", days(0, 1), Some(&first))).await;
+        assert_eq!(again, second, "a retry gets the same place");
+        let other = allocate(&store, allocate_request("b", days(0, 1), None)).await;
+        assert_eq!((numbers(&other), &other.version), ((2, 0), &first.version));
+
+        let segments = vec![filled(&first), filled(&second)];
+        store
+            .publish(publish("a", PublishKind::Append, segments))
+            .await
+            .expect("published");
+        assert_eq!(visible(&store).len(), 2);
+        store.release("a").await.expect("released");
+        let after = allocate(&store, allocate_request("c", days(0, 1), None)).await;
+        assert_eq!(numbers(&after), (3, 0));
+        store.release("b").await.expect("released");
+        store.release("c").await.expect("released");
+        let mut writer = store.inner.writer.lock().await;
+        assert!(pending_segments(&mut writer, "d").await.expect("rows").is_empty());
+    }
+
+    #[tokio::test]
+    async fn existing_chunks_keep_version_and_core_count() {
+        let (store, _folder) = store().await;
+        let old = replace(&store, "r", &[days(0, 1)]).await;
+        let place = allocate(&store, allocate_request("a", days(0, 1), None)).await;
+        assert_eq!((numbers(&place), &place.version), ((1, 1), &old[0].version));
+        assert_eq!(
+            refusal(
+                &store,
+                Interval {
+                    start_ms: 0,
+                    end_ms: 3_600_000
+                }
+            )
+            .await,
+            Some(days(0, 1))
+        );
+        assert_eq!(refusal(&store, days(0, 7)).await, None);
+        assert_eq!(refusal(&store, Interval::ETERNITY).await, None);
+        assert_eq!(store.locks().len(), 1, "what is refused takes no lock");
+    }
+
+    #[tokio::test]
+    async fn chunks_of_tombstones_are_appended_beside_them() {
+        let (store, _folder) = store().await;
+        let request = lock_request("r", LockKind::Exclusive, &[days(0, 1)]);
+        let version = store.lock_all_or_wait(request).await.expect("locked")[0]
+            .version
+            .clone();
+        let tombstone = DataSegment::tombstone("d", days(0, 1), &version);
+        store
+            .publish(publish("r", PublishKind::Replace, vec![tombstone]))
+            .await
+            .expect("published");
+        store.release("r").await.expect("released");
+        let place = allocate(&store, allocate_request("a", days(0, 1), None)).await;
+        assert_eq!((numbers(&place), &place.version), ((1, 0), &version));
+        store
+            .publish(publish("a", PublishKind::Append, vec![filled(&place)]))
+            .await
+            .expect("published");
+        assert_eq!(visible(&store).len(), 2);
+    }
+
+    #[tokio::test]
+    async fn ids_of_unused_segments_are_not_used_again() {
+        let (store, _folder) = store().await;
+        let old = replace(&store, "r", &[days(0, 1)]).await;
+        let place = allocate(&store, allocate_request("a", days(0, 1), None)).await;
+        store
+            .publish(publish("a", PublishKind::Append, vec![filled(&place)]))
+            .await
+            .expect("published");
+        store.release("a").await.expect("released");
+        let appended = SegmentSelection::Ids(vec![place.id().to_string()]);
+        assert_eq!(store.mark_unused("d", appended).await.expect("marked"), 1);
+        let next = allocate(&store, allocate_request("b", days(0, 1), None)).await;
+        assert_eq!((numbers(&next), &next.version), ((2, 1), &old[0].version));
+
+        let mut concurrent = allocate_request("c", days(5, 6), None);
+        concurrent.kind = LockKind::Append;
+        let first = allocate(&store, concurrent.clone()).await;
+        assert_eq!(first.version, APPEND_VERSION);
+        store
+            .publish(publish("c", PublishKind::Append, vec![filled(&first)]))
+            .await
+            .expect("published");
+        store.release("c").await.expect("released");
+        store
+            .mark_unused("d", SegmentSelection::Within(vec![days(5, 6)]))
+            .await
+            .expect("marked");
+        concurrent.task_id = "e".to_string();
+        concurrent.sequence_name = "e".to_string();
+        let second = allocate(&store, concurrent).await;
+        assert_eq!(second.version, format!("{APPEND_VERSION}S"));
+    }
+
+    #[tokio::test]
+    async fn chunks_of_unknown_core_count_cannot_grow() {
+        let (store, _folder) = store().await;
+        let request = lock_request("r", LockKind::Exclusive, &[days(0, 1)]);
+        let version = store.lock_all_or_wait(request).await.expect("locked")[0]
+            .version
+            .clone();
+        let mut old = crate::testing::segment(days(0, 1), &version, 0, 1);
+        old.shard_spec = ShardSpec::None;
+        store
+            .publish(publish("r", PublishKind::Replace, vec![old]))
+            .await
+            .expect("published");
+        store.release("r").await.expect("released");
+        assert_eq!(refusal(&store, days(0, 1)).await, None);
+    }
 
     #[test]
     fn hashes_and_payloads_equal_druids() {

@@ -22,6 +22,8 @@ mod shard_spec;
 mod snapshot;
 mod store;
 mod tasks;
+#[cfg(test)]
+mod testing;
 mod timeline;
 mod tombstones;
 mod upgrade;

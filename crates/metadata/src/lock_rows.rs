@@ -247,3 +247,102 @@ async fn apply(writer: &mut SqliteConnection, changes: Vec<RowChange>) -> Result
     transaction.commit().await.action(action)?;
     Ok(stored)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{days, lock, lock_request, store};
+    use crate::{LockKind, MetadataStore};
+    use std::time::Duration;
+
+    async fn rows(store: &MetadataStore) -> Vec<(String, bool)> {
+        // Rows that follow on their own are written by whoever has the writer first.
+        let mut writer = store.inner.writer.lock().await;
+        store.inner.write_lock_rows(&mut writer).await.expect("written");
+        let rows: Vec<(String, Vec<u8>)> =
+            sqlx::query_as("SELECT task_id, lock_payload FROM druid_tasklocks ORDER BY id")
+                .fetch_all(&mut *writer)
+                .await
+                .expect("rows");
+        let revoked = |payload: &[u8]| serde_json::from_slice::<TaskLock>(payload).expect("a lock").revoked;
+        rows.into_iter()
+            .map(|(task, payload)| (task, revoked(&payload)))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn rows_follow_the_locks() {
+        let (store, _folder) = store().await;
+        let held = lock(&store, "low", LockKind::Exclusive, days(0, 1)).await;
+        assert_eq!(rows(&store).await, [("low".to_string(), false)]);
+        assert_eq!(store.locks_of("low"), [held]);
+        let mut request = lock_request("high", LockKind::Exclusive, &[days(0, 1), days(1, 2)]);
+        request.priority += 1;
+        store.lock_all_or_wait(request).await.expect("revokes");
+        let all = [("low", true), ("high", false), ("high", false)].map(|(t, r)| (t.to_string(), r));
+        assert_eq!(rows(&store).await, all);
+        store.release("low").await.expect("released");
+        assert_eq!(rows(&store).await, all[1..]);
+        drop(store.release_on_drop("high"));
+        assert!(store.locks().is_empty());
+        assert!(rows(&store).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_with_a_release_or_with_the_patience() {
+        let (store, _folder) = store().await;
+        lock(&store, "a", LockKind::Exclusive, days(0, 1)).await;
+        let request = lock_request("b", LockKind::Shared, &[days(0, 1)]);
+        assert!(store.try_lock_all(request.clone()).await.expect("an answer").is_none());
+        let impatient = tokio::time::timeout(Duration::from_millis(20), store.lock_all_or_wait(request.clone())).await;
+        assert!(impatient.is_err());
+        let waiting = tokio::spawn({
+            let store = store.clone();
+            async move { store.lock_all_or_wait(request).await }
+        });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!waiting.is_finished());
+        store.release("a").await.expect("released");
+        assert_eq!(waiting.await.expect("no panic").expect("granted").len(), 1);
+        assert_eq!(rows(&store).await, [("b".to_string(), false)]);
+        let empty = store.lock_all_or_wait(lock_request("c", LockKind::Shared, &[])).await;
+        assert!(matches!(empty, Err(MetadataError::Invalid(_))));
+    }
+
+    #[tokio::test]
+    async fn locks_granted_to_nobody_are_given_back() {
+        let (store, _folder) = store().await;
+        let writer = store.inner.writer.lock().await;
+        // Granted at once, but its row cannot be written yet.
+        let request = lock_request("a", LockKind::Exclusive, &[days(0, 1)]);
+        let given_up = tokio::time::timeout(Duration::from_millis(20), store.lock_all_or_wait(request)).await;
+        assert!(given_up.is_err());
+        assert!(store.locks().is_empty());
+        drop(writer);
+        assert!(rows(&store).await.is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn exclusive_means_one_at_a_time() {
+        let (store, _folder) = store().await;
+        let inside = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let tasks: Vec<_> = (0..20)
+            .map(|n| {
+                let (store, inside) = (store.clone(), Arc::clone(&inside));
+                tokio::spawn(async move {
+                    let task = format!("task-{n}");
+                    let _guard = store.release_on_drop(&task);
+                    lock(&store, &task, LockKind::Exclusive, days(0, 1 + n % 3)).await;
+                    assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                    tokio::task::yield_now().await;
+                    inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("never two inside");
+        }
+        assert!(store.locks().is_empty());
+        assert!(rows(&store).await.is_empty());
+    }
+}

@@ -426,3 +426,176 @@ fn version_after(now_ms: i64, newest: Option<&str>) -> String {
         _ => version,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{days, lock_request};
+
+    fn nothing(_: &str, _: &Interval) -> Option<String> {
+        None
+    }
+
+    fn take(locks: &mut LockBox, task: &str, kind: LockKind, interval: Interval) -> bool {
+        locks
+            .try_take(&lock_request(task, kind, &[interval]), &nothing)
+            .is_some()
+    }
+
+    fn wait(locks: &mut LockBox, request: LockRequest) -> oneshot::Receiver<Grant> {
+        let (sender, receiver) = oneshot::channel();
+        locks.enqueue(request, sender, &nothing);
+        receiver
+    }
+
+    #[test]
+    fn the_table_of_compatible_locks() {
+        use LockKind::{Append, Exclusive, Replace, Shared};
+        // Held over two days, requested over one of them, and the other way round.
+        let table = [
+            (Exclusive, Exclusive, false, false),
+            (Exclusive, Shared, false, false),
+            (Exclusive, Append, false, false),
+            (Exclusive, Replace, false, false),
+            (Shared, Exclusive, false, false),
+            (Shared, Shared, true, true),
+            (Shared, Append, false, false),
+            (Shared, Replace, false, false),
+            (Append, Exclusive, false, false),
+            (Append, Shared, false, false),
+            (Append, Append, true, true),
+            (Append, Replace, false, true),
+            (Replace, Exclusive, false, false),
+            (Replace, Shared, false, false),
+            (Replace, Append, true, false),
+            (Replace, Replace, false, false),
+        ];
+        for (held, requested, narrower, wider) in table {
+            for (held_interval, interval, expected) in
+                [(days(0, 2), days(0, 1), narrower), (days(0, 1), days(0, 2), wider)]
+            {
+                let mut locks = LockBox::default();
+                assert!(take(&mut locks, "a", held, held_interval));
+                assert_eq!(
+                    take(&mut locks, "b", requested, interval),
+                    expected,
+                    "{held:?} {held_interval}, then {requested:?} {interval}"
+                );
+                assert!(take(&mut locks, "c", requested, days(5, 6)), "elsewhere is free");
+            }
+        }
+    }
+
+    #[test]
+    fn all_intervals_or_none() {
+        let mut locks = LockBox::default();
+        assert!(take(&mut locks, "a", LockKind::Exclusive, days(1, 2)));
+        let both = lock_request("b", LockKind::Exclusive, &[days(0, 1), days(1, 2)]);
+        assert!(locks.try_take(&both, &nothing).is_none());
+        assert_eq!(locks.all().len(), 1);
+        let mut waiting = wait(&mut locks, both);
+        assert!(waiting.try_recv().is_err());
+        locks.release("a", &nothing);
+        let granted = waiting.try_recv().expect("granted").locks;
+        assert_eq!(granted.len(), 2);
+        assert_eq!(granted[0].version, granted[1].version);
+    }
+
+    #[test]
+    fn nobody_overtakes_a_waiting_request_but_who_holds_something() {
+        let mut locks = LockBox::default();
+        assert!(take(&mut locks, "insert-1", LockKind::Shared, days(0, 1)));
+        let mut replace = wait(
+            &mut locks,
+            lock_request("replace", LockKind::Exclusive, &[days(0, 1), days(1, 2)]),
+        );
+        assert!(
+            !take(&mut locks, "insert-2", LockKind::Shared, days(0, 1)),
+            "would starve the replace"
+        );
+        let mut insert = wait(&mut locks, lock_request("insert-2", LockKind::Shared, &[days(0, 1)]));
+        assert!(
+            take(&mut locks, "insert-3", LockKind::Shared, days(7, 8)),
+            "no conflict, no queue"
+        );
+        assert!(
+            take(&mut locks, "insert-1", LockKind::Shared, days(1, 2)),
+            "else both would wait for ever"
+        );
+        locks.release("insert-1", &nothing);
+        assert!(replace.try_recv().is_ok() && insert.try_recv().is_err());
+        locks.release("replace", &nothing);
+        assert!(insert.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_higher_priority_revokes_unless_the_holder_is_publishing() {
+        let mut locks = LockBox::default();
+        assert!(take(&mut locks, "low", LockKind::Exclusive, days(0, 1)));
+        assert!(!take(&mut locks, "equal", LockKind::Exclusive, days(0, 1)));
+        let publishing = [(days(0, 1), "1".to_string())];
+        locks.enter_critical("low", "d", publishing.clone()).expect("covered");
+        let mut request = lock_request("high", LockKind::Exclusive, &[days(0, 1)]);
+        request.priority += 1;
+        let mut high = wait(&mut locks, request);
+        assert!(high.try_recv().is_err());
+        locks.leave_critical("low", &nothing);
+        assert!(high.try_recv().is_ok());
+        assert!(locks.of_task("low")[0].revoked);
+        let error = locks.enter_critical("low", "d", publishing).expect_err("revoked");
+        assert!(matches!(error, MetadataError::LockPreempted { .. }));
+        let own = locks.of_task("high");
+        assert!(take(&mut locks, "high", LockKind::Exclusive, days(0, 1)));
+        assert_eq!(locks.of_task("high"), own, "what is held is given again");
+    }
+
+    #[test]
+    fn versions_grow_and_exceed_what_is_there() {
+        let mut locks = LockBox::default();
+        let mut last = String::new();
+        for task in ["a", "b", "c"] {
+            let grant = locks
+                .try_take(&lock_request(task, LockKind::Shared, &[days(0, 1)]), &nothing)
+                .expect("granted");
+            assert!(grant.locks[0].version > last);
+            last = grant.locks[0].version.clone();
+        }
+        let append = locks
+            .try_take(&lock_request("e", LockKind::Append, &[days(3, 4)]), &nothing)
+            .expect("granted");
+        assert_eq!(append.locks[0].version, APPEND_VERSION);
+        for newest in ["2999-12-31T23:59:59.999Z", "v17", "9999-12-31T23:59:59.999Z"] {
+            let grant = LockBox::default()
+                .try_take(&lock_request("f", LockKind::Exclusive, &[days(0, 1)]), &|_, _| {
+                    Some(newest.to_string())
+                })
+                .expect("granted");
+            assert!(*grant.locks[0].version > *newest, "{}", grant.locks[0].version);
+        }
+        assert_eq!(
+            version_after(0, Some("1970-01-01T00:00:05.000Z")),
+            "1970-01-01T00:00:05.001Z"
+        );
+    }
+
+    #[test]
+    fn who_stops_waiting_leaves_no_lock_behind() {
+        let mut locks = LockBox::default();
+        assert!(take(&mut locks, "a", LockKind::Exclusive, days(0, 1)));
+        drop(wait(&mut locks, lock_request("b", LockKind::Exclusive, &[days(0, 1)])));
+        let mut next = wait(&mut locks, lock_request("c", LockKind::Exclusive, &[days(0, 1)]));
+        locks.release("a", &nothing);
+        assert!(next.try_recv().is_ok());
+        assert!(locks.of_task("b").is_empty());
+    }
+
+    #[test]
+    fn payloads_equal_druids() {
+        for line in include_str!("../../../tests/golden/metadata/druid_tasklocks.jsonl").lines() {
+            let row: serde_json::Value = serde_json::from_str(line).expect("a golden row");
+            let payload = row["LOCK_PAYLOAD"].to_string();
+            let lock: TaskLock = serde_json::from_str(&payload).expect("a lock");
+            assert_eq!(serde_json::to_string(&lock).expect("serialises"), payload);
+        }
+    }
+}

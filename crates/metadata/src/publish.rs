@@ -286,3 +286,162 @@ pub(crate) async fn mark_unused(
     }
     Ok(changed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{days, lock, lock_request, publish, replace, segment, store, visible};
+    use crate::{LockRequest, MetadataErrorKind};
+
+    fn ids(segments: &[Arc<DataSegment>]) -> Vec<String> {
+        segments.iter().map(|s| s.id().to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_replace_hides_the_old_and_is_visible_at_once() {
+        let (store, _folder) = store().await;
+        let before = store.snapshot();
+        let old = replace(&store, "a", &[days(0, 1), days(1, 2)]).await;
+        let new = replace(&store, "b", &[days(0, 1)]).await;
+        let shown = [&new[0], &old[1]].map(|s| format!("{} {}", s.interval, s.id()));
+        assert_eq!(visible(&store), shown);
+        assert!(before.datasource("d").is_none(), "snapshots do not change");
+        let snapshot = store.snapshot();
+        let hidden = |s: &&crate::PublishedSegment| s.overshadowed;
+        let listed = &snapshot.datasource("d").expect("published").segments;
+        assert_eq!(
+            listed
+                .iter()
+                .filter(hidden)
+                .map(|s| s.id.to_string())
+                .collect::<Vec<_>>(),
+            [old[0].id().to_string()]
+        );
+
+        assert_eq!(store.mark_overshadowed_unused().await.expect("marked"), 1);
+        assert_eq!(visible(&store), shown);
+        let unused = store.unused_segments(Some("d"), None).await.expect("listed");
+        assert_eq!(unused.iter().map(|u| &u.segment).collect::<Vec<_>>(), [&old[0]]);
+        assert!(!unused[0].files_shared);
+        assert_eq!(store.load_specs().await.expect("listed").len(), 3);
+        let every: Vec<String> = [&old[0], &old[1], &new[0]].iter().map(|s| s.id().to_string()).collect();
+        assert_eq!(store.delete_unused(&every).await.expect("deleted"), 1, "used rows stay");
+        assert_eq!(store.load_specs().await.expect("listed").len(), 2);
+    }
+
+    #[tokio::test]
+    async fn one_transaction_can_retire_what_it_replaces() {
+        let (store, folder) = store().await;
+        replace(&store, "a", &[days(0, 1), days(1, 2)]).await;
+        let held = lock(&store, "b", LockKind::Exclusive, Interval::ETERNITY).await;
+        let mut second = publish(
+            "b",
+            PublishKind::Replace,
+            vec![segment(days(0, 1), &held.version, 0, 1)],
+        );
+        second.retire_overshadowed = true;
+        second.mark_unused = vec![days(1, 2)];
+        let published = store.publish(second.clone()).await.expect("published");
+        assert_eq!((published.inserted.len(), published.retired), (1, 2));
+        assert_eq!(visible(&store).len(), 1);
+        let again = store.publish(second).await.expect("publishing again is no error");
+        assert_eq!((again.inserted.len(), again.retired), (0, 0));
+        let shown = visible(&store);
+        store.reload().await.expect("reloaded");
+        assert_eq!(visible(&store), shown, "the tables say the same");
+        drop(store);
+        let store = MetadataStore::open(&folder.path().join("metadata.db"))
+            .await
+            .expect("opens again");
+        assert_eq!(visible(&store), shown);
+    }
+
+    #[tokio::test]
+    async fn rows_look_as_druid_writes_them() {
+        let (store, _folder) = store().await;
+        let written = replace(&store, "a", &[Interval::ETERNITY]).await;
+        let row: (String, String, String, String, bool, String, bool, Vec<u8>) = sqlx::query_as(
+            "SELECT id, dataSource, start, \"end\", partitioned, version, used, payload FROM druid_segments \
+             WHERE used_status_last_updated = created_date AND upgraded_from_segment_id IS NULL",
+        )
+        .fetch_one(&store.inner.readers)
+        .await
+        .expect("one row");
+        assert_eq!((row.0, row.1.as_str()), (written[0].id().to_string(), "d"));
+        assert_eq!(
+            (row.2.as_str(), row.3.as_str()),
+            ("-146136543-09-08T08:23:32.096Z", "146140482-04-24T15:36:27.903Z")
+        );
+        assert_eq!((row.4, row.5, row.6), (true, written[0].version.clone(), true));
+        assert_eq!(row.7, serde_json::to_vec(&written[0]).expect("serialises"));
+    }
+
+    #[tokio::test]
+    async fn what_no_lock_covers_is_not_published() {
+        let (store, _folder) = store().await;
+        let held = lock(&store, "a", LockKind::Exclusive, days(0, 2)).await;
+        let kind = |result: Result<Published, MetadataError>| result.map(|p| ids(&p.inserted)).map_err(|e| e.kind());
+        let preempted = Err(MetadataErrorKind::LockPreempted);
+        for (segments, task) in [
+            (vec![segment(days(0, 3), &held.version, 0, 1)], "a"),
+            (vec![segment(days(0, 1), "9999", 0, 1)], "a"),
+            (vec![segment(days(0, 1), &held.version, 0, 1)], "stranger"),
+        ] {
+            assert_eq!(
+                kind(store.publish(publish(task, PublishKind::Replace, segments)).await),
+                preempted
+            );
+        }
+        let mut dropping = publish("a", PublishKind::Replace, Vec::new());
+        dropping.mark_unused = vec![days(0, 3)];
+        assert_eq!(kind(store.publish(dropping).await), preempted);
+
+        let mut stronger = lock_request("b", LockKind::Exclusive, &[days(0, 1)]);
+        stronger.priority = LockRequest::SQL_PRIORITY + 1;
+        store.lock_all_or_wait(stronger).await.expect("revokes");
+        let segments = vec![segment(days(0, 1), &held.version, 0, 1)];
+        assert_eq!(
+            kind(store.publish(publish("a", PublishKind::Replace, segments)).await),
+            preempted
+        );
+
+        lock(&store, "c", LockKind::Shared, days(5, 6)).await;
+        let segments = vec![segment(days(5, 6), "1", 0, 0)];
+        let replaced = store
+            .publish(publish("c", PublishKind::Replace, segments.clone()))
+            .await;
+        assert_eq!(
+            kind(replaced),
+            Err(MetadataErrorKind::Invalid),
+            "a SHARED lock does not replace"
+        );
+        let twice = publish("c", PublishKind::Append, [segments.clone(), segments.clone()].concat());
+        assert_eq!(kind(store.publish(twice).await), Err(MetadataErrorKind::Invalid));
+        assert!(visible(&store).is_empty());
+        store
+            .publish(publish("c", PublishKind::Append, segments))
+            .await
+            .expect("published");
+        assert_eq!(visible(&store).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn giving_up_a_publish_does_not_stop_it() {
+        let (store, _folder) = store().await;
+        let held = lock(&store, "a", LockKind::Exclusive, days(0, 1)).await;
+        let segments = vec![segment(days(0, 1), &held.version, 0, 1)];
+        let writer = store.inner.writer.lock().await;
+        let publishing = store.publish(publish("a", PublishKind::Replace, segments));
+        assert!(
+            tokio::time::timeout(std::time::Duration::from_millis(20), publishing)
+                .await
+                .is_err()
+        );
+        assert!(visible(&store).is_empty());
+        drop(writer);
+        while visible(&store).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(visible(&store).len(), 1);
+    }
+}

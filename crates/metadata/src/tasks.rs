@@ -328,3 +328,209 @@ fn from_row(row: &SqliteRow) -> Result<TaskRecord, MetadataError> {
 pub(crate) fn json_bytes(value: &impl Serialize) -> Result<Vec<u8>, MetadataError> {
     serde_json::to_vec(value).map_err(|e| MetadataError::Invalid(format!("cannot write a payload as JSON: {e}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{allocate, allocate_request, days, filled, lock, publish, segment, store};
+    use crate::{LockKind, MetadataErrorKind, PublishKind};
+
+    fn task(id: &str, day: i64, datasource: &str) -> TaskRecord {
+        TaskRecord {
+            id: id.to_string(),
+            created_date: format_millis(days(day, day + 1).start_ms),
+            datasource: datasource.to_string(),
+            payload: serde_json::json!({"type": "query_controller", "id": id}),
+            status: TaskStatus::running(id),
+            task_type: Some("query_controller".to_string()),
+            group_id: Some(id.to_string()),
+        }
+    }
+
+    fn ended(id: &str, state: TaskState) -> TaskStatus {
+        TaskStatus {
+            state,
+            duration: 17,
+            ..TaskStatus::running(id)
+        }
+    }
+
+    #[test]
+    fn statuses_equal_druids() {
+        for line in include_str!("../../../tests/golden/metadata/druid_tasks.jsonl").lines() {
+            let row: Value = serde_json::from_str(line).expect("a golden row");
+            let payload = row["STATUS_PAYLOAD"].to_string();
+            let status: TaskStatus = serde_json::from_str(&payload).expect("a status");
+            assert_eq!(serde_json::to_string(&status).expect("serialises"), payload);
+            assert_eq!(row["ACTIVE"], status.state == TaskState::Running);
+        }
+    }
+
+    #[tokio::test]
+    async fn tasks_are_kept_and_listed() {
+        let (store, _folder) = store().await;
+        for (id, day, datasource) in [("a", 0, "d"), ("b", 1, "d"), ("c", 2, "e"), ("e", 3, "d")] {
+            store.insert_task(task(id, day, datasource)).await.expect("inserted");
+        }
+        let twice = store.insert_task(task("a", 9, "d")).await.map_err(|e| e.kind());
+        assert_eq!(twice, Err(MetadataErrorKind::AlreadyExists));
+        assert!(
+            store
+                .update_status(&ended("a", TaskState::Success))
+                .await
+                .expect("updated")
+        );
+        assert!(
+            store
+                .update_status(&ended("b", TaskState::Failed))
+                .await
+                .expect("updated")
+        );
+        assert!(
+            store
+                .update_status(&ended("c", TaskState::Success))
+                .await
+                .expect("updated")
+        );
+        assert!(
+            !store
+                .update_status(&ended("a", TaskState::Failed))
+                .await
+                .expect("an answer"),
+            "ended once"
+        );
+        let missing = store
+            .update_status(&ended("x", TaskState::Failed))
+            .await
+            .map_err(|e| e.kind());
+        assert_eq!(missing, Err(MetadataErrorKind::NotFound));
+        let found = store.task("a").await.expect("read").expect("there");
+        assert_eq!(found.status, ended("a", TaskState::Success));
+        assert_eq!(found.payload, task("a", 0, "d").payload);
+        assert!(store.task("x").await.expect("read").is_none());
+
+        let list = |filter: TaskFilter| {
+            let store = store.clone();
+            async move {
+                let tasks = store.tasks(&filter).await.expect("listed");
+                tasks.into_iter().map(|t| t.id).collect::<Vec<_>>()
+            }
+        };
+        let all = TaskFilter::default();
+        assert_eq!(list(all.clone()).await, ["e", "c", "b", "a"]);
+        assert_eq!(
+            list(TaskFilter {
+                active: Some(true),
+                ..all.clone()
+            })
+            .await,
+            ["e"]
+        );
+        assert_eq!(
+            list(TaskFilter {
+                state: Some(TaskState::Success),
+                ..all.clone()
+            })
+            .await,
+            ["c", "a"]
+        );
+        assert_eq!(
+            list(TaskFilter {
+                datasource: Some("d".into()),
+                ..all.clone()
+            })
+            .await,
+            ["e", "b", "a"]
+        );
+        assert_eq!(
+            list(TaskFilter {
+                task_type: Some("kill".into()),
+                ..all.clone()
+            })
+            .await,
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            list(TaskFilter {
+                max_completed: Some(1),
+                ..all.clone()
+            })
+            .await,
+            ["e", "c"]
+        );
+        assert_eq!(
+            list(TaskFilter {
+                created: Some(days(0, 2)),
+                ..all.clone()
+            })
+            .await,
+            ["e", "b", "a"]
+        );
+        assert_eq!(
+            list(TaskFilter {
+                created: Some(Interval::ETERNITY),
+                ..all.clone()
+            })
+            .await,
+            ["e", "c", "b", "a"]
+        );
+        let last_success = TaskFilter {
+            state: Some(TaskState::Success),
+            max_completed: Some(1),
+            ..all
+        };
+        assert_eq!(list(last_success).await, ["c"]);
+    }
+
+    #[tokio::test]
+    async fn a_new_process_ends_the_tasks_of_the_old_one() {
+        let (store, folder) = store().await;
+        for id in ["unpublished", "replaced", "inserted", "done"] {
+            store.insert_task(task(id, 0, "d")).await.expect("inserted");
+        }
+        store
+            .update_status(&ended("done", TaskState::Success))
+            .await
+            .expect("updated");
+        lock(&store, "unpublished", LockKind::Exclusive, days(0, 1)).await;
+        let held = lock(&store, "replaced", LockKind::Exclusive, days(1, 2)).await;
+        let segments = vec![segment(days(1, 2), &held.version, 0, 1)];
+        store
+            .publish(publish("replaced", PublishKind::Replace, segments))
+            .await
+            .expect("published");
+        let place = allocate(&store, allocate_request("inserted", days(2, 3), None)).await;
+        store
+            .publish(publish("inserted", PublishKind::Append, vec![filled(&place)]))
+            .await
+            .expect("published");
+
+        let path = folder.path().join("metadata.db");
+        let owned = MetadataStore::open(&path).await.map(|_| ()).map_err(|e| e.kind());
+        assert_eq!(owned, Err(MetadataErrorKind::InUse));
+        drop(store);
+        let store = MetadataStore::open(&path).await.expect("opens again");
+        let mut messages = Vec::new();
+        for task in store.recovered_tasks() {
+            let stored = store.task(&task.id).await.expect("read").expect("there");
+            assert_eq!((stored.status.state, &stored.status), (TaskState::Failed, &task.status));
+            let message = stored.status.error_msg.expect("a message");
+            messages.push((task.id.clone(), message.contains("it had not published anything")));
+        }
+        let expected = [("inserted", false), ("replaced", false), ("unpublished", true)];
+        assert_eq!(
+            messages,
+            expected.map(|(id, unpublished)| (id.to_string(), unpublished))
+        );
+        assert!(store.locks().is_empty());
+        for table in ["druid_tasklocks", "druid_pendingSegments"] {
+            let query = format!("SELECT COUNT(*) FROM {table}");
+            let (rows,): (i64,) = sqlx::query_as(sqlx::AssertSqlSafe(query))
+                .fetch_one(&store.inner.readers)
+                .await
+                .expect("a count");
+            assert_eq!(rows, 0, "{table}");
+        }
+        assert_eq!(store.snapshot().datasource("d").map(|d| d.segments.len()), Some(2));
+    }
+}

@@ -246,3 +246,118 @@ async fn upgrade_pending(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{allocate, allocate_request, days, filled, lock, publish, replace, segment, store, visible};
+    use crate::{MetadataErrorKind, MetadataStore, PublishKind};
+
+    fn places(store: &MetadataStore, version: &str) -> Vec<(Interval, &'static str, u32, Option<u32>)> {
+        let snapshot = store.snapshot();
+        let segments = &snapshot.datasource("d").expect("published").segments;
+        let of_version = segments.iter().map(|s| &s.segment).filter(|s| s.version == version);
+        of_version
+            .map(|s| {
+                let spec = &s.shard_spec;
+                (
+                    s.interval,
+                    spec.type_name(),
+                    spec.partition_num(),
+                    spec.core_partitions(),
+                )
+            })
+            .collect()
+    }
+
+    async fn append_beside(store: &MetadataStore, task: &str, bucket: Interval) -> crate::AllocatedSegment {
+        let mut request = allocate_request(task, bucket, None);
+        request.kind = LockKind::Append;
+        allocate(store, request).await
+    }
+
+    #[tokio::test]
+    async fn what_is_appended_during_a_replace_survives_it() {
+        let (store, _folder) = store().await;
+        let old = replace(&store, "old", &[days(0, 1), days(1, 2)]).await;
+        let held = lock(&store, "replace", LockKind::Replace, Interval::ETERNITY).await;
+        let early = [
+            append_beside(&store, "insert", days(0, 1)).await,
+            append_beside(&store, "insert-2", days(1, 2)).await,
+        ];
+        let late = append_beside(&store, "late", days(0, 1)).await;
+        for (task, place) in [("insert", &early[0]), ("insert-2", &early[1])] {
+            assert_eq!(place.version, old[0].version, "appended to what is there");
+            store
+                .publish(publish(task, PublishKind::Append, vec![filled(place)]))
+                .await
+                .expect("published");
+            store.release(task).await.expect("released");
+        }
+        // The replace writes one segment for the first day and empties the second.
+        let written = vec![
+            segment(days(0, 1), &held.version, 0, 1),
+            DataSegment::tombstone("d", days(1, 2), &held.version),
+        ];
+        store
+            .publish(publish("replace", PublishKind::Replace, written))
+            .await
+            .expect("published");
+        store.release("replace").await.expect("released");
+        assert_eq!(
+            places(&store, &held.version),
+            [
+                (days(0, 1), "numbered", 0, Some(2)),
+                (days(0, 1), "numbered", 1, Some(2)),
+                (days(1, 2), "tombstone", 0, Some(0)),
+                (days(1, 2), "numbered", 1, Some(2)),
+            ]
+        );
+        assert_eq!(visible(&store).len(), 4);
+
+        // Allocated before the replace committed, published after it.
+        let published = store
+            .publish(publish("late", PublishKind::Append, vec![filled(&late)]))
+            .await
+            .expect("published");
+        assert_eq!(published.inserted.len(), 2, "under its own id and the upgraded one");
+        store.release("late").await.expect("released");
+        assert_eq!(places(&store, &held.version).len(), 5);
+        assert_eq!(visible(&store).len(), 5);
+
+        assert_eq!(store.mark_overshadowed_unused().await.expect("marked"), 5);
+        let shared: Vec<bool> = store
+            .unused_segments(None, None)
+            .await
+            .expect("listed")
+            .iter()
+            .map(|u| u.files_shared)
+            .collect();
+        assert_eq!(
+            shared.iter().filter(|shared| **shared).count(),
+            3,
+            "appended files live on under the new ids"
+        );
+        let mut writer = store.inner.writer.lock().await;
+        assert!(pending_segments(&mut writer, "d").await.expect("rows").is_empty());
+    }
+
+    #[tokio::test]
+    async fn coarser_appends_cannot_be_carried_over() {
+        let (store, _folder) = store().await;
+        let held = lock(&store, "replace", LockKind::Replace, Interval::ETERNITY).await;
+        let place = append_beside(&store, "insert", days(0, 2)).await;
+        store
+            .publish(publish("insert", PublishKind::Append, vec![filled(&place)]))
+            .await
+            .expect("published");
+        let before = visible(&store);
+        let finer = vec![segment(days(0, 1), &held.version, 0, 1)];
+        let refused = store
+            .publish(publish("replace", PublishKind::Replace, finer))
+            .await
+            .map(|_| ());
+        assert_eq!(refused.map_err(|e| e.kind()), Err(MetadataErrorKind::Unsupported));
+        assert_eq!(visible(&store), before);
+    }
+}

@@ -98,10 +98,7 @@ async fn the_cache_opens_a_segment_once_and_keeps_its_columns() {
     let folder = tempfile::tempdir().expect("a folder");
     let storage = LocalDeepStorage::open(&folder.path().join("segments")).expect("opens");
     let local = folder.path().join("segment");
-    let columns = vec![ColumnSchema {
-        name: "n".to_string(),
-        column_type: ColumnType::LONG,
-    }];
+    let columns = vec![ColumnSchema::new("n", ColumnType::LONG)];
     let schema = SegmentSchema::new(columns);
     let mut writer = SegmentWriter::create(&local, schema, IndexSpec::default(), path().interval).expect("a writer");
     let fields = vec![
