@@ -73,6 +73,40 @@ impl MemoryBudget for CappedBudget {
     }
 }
 
+/// At most so many bytes of another share, so that one consumer leaves room for the next.
+pub struct PartOfBudget {
+    whole: Arc<dyn MemoryBudget>,
+    part: CappedBudget,
+}
+
+impl PartOfBudget {
+    /// Takes at most `max` bytes of `whole`.
+    pub fn new(whole: Arc<dyn MemoryBudget>, max: usize) -> Self {
+        Self {
+            whole,
+            part: CappedBudget::new(max),
+        }
+    }
+}
+
+impl MemoryBudget for PartOfBudget {
+    fn try_grow(&self, bytes: usize) -> bool {
+        if !self.part.try_grow(bytes) {
+            return false;
+        }
+        let granted = self.whole.try_grow(bytes);
+        if !granted {
+            self.part.shrink(bytes);
+        }
+        granted
+    }
+
+    fn shrink(&self, bytes: usize) {
+        self.part.shrink(bytes);
+        self.whole.shrink(bytes);
+    }
+}
+
 /// Bytes held of a share; given back when dropped.
 pub struct Reservation {
     budget: Arc<dyn MemoryBudget>,

@@ -95,7 +95,7 @@ pub fn cut(
         (CutTarget::Single, _) => vec![KeyRange::everything(rows)],
         (CutTarget::Hash, Some(hash)) => hash_ranges(hash.buckets.max(1), sets),
         // A shuffle without a key has nothing to cut by: Druid turns it into `mix`.
-        _ if spec.columns.is_empty() || spec.hash.is_some() => vec![KeyRange::everything(rows)],
+        _ if spec.hash.is_some() || (spec.columns.is_empty() && !spec.boost) => vec![KeyRange::everything(rows)],
         _ if rows == 0 => vec![KeyRange::everything(0)],
         (CutTarget::MaxPartitions(max), _) => {
             let buckets = merge_buckets(sets, cut_limits.buckets)?;

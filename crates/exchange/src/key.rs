@@ -359,6 +359,20 @@ pub fn decode_key(spec: &KeySpec, schema: &Schema, key: &[u8]) -> Result<Vec<Arr
     Ok(columns)
 }
 
+/// Decodes the bucket of a range ([`crate::KeyRange::bucket`]): one array of length one for each bucket column.
+pub fn decode_bucket(spec: &KeySpec, schema: &Schema, bucket: &[u8]) -> Result<Vec<ArrayRef>, ExchangeError> {
+    let columns = spec.columns.iter().take(spec.bucket_by_count).cloned().collect();
+    let spec = KeySpec::sorted(columns);
+    let whole = KeyEncoder::new(&spec.clone().with_buckets(spec.columns.len()), schema)?.bucket_len;
+    if bucket.len() != whole {
+        return Err(ExchangeError::Batch(format!(
+            "[{:?}] is no bucket",
+            Key::copy_from(bucket)
+        )));
+    }
+    decode_key(&spec, schema, bucket)
+}
+
 /// Decodes a key into texts, as shard specs want them: null stays null, a list gives its only value.
 pub fn decode_key_strings(spec: &KeySpec, schema: &Schema, key: &[u8]) -> Result<Vec<Option<String>>, ExchangeError> {
     decode_key(spec, schema, key)?.iter().map(first_string).collect()

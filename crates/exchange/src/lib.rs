@@ -41,10 +41,10 @@ mod store;
 mod writer;
 
 pub use batch::{batch_bytes, staged_schema};
-pub use budget::{CappedBudget, MemoryBudget, Reservation, UnlimitedBudget};
+pub use budget::{CappedBudget, MemoryBudget, PartOfBudget, Reservation, UnlimitedBudget};
 pub use cut::{CutLimits, CutTarget, KeyRange, cut};
 pub use error::ExchangeError;
-pub use key::{HashKey, Key, KeyField, KeySpec, decode_key, decode_key_strings};
+pub use key::{HashKey, Key, KeyField, KeySpec, decode_bucket, decode_key, decode_key_strings};
 pub use local::LocalRunStore;
 pub use reader::{RangeReader, ReadOptions};
 pub use run::{BatchMeta, BucketMeta, RunMeta, RunSet, Sample};

@@ -326,17 +326,17 @@ impl Slice {
                 keys,
                 batch,
             };
-            if let Some(keys) = &piece.keys {
-                let is_before = |row: usize, boundary: &Key| {
-                    let place = (self.task, self.run, meta.first_row + row as u32);
-                    compare(keys.row(row).data(), place, boundary).is_lt()
-                };
-                if let Some(start) = &start {
-                    piece.from = partition_point(0, piece.to, |row| is_before(row, start));
-                }
-                if let Some(end) = &end {
-                    piece.to = partition_point(piece.from, piece.to, |row| is_before(row, end));
-                }
+            let is_before = |row: usize, boundary: &Key| {
+                // Without key columns the place is all there is.
+                let columns = piece.keys.as_ref().map_or(&[][..], |keys| keys.row(row).data());
+                let place = (self.task, self.run, meta.first_row + row as u32);
+                compare(columns, place, boundary).is_lt()
+            };
+            if let Some(start) = &start {
+                piece.from = partition_point(0, piece.to, |row| is_before(row, start));
+            }
+            if let Some(end) = &end {
+                piece.to = partition_point(piece.from, piece.to, |row| is_before(row, end));
             }
             if piece.from < piece.to {
                 return Ok(Some(piece));

@@ -150,9 +150,7 @@ impl RunWriter {
     pub fn finish(mut self) -> Result<RunSet, ExchangeError> {
         self.flush_crumbs()?;
         self.stage()?;
-        if let Some(open) = self.open.take() {
-            self.add_run(open.finish()?);
-        }
+        self.close_unsorted()?;
         self.guard.release();
         Ok(std::mem::take(&mut self.set))
     }
@@ -185,9 +183,7 @@ impl RunWriter {
             }));
         }
         self.stage()?;
-        if let Some(open) = self.open.take() {
-            self.add_run(open.finish()?);
-        }
+        self.close_unsorted()?;
         let set = std::mem::take(&mut self.set);
         let options = ReadOptions {
             name: format!("{}/sort", self.options.name),
@@ -266,11 +262,22 @@ impl RunWriter {
         self.set.runs.push(run);
     }
 
+    fn close_unsorted(&mut self) -> Result<(), ExchangeError> {
+        if let Some(mut open) = self.open.take() {
+            if self.spec.boost {
+                open.sample_places(self.options.samples);
+            }
+            self.add_run(open.finish()?);
+        }
+        Ok(())
+    }
+
     fn append_unsorted(&mut self, batch: &RecordBatch) -> Result<(), ExchangeError> {
         let mut open = match self.open.take() {
             Some(open) if open.rows as usize + batch.num_rows() <= limits::RUN_ROWS_MAX => open,
             Some(full) => {
-                self.add_run(full.finish()?);
+                self.open = Some(full);
+                self.close_unsorted()?;
                 self.next_run()?
             }
             None => self.next_run()?,
@@ -491,6 +498,25 @@ impl RunBuilder {
 
     fn bucketed_rows(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.rows).sum()
+    }
+
+    /// Samples the places of a run that has no order but the one in which its rows came, so that it can be cut by the boost.
+    fn sample_places(&mut self, samples: usize) {
+        let step = self.rows.div_ceil(samples.max(1) as u64).max(1);
+        let sample = |first: u64| {
+            let weight = step.min(self.rows - first);
+            let row = (first + weight / 2) as u32;
+            Sample {
+                key: Key::copy_from(&boost_bytes(self.task, self.run, row)),
+                weight,
+            }
+        };
+        let samples = (0..self.rows).step_by(step as usize).map(sample).collect();
+        self.buckets.push(BucketMeta {
+            prefix: Key::default(),
+            rows: self.rows,
+            samples,
+        });
     }
 
     pub(crate) fn finish(mut self) -> Result<RunMeta, ExchangeError> {
