@@ -1,14 +1,18 @@
 //! The encodings that columns are made of, one a file.
 
 pub(crate) mod bitmap;
+pub(crate) mod block_store;
 pub(crate) mod blocks;
 pub mod compression;
 pub(crate) mod concise;
 pub(crate) mod dictionary;
 pub(crate) mod doubles;
+pub(crate) mod fixed_indexed;
 pub(crate) mod front_coded;
 pub(crate) mod generic_indexed;
+pub(crate) mod int_arrays;
 pub(crate) mod ints;
 pub(crate) mod longs;
 pub(crate) mod multi_ints;
 pub(crate) mod roaring_writer;
+pub(crate) mod smile;

@@ -5,7 +5,7 @@ pub mod json;
 use std::io::Write;
 use std::path::Path;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimestampMillisecondType, UInt32Type};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,6 +15,12 @@ use crate::{ColumnType, RowSelection, Segment, SegmentError};
 
 /// Rows that are decoded at once.
 const CHUNK_ROWS: usize = 8192;
+
+/// Rows of a column as they are to be printed.
+enum Cells {
+    Values(ArrayRef),
+    Json(StringArray),
+}
 
 /// Prints every row as a JSON object with all columns: `__time` in milliseconds, a multi-value row of one value as that value, complex
 /// values in base64. The lines are those of Druid's `dump-segment --dump rows`.
@@ -34,15 +40,25 @@ pub fn write_rows(segment: &Segment, out: &mut impl Write) -> Result<(), Segment
         let arrays = segment
             .columns()
             .iter()
-            .map(|info| segment.read(&info.name, RowSelection::Range(rows.clone())))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|info| {
+                let selection = RowSelection::Range(rows.clone());
+                Ok(match segment.read_json(&info.name, selection.clone())? {
+                    Some(text) => Cells::Json(text),
+                    None => Cells::Values(segment.read(&info.name, selection)?),
+                })
+            })
+            .collect::<Result<Vec<_>, SegmentError>>()?;
         for row in 0..rows.len() {
             line.clear();
             for ((info, name), array) in segment.columns().iter().zip(&names).zip(&arrays) {
                 line.push(if line.is_empty() { b'{' } else { b',' });
                 line.extend_from_slice(name);
                 line.push(b':');
-                put_cell(&mut line, array, row, &info.column_type);
+                match array {
+                    Cells::Values(array) => put_cell(&mut line, array, row, &info.column_type),
+                    Cells::Json(text) if text.is_null(row) => line.extend_from_slice(b"null"),
+                    Cells::Json(text) => line.extend_from_slice(text.value(row).as_bytes()),
+                }
             }
             line.extend_from_slice(b"}\n");
             out.write_all(&line)
@@ -57,12 +73,6 @@ fn put_cell(out: &mut Vec<u8>, array: &ArrayRef, row: usize, column_type: &Colum
     if let (ColumnType::MultiString, Some(list)) = (column_type, array.as_list_opt::<i32>()) {
         if list.is_valid(row) && list.value_length(row) == 1 {
             return put_value(out, &list.value(row), 0);
-        }
-    }
-    if let (ColumnType::Complex(name), DataType::Utf8) = (column_type, array.data_type()) {
-        if name == "json" && array.is_valid(row) {
-            out.extend_from_slice(array.as_string::<i32>().value(row).as_bytes());
-            return;
         }
     }
     put_value(out, array, row);

@@ -5,11 +5,14 @@
 //! ```
 //! Mirrors `ColumnDescriptor`. The part's type decides who reads the bytes behind the descriptor.
 
-use arrow::array::{ArrayRef, new_null_array};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StringArray, new_null_array};
 use roaring::RoaringBitmap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::nested::{self, Json, Variant};
 use super::numbers::{NumberKind, Numbers};
 use super::strings::Strings;
 use super::{ColumnInfo, StringDictionary};
@@ -57,6 +60,9 @@ pub(super) enum Column {
     Null(ColumnType, usize),
     Numbers(Numbers),
     Strings(Box<Strings>),
+    /// Arrays, or values of several types.
+    Variant(Box<Variant>),
+    Json(Box<Json>),
 }
 
 impl Column {
@@ -69,6 +75,7 @@ impl Column {
         let [part] = descriptor.parts.as_slice() else {
             return Err(blob.unsupported(format!("a column of {} parts", descriptor.parts.len())));
         };
+        let json_part = part;
         let part: Part = serde_json::from_value(part.clone())
             .map_err(|e| blob.corrupt(4, format!("the part of a column: {e}, found {json}")))?;
         if part.byte_order.as_deref() == Some("BIG_ENDIAN") {
@@ -85,7 +92,7 @@ impl Column {
             rows,
             bitmap,
         };
-        let column = Self::open_part(&part, &descriptor.value_type, &mut cursor, &opening)?;
+        let column = Self::open_part(&part, json_part, &descriptor.value_type, &mut cursor, &opening)?;
         match rows {
             Some(rows) if column.rows() != rows => Err(blob.corrupt(
                 0,
@@ -101,6 +108,7 @@ impl Column {
 
     fn open_part(
         part: &Part,
+        json_part: &Value,
         value_type: &str,
         cursor: &mut Cursor<'_>,
         opening: &Opening<'_>,
@@ -123,6 +131,11 @@ impl Column {
                 };
                 Self::Null(column_type, usize::try_from(rows).unwrap_or(usize::MAX))
             }
+            "nestedCommonFormat" => nested::open(json_part, cursor, opening)?,
+            "complex" if part.type_name.as_deref() == Some("json") => match cursor.u8("JSON column version")? {
+                3..=5 => Self::Json(Box::new(Json::open_old(cursor, opening)?)),
+                other => return Err(cursor.corrupt(format!("a JSON column must have version 3 to 5, found {other}"))),
+            },
             "complex" => {
                 let name = part.type_name.as_deref().unwrap_or("unknown");
                 return Err(cursor.unsupported(format!("complex type {name}")));
@@ -136,6 +149,8 @@ impl Column {
             Self::Null(_, rows) => *rows,
             Self::Numbers(numbers) => numbers.rows(),
             Self::Strings(strings) => strings.rows(),
+            Self::Variant(variant) => variant.rows(),
+            Self::Json(json) => json.rows(),
         }
     }
 
@@ -145,6 +160,8 @@ impl Column {
             Self::Numbers(numbers) => ColumnType::Scalar(numbers.value_type()),
             Self::Strings(strings) if strings.is_multi() => ColumnType::MultiString,
             Self::Strings(_) => ColumnType::STRING,
+            Self::Variant(variant) => variant.column_type(),
+            Self::Json(_) => ColumnType::Complex("json".into()),
         }
     }
 
@@ -157,9 +174,14 @@ impl Column {
             has_nulls: match self {
                 Self::Null(_, rows) => *rows > 0,
                 Self::Numbers(numbers) => numbers.has_nulls(),
-                Self::Strings(strings) => strings.dictionary().has_null(),
+                Self::Strings(strings) => strings.has_nulls(),
+                Self::Variant(variant) => variant.null_rows().is_none_or(|rows| !rows.is_empty()),
+                Self::Json(json) => !json.null_rows().is_empty(),
             },
-            cardinality: dictionary.map(|d| d.len() as u64),
+            cardinality: match self {
+                Self::Variant(variant) => variant.cardinality(),
+                _ => dictionary.map(|d| d.len() as u64),
+            },
             bytes,
             has_bitmap_index: matches!(self, Self::Strings(strings) if strings.has_index()),
             is_metric,
@@ -167,6 +189,8 @@ impl Column {
                 Self::Null(..) => "null".into(),
                 Self::Numbers(numbers) => numbers.encoding().into(),
                 Self::Strings(strings) => strings.encoding(),
+                Self::Variant(variant) => variant.encoding(),
+                Self::Json(json) => json.encoding().into(),
             },
         }
     }
@@ -176,6 +200,17 @@ impl Column {
             Self::Null(column_type, len) => Ok(new_null_array(&column_type.arrow(), rows.count(*len)?)),
             Self::Numbers(numbers) => numbers.read(rows),
             Self::Strings(strings) => strings.read_selection(rows),
+            Self::Variant(variant) => variant.read(rows),
+            Self::Json(json) => Ok(Arc::new(json.read(rows)?)),
+        }
+    }
+
+    /// Reads rows as JSON text where that tells more than the values in the column's one type.
+    pub fn read_json(&self, rows: &RowSelection<'_>) -> Result<Option<StringArray>, SegmentError> {
+        match self {
+            Self::Variant(variant) if variant.is_variant() => variant.json(rows).map(Some),
+            Self::Json(json) => json.read(rows).map(Some),
+            _ => Ok(None),
         }
     }
 
@@ -206,6 +241,8 @@ impl Column {
             }
             Self::Strings(strings) if strings.dictionary().has_null() => strings.bitmap(0),
             Self::Strings(_) => Ok(None),
+            Self::Variant(variant) => Ok(variant.null_rows().cloned()),
+            Self::Json(json) => Ok(Some(json.null_rows().clone())),
         }
     }
 }

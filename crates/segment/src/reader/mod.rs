@@ -1,13 +1,14 @@
 //! Reading a segment: the container is mapped, the heads of all columns are read at once, rows only when they are asked for.
 
 mod column;
+mod nested;
 mod numbers;
 mod strings;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, TimestampMillisecondArray};
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, TimestampMillisecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use henge_time::Interval;
 use roaring::RoaringBitmap;
@@ -165,6 +166,11 @@ impl Segment {
             return Ok(Arc::new(TimestampMillisecondArray::new(values, nulls)));
         }
         Ok(array)
+    }
+
+    /// Reads rows of a JSON column, or of one whose rows have several types, as JSON text; none for other columns.
+    pub fn read_json(&self, column: &str, rows: RowSelection<'_>) -> Result<Option<StringArray>, SegmentError> {
+        self.open_column(column)?.read_json(&rows)
     }
 
     /// Gives the dictionary of a string column; none for other columns.

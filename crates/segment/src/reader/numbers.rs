@@ -75,6 +75,10 @@ impl Numbers {
         })
     }
 
+    pub fn set_null_rows(&mut self, null_rows: RoaringBitmap) {
+        self.null_rows = null_rows;
+    }
+
     pub fn rows(&self) -> usize {
         match &self.values {
             Values::Long(longs) => longs.len(),

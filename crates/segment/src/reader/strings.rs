@@ -35,6 +35,7 @@ pub(super) struct Strings {
     dictionary: StringDictionary,
     ids: RowIds,
     index: Option<BitmapIndex>,
+    has_nulls: bool,
     /// Where to point when ids make no sense.
     place: Blob,
 }
@@ -67,6 +68,7 @@ impl Strings {
             RowIds::Multi(MultiIds::read(cursor, opening.container)?)
         };
         let mut column = Self {
+            has_nulls: dictionary.has_null(),
             dictionary,
             ids,
             index: None,
@@ -77,6 +79,26 @@ impl Strings {
             column.index = BitmapIndex::read(cursor, opening.container, opening.bitmap, rows, entries)?;
         }
         Ok(column)
+    }
+
+    /// Puts a column together that is stored in pieces.
+    pub fn assemble(dictionary: StringDictionary, ids: Ids, place: Blob, has_nulls: bool) -> Self {
+        Self {
+            dictionary,
+            ids: RowIds::Single(ids),
+            index: None,
+            has_nulls,
+            place,
+        }
+    }
+
+    pub fn set_index(&mut self, index: Option<BitmapIndex>) {
+        self.index = index;
+    }
+
+    /// Tells whether rows may be null.
+    pub fn has_nulls(&self) -> bool {
+        self.has_nulls
     }
 
     pub fn rows(&self) -> usize {

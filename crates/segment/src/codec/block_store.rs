@@ -1,0 +1,180 @@
+//! Values of any length in compressed blocks (Druid's `CompressedVariableSizedBlobColumnSupplier` and `CompressedBlockReader`).
+//!
+//! ```text
+//! blob column    u8 1 │ i32 number of values;  <name>_offsets: block store of i64le value ends;  <name>_compressed: block store
+//! block store    u8 1 │ u8 compression │ i32 block size │ i32 blocks │ blocks × i32le end of a compressed block │ data
+//! ```
+
+use crate::SegmentError;
+use crate::blob::{Blob, Cursor};
+use crate::codec::blocks::read_compression;
+use crate::codec::compression::Compression;
+use crate::container::Container;
+use crate::limits::BLOCK_BYTES;
+
+/// A stream of bytes in compressed blocks.
+#[derive(Debug, Clone)]
+pub(crate) struct BlockStore {
+    compression: Compression,
+    block_size: usize,
+    ends: Blob,
+    data: Blob,
+}
+
+/// The block that was decompressed last.
+#[derive(Debug, Default)]
+pub(crate) struct BlockBuffer {
+    block: Option<usize>,
+    bytes: Vec<u8>,
+}
+
+impl BlockStore {
+    pub fn read(cursor: &mut Cursor<'_>) -> Result<Self, SegmentError> {
+        cursor.version(1, "block store")?;
+        let compression = read_compression(cursor)?;
+        let block_size = cursor.size("block size")?;
+        if !block_size.is_power_of_two() || block_size > BLOCK_BYTES {
+            return Err(cursor.corrupt(format!(
+                "a block has a power of two up to {BLOCK_BYTES} bytes, found {block_size}"
+            )));
+        }
+        let blocks = cursor.size("block count")?;
+        let ends = cursor.take_blob(blocks.saturating_mul(4), "block ends")?;
+        Ok(Self {
+            compression,
+            block_size,
+            ends,
+            data: cursor.rest(),
+        })
+    }
+
+    fn end(&self, block: usize) -> usize {
+        let b = &self.ends.bytes()[block * 4..block * 4 + 4];
+        u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize
+    }
+
+    /// Decompresses a block into the buffer, unless it is there already.
+    fn load(&self, block: usize, buffer: &mut BlockBuffer) -> Result<(), SegmentError> {
+        if buffer.block == Some(block) {
+            return Ok(());
+        }
+        if block >= self.ends.len() / 4 {
+            return Err(self.data.corrupt(
+                0,
+                format!(
+                    "values must lie within {} blocks, found block {block}",
+                    self.ends.len() / 4
+                ),
+            ));
+        }
+        let start = if block == 0 { 0 } else { self.end(block - 1) };
+        let compressed = self.data.slice(start, self.end(block), "compressed block")?;
+        buffer.block = None;
+        buffer.bytes.resize(self.block_size, 0);
+        let filled = self
+            .compression
+            .decompress(compressed.bytes(), &mut buffer.bytes)
+            .map_err(|expected| compressed.corrupt(0, format!("block {block} must be {expected}")))?;
+        buffer.bytes.truncate(filled);
+        buffer.block = Some(block);
+        Ok(())
+    }
+
+    /// Gives the bytes `start..end` of the stream in `out`.
+    pub fn copy(
+        &self,
+        start: usize,
+        end: usize,
+        buffer: &mut BlockBuffer,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SegmentError> {
+        out.clear();
+        let mut at = start;
+        while at < end {
+            self.load(at / self.block_size, buffer)?;
+            let from = at % self.block_size;
+            let wanted = (end - at).min(self.block_size - from);
+            let piece = buffer.bytes.get(from..from + wanted).ok_or_else(|| {
+                self.data.corrupt(
+                    0,
+                    format!(
+                        "block {} must have {} bytes, found {}",
+                        at / self.block_size,
+                        from + wanted,
+                        buffer.bytes.len()
+                    ),
+                )
+            })?;
+            out.extend_from_slice(piece);
+            at += wanted;
+        }
+        Ok(())
+    }
+}
+
+/// A column of values of any length.
+#[derive(Debug, Clone)]
+pub(crate) struct BlobColumn {
+    count: usize,
+    ends: BlockStore,
+    data: BlockStore,
+}
+
+/// What reading values one after the other keeps.
+#[derive(Debug, Default)]
+pub(crate) struct BlobBuffers {
+    ends: BlockBuffer,
+    data: BlockBuffer,
+    number: Vec<u8>,
+}
+
+impl BlobColumn {
+    /// Opens the column called `name`.
+    pub fn open(container: &Container, name: &str) -> Result<Self, SegmentError> {
+        let head = container.require(name)?;
+        let mut cursor = head.cursor();
+        cursor.version(1, "blob column")?;
+        let count = cursor.size("value count")?;
+        let ends = BlockStore::read(&mut container.require(&format!("{name}_offsets"))?.cursor())?;
+        let data = BlockStore::read(&mut container.require(&format!("{name}_compressed"))?.cursor())?;
+        Ok(Self { count, ends, data })
+    }
+
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    fn value_end(&self, index: usize, buffers: &mut BlobBuffers) -> Result<usize, SegmentError> {
+        self.ends
+            .copy(index * 8, index * 8 + 8, &mut buffers.ends, &mut buffers.number)?;
+        let end = buffers
+            .number
+            .first_chunk::<8>()
+            .map_or(-1, |bytes| i64::from_le_bytes(*bytes));
+        // A stream has at most 2^31 blocks of 2^16 bytes.
+        usize::try_from(end)
+            .ok()
+            .filter(|end| *end <= self.data.ends.len() / 4 * self.data.block_size)
+            .ok_or_else(|| {
+                self.data
+                    .data
+                    .corrupt(0, format!("the end of value {index} lies behind the data: {end}"))
+            })
+    }
+
+    /// Gives a value in `out`.
+    pub fn value(&self, index: usize, buffers: &mut BlobBuffers, out: &mut Vec<u8>) -> Result<(), SegmentError> {
+        let start = match index.checked_sub(1) {
+            None => 0,
+            Some(previous) => self.value_end(previous, buffers)?,
+        };
+        let end = self.value_end(index, buffers)?;
+        if start > end {
+            return Err(self
+                .data
+                .data
+                .corrupt(0, format!("value {index} ends before it starts: {start}..{end}")));
+        }
+        self.data.copy(start, end, &mut buffers.data, out)
+    }
+}

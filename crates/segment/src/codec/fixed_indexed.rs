@@ -1,0 +1,53 @@
+//! Sorted dictionaries of fixed width: longs, doubles, ids (Druid's `FixedIndexed`).
+//!
+//! ```text
+//! u8 version 0 │ u8 flags (1 has null, 2 sorted) │ i32le count without null │ count × width bytes, little-endian
+//! ```
+//! With the null flag index 0 is null and index `i` the stored value `i - 1`.
+
+use crate::SegmentError;
+use crate::blob::{Blob, Cursor};
+
+const HAS_NULL: u8 = 1;
+const SORTED: u8 = 2;
+
+/// A dictionary of `N`-byte values, read in place.
+#[derive(Debug, Clone)]
+pub(crate) struct FixedIndexed<const N: usize> {
+    has_null: bool,
+    values: Blob,
+}
+
+impl<const N: usize> FixedIndexed<N> {
+    pub fn read(cursor: &mut Cursor<'_>, what: &str) -> Result<Self, SegmentError> {
+        cursor.version(0, what)?;
+        let flags = cursor.u8(what)?;
+        let count = cursor.size_le(what)?;
+        Ok(Self {
+            has_null: flags & HAS_NULL != 0,
+            values: cursor.take_blob(count.saturating_mul(N), what)?,
+        })
+    }
+
+    /// Counts the entries, null included.
+    pub fn len(&self) -> usize {
+        self.values.len() / N + usize::from(self.has_null)
+    }
+
+    /// Gives the bytes of an entry; none for null and behind the end.
+    pub fn get(&self, index: usize) -> Option<[u8; N]> {
+        let stored = index.checked_sub(usize::from(self.has_null))?;
+        self.values.bytes().as_chunks::<N>().0.get(stored).copied()
+    }
+}
+
+/// Serialises sorted values without null.
+pub(crate) fn write<const N: usize>(values: impl ExactSizeIterator<Item = [u8; N]>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(6 + N * values.len());
+    out.extend_from_slice(&[0, SORTED]);
+    out.extend_from_slice(&(values.len() as u32).to_le_bytes());
+    for value in values {
+        out.extend_from_slice(&value);
+    }
+    out
+}

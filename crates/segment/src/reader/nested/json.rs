@@ -1,0 +1,194 @@
+//! JSON columns (Druid's `CompressedNestedDataComplexColumn`): the whole value of a row as SMILE, and every path as a column.
+//!
+//! ```text
+//! base file behind the name   dictionary of field paths │ u8 types of each field
+//! __raw, __raw_offsets, __raw_compressed   the values, nothing for null; absent with storage encoding "none"
+//! __nullIndex                 i32 length │ bitmap of the null rows, where there are any
+//! __field_<i>                 a field, see `fields`
+//!
+//! older (complex, typeName json)   u8 version 3 to 5 │ str JSON {"fileNameBase", "hasNulls", …} │ paths │ types; sub-files likewise
+//! ```
+
+use arrow::array::{StringArray, StringBuilder};
+use roaring::RoaringBitmap;
+use serde::Deserialize;
+
+use super::SubFiles;
+use super::fields::Fields;
+use crate::blob::{Blob, Cursor};
+use crate::codec::bitmap::{read_bitmap, take_null_rows};
+use crate::codec::block_store::{BlobBuffers, BlobColumn};
+use crate::codec::dictionary::StringDictionary;
+use crate::codec::smile;
+use crate::reader::column::Opening;
+use crate::{BitmapKind, RowSelection, SegmentError};
+
+/// An open JSON column.
+#[derive(Debug)]
+pub(in crate::reader) struct Json {
+    rows: usize,
+    values: Values,
+    null_rows: RoaringBitmap,
+    place: Blob,
+}
+
+#[derive(Debug)]
+enum Values {
+    Raw(BlobColumn),
+    /// The values are put together from the fields.
+    Fields(Box<Fields>),
+}
+
+/// The head of the older form.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OldHead {
+    file_name_base: String,
+    #[serde(default)]
+    has_nulls: bool,
+    bitmap_serde_factory: Option<BitmapKind>,
+}
+
+impl Json {
+    /// Opens the current form, behind the base name.
+    pub fn open(
+        cursor: &mut Cursor<'_>,
+        files: &SubFiles<'_>,
+        opening: &Opening<'_>,
+        has_nulls: bool,
+    ) -> Result<Self, SegmentError> {
+        let paths = StringDictionary::read(cursor, opening.container)?;
+        let types = cursor.take(paths.len(), "field types")?.to_vec();
+        let place = cursor.take_blob(0, "end of fields")?;
+        let values = if files.container.file(&files.name("__raw")).is_some() {
+            Values::Raw(BlobColumn::open(files.container, &files.name("__raw"))?)
+        } else {
+            Values::Fields(Box::new(Fields::open(files, paths, &types)?))
+        };
+        Self::finish(values, files, opening.rows, opening.bitmap, has_nulls, place)
+    }
+
+    /// Opens the older form, behind its version byte.
+    pub fn open_old(cursor: &mut Cursor<'_>, opening: &Opening<'_>) -> Result<Self, SegmentError> {
+        let head = cursor.string("head of a JSON column")?;
+        let head: OldHead = serde_json::from_str(head)
+            .map_err(|e| cursor.corrupt(format!("the head of a JSON column: {e}, found {head}")))?;
+        let files = SubFiles {
+            container: opening.container,
+            base: head.file_name_base,
+        };
+        let place = cursor.take_blob(0, "head of a JSON column")?;
+        let values = Values::Raw(BlobColumn::open(files.container, &files.name("__raw"))?);
+        let bitmap = head.bitmap_serde_factory.unwrap_or_default();
+        Self::finish(values, &files, opening.rows, bitmap, head.has_nulls, place)
+    }
+
+    fn finish(
+        values: Values,
+        files: &SubFiles<'_>,
+        rows: Option<usize>,
+        bitmap: BitmapKind,
+        has_nulls: bool,
+        place: Blob,
+    ) -> Result<Self, SegmentError> {
+        let rows = match &values {
+            Values::Raw(raw) => raw.len(),
+            Values::Fields(fields) => fields.rows().or(rows).unwrap_or_default(),
+        };
+        let mut null_rows = RoaringBitmap::new();
+        if has_nulls {
+            let blob = files.require("__nullIndex")?;
+            if let Some(nulls) = take_null_rows(&mut blob.cursor())? {
+                null_rows = read_bitmap(&nulls, bitmap, rows)?;
+            }
+        }
+        Ok(Self {
+            rows,
+            values,
+            null_rows,
+            place,
+        })
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn null_rows(&self) -> &RoaringBitmap {
+        &self.null_rows
+    }
+
+    pub fn encoding(&self) -> &'static str {
+        match self.values {
+            Values::Raw(_) => "nested JSON, SMILE",
+            Values::Fields(_) => "nested JSON, fields only",
+        }
+    }
+
+    /// Reads rows as JSON text.
+    pub fn read(&self, rows: &RowSelection<'_>) -> Result<StringArray, SegmentError> {
+        let count = rows.count(self.rows)?;
+        let mut builder = StringBuilder::with_capacity(count, 0);
+        let mut total = 0u64;
+        let mut append = |text: Option<&[u8]>| -> Result<(), SegmentError> {
+            let text = text.map(std::str::from_utf8).transpose();
+            let text = text.map_err(|e| self.place.corrupt(0, format!("JSON text in UTF-8: {e}")))?;
+            total += text.map_or(0, str::len) as u64;
+            if total > i32::MAX as u64 {
+                return Err(SegmentError::Limit {
+                    what: format!(
+                        "bytes of the rows asked for of column [{}]",
+                        self.place.origin().internal
+                    ),
+                    actual: total,
+                    limit: i32::MAX as u64,
+                    remedy: "read fewer rows at once",
+                });
+            }
+            builder.append_option(text);
+            Ok(())
+        };
+        let selected: Box<dyn Iterator<Item = usize>> = match rows {
+            RowSelection::All => Box::new(0..self.rows),
+            RowSelection::Range(range) => Box::new(range.clone()),
+            RowSelection::Rows(bitmap) => Box::new(bitmap.iter().map(|row| row as usize)),
+        };
+        let mut text = Vec::new();
+        match &self.values {
+            Values::Raw(raw) => {
+                let mut buffers = BlobBuffers::default();
+                let mut value = Vec::new();
+                for row in selected {
+                    raw.value(row, &mut buffers, &mut value)?;
+                    if value.is_empty() {
+                        append(None)?;
+                        continue;
+                    }
+                    text.clear();
+                    let origin = self.place.origin();
+                    let blob = Blob::new(
+                        bytes::Bytes::from(std::mem::take(&mut value)),
+                        origin.file.clone(),
+                        format!("{}, value of row {row}", origin.internal),
+                    );
+                    smile::to_json(&blob, &mut text)?;
+                    append(Some(&text))?;
+                }
+            }
+            Values::Fields(fields) => {
+                let selected: Vec<usize> = selected.collect();
+                let columns = fields.read(rows)?;
+                for (position, row) in selected.into_iter().enumerate() {
+                    if self.null_rows.contains(row as u32) {
+                        append(None)?;
+                        continue;
+                    }
+                    text.clear();
+                    fields.put_json(&columns, position, &mut text)?;
+                    append(Some(&text))?;
+                }
+            }
+        }
+        Ok(builder.finish())
+    }
+}

@@ -1,0 +1,139 @@
+//! Columns of the nested common format (Druid's `NestedCommonFormatColumnPartSerde`): "auto" scalars, arrays, variants, JSON.
+//!
+//! ```text
+//! base file   u8 0 │ vbyte length, base name │ variants: u8 types │ JSON: field paths and types
+//! sub-files   <base name>.__stringDictionary, .__longDictionary, .__doubleDictionary, .__arrayDictionary, .__encodedColumn, …
+//! ```
+//! Values share one space of ids: 0 null, then strings, longs, doubles, arrays, each in its own sorted dictionary.
+
+mod dictionary;
+mod fields;
+mod json;
+mod variant;
+
+use serde::Deserialize;
+
+pub(super) use json::Json;
+pub(super) use variant::Variant;
+
+use super::column::{Column, Opening};
+use super::numbers::{NumberKind, Numbers};
+use super::strings::Strings;
+use crate::blob::{Blob, Cursor};
+use crate::codec::bitmap::BitmapIndex;
+use crate::codec::dictionary::StringDictionary;
+use crate::codec::fixed_indexed::FixedIndexed;
+use crate::codec::ints::Ids;
+use crate::container::Container;
+use crate::{SegmentError, ValueType};
+
+/// What a descriptor says of a column in this format.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NestedPart {
+    logical_type: Option<String>,
+    #[serde(default)]
+    has_nulls: bool,
+    #[serde(default)]
+    is_variant_type: bool,
+}
+
+/// The sub-files of a column.
+pub(super) struct SubFiles<'a> {
+    container: &'a Container,
+    base: String,
+}
+
+impl SubFiles<'_> {
+    fn name(&self, file: &str) -> String {
+        format!("{}.{file}", self.base)
+    }
+
+    fn require(&self, file: &str) -> Result<Blob, SegmentError> {
+        self.container.require(&self.name(file))
+    }
+
+    fn string_dictionary(&self) -> Result<StringDictionary, SegmentError> {
+        StringDictionary::read(&mut self.require("__stringDictionary")?.cursor(), self.container)
+    }
+
+    fn encoded_column(&self) -> Result<Ids, SegmentError> {
+        Ids::read(&mut self.require("__encodedColumn")?.cursor(), self.container)
+    }
+
+    fn value_indexes(
+        &self,
+        opening: &Opening<'_>,
+        rows: usize,
+        entries: usize,
+    ) -> Result<Option<BitmapIndex>, SegmentError> {
+        let blob = self.require("__valueIndexes")?;
+        BitmapIndex::read(&mut blob.cursor(), self.container, opening.bitmap, rows, entries)
+    }
+}
+
+/// Opens a column of this format behind its descriptor.
+pub(super) fn open(
+    part: &serde_json::Value,
+    cursor: &mut Cursor<'_>,
+    opening: &Opening<'_>,
+) -> Result<Column, SegmentError> {
+    let part: NestedPart = serde_json::from_value(part.clone())
+        .map_err(|e| cursor.corrupt(format!("the descriptor of a nested column: {e}")))?;
+    cursor.version(0, "nested column")?;
+    let len = cursor.vbyte("length of the base name")?;
+    let base = cursor.take(len, "base name")?;
+    let base = std::str::from_utf8(base).map_err(|e| cursor.corrupt(format!("a base name in UTF-8: {e}")))?;
+    let files = SubFiles {
+        container: opening.container,
+        base: base.to_owned(),
+    };
+    let array_of = |value| Variant::open(&files, opening, value, true, part.is_variant_type);
+    let logical_type = part.logical_type.as_deref().unwrap_or("COMPLEX<json>");
+    Ok(match logical_type {
+        "ARRAY<STRING>" => Column::Variant(Box::new(array_of(ValueType::String)?)),
+        "ARRAY<LONG>" => Column::Variant(Box::new(array_of(ValueType::Long)?)),
+        "ARRAY<DOUBLE>" => Column::Variant(Box::new(array_of(ValueType::Double)?)),
+        "STRING" | "LONG" | "DOUBLE" if part.is_variant_type => {
+            let value = match logical_type {
+                "STRING" => ValueType::String,
+                "LONG" => ValueType::Long,
+                _ => ValueType::Double,
+            };
+            Column::Variant(Box::new(Variant::open(&files, opening, value, false, true)?))
+        }
+        "STRING" => Column::Strings(Box::new(open_strings(&files, opening, part.has_nulls)?)),
+        "LONG" => Column::Numbers(open_numbers(&files, opening, NumberKind::Long)?),
+        "DOUBLE" => Column::Numbers(open_numbers(&files, opening, NumberKind::Double)?),
+        _ => Column::Json(Box::new(Json::open(cursor, &files, opening, part.has_nulls)?)),
+    })
+}
+
+/// Opens an "auto" column of strings: a dictionary with null, ids, bitmaps.
+fn open_strings(files: &SubFiles<'_>, opening: &Opening<'_>, has_nulls: bool) -> Result<Strings, SegmentError> {
+    let dictionary = files.string_dictionary()?;
+    let ids = files.encoded_column()?;
+    let place = files.require("__encodedColumn")?;
+    let mut strings = Strings::assemble(dictionary, ids, place, has_nulls);
+    let index = files.value_indexes(opening, strings.rows(), strings.dictionary().len())?;
+    strings.set_index(index);
+    Ok(strings)
+}
+
+/// Opens an "auto" column of numbers: values, and the rows of id 0, which is null.
+fn open_numbers(files: &SubFiles<'_>, opening: &Opening<'_>, kind: NumberKind) -> Result<Numbers, SegmentError> {
+    let (dictionary, column) = match kind {
+        NumberKind::Long => ("__longDictionary", "__longColumn"),
+        _ => ("__doubleDictionary", "__doubleColumn"),
+    };
+    let values = files.require(column)?;
+    let mut numbers = Numbers::read_v1(kind, &mut values.cursor(), opening)?;
+    let entries = FixedIndexed::<8>::read(&mut files.require(dictionary)?.cursor(), dictionary)?.len();
+    let index = files.value_indexes(opening, numbers.rows(), entries)?;
+    let nulls = match index {
+        Some(index) => index.get(0)?,
+        None => None,
+    };
+    numbers.set_null_rows(nulls.unwrap_or_default());
+    Ok(numbers)
+}

@@ -1,0 +1,240 @@
+//! Arrays, and columns of several types at the root (Druid's `VariantColumn`).
+//!
+//! ```text
+//! __encodedColumn           ids, one a row
+//! __valueIndexes            a bitmap for each id
+//! __arrayElementDictionary  ids that are elements of arrays, __arrayElementIndexes  a bitmap for each of them
+//! ```
+//! A variant is presented as its logical type, the least restrictive one: other values are cast to it. [`Variant::json`] gives them as they are.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Float64Builder, Int64Builder, ListArray, StringArray, StringBuilder, UInt32Array};
+use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
+use arrow::compute::take;
+use arrow::datatypes::Field;
+
+use super::SubFiles;
+use super::dictionary::{GlobalDictionary, GlobalValue, unknown_id};
+use crate::blob::Blob;
+use crate::codec::blocks::{ValueBlocks, read_values};
+use crate::codec::ints::Ids;
+use crate::dump::json;
+use crate::reader::column::Opening;
+use crate::{ColumnType, RowSelection, SegmentError, ValueType};
+
+/// An open column of arrays or of several types.
+#[derive(Debug)]
+pub(in crate::reader) struct Variant {
+    dictionary: GlobalDictionary,
+    ids: Ids,
+    place: Blob,
+    value_type: ValueType,
+    is_array: bool,
+    is_variant: bool,
+    null_rows: Option<roaring::RoaringBitmap>,
+}
+
+impl Variant {
+    pub fn open(
+        files: &SubFiles<'_>,
+        opening: &Opening<'_>,
+        value_type: ValueType,
+        is_array: bool,
+        is_variant: bool,
+    ) -> Result<Self, SegmentError> {
+        let dictionary = GlobalDictionary::open(files, true)?;
+        let ids = files.encoded_column()?;
+        let index = files.value_indexes(opening, ids.len(), dictionary.len()?)?;
+        let null_rows = match index {
+            Some(index) => index.get(0)?,
+            None => None,
+        };
+        Ok(Self {
+            dictionary,
+            ids,
+            place: files.require("__encodedColumn")?,
+            value_type,
+            is_array,
+            is_variant,
+            null_rows,
+        })
+    }
+
+    pub fn rows(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub fn column_type(&self) -> ColumnType {
+        if self.is_array {
+            ColumnType::Array(self.value_type)
+        } else {
+            ColumnType::Scalar(self.value_type)
+        }
+    }
+
+    pub fn is_variant(&self) -> bool {
+        self.is_variant
+    }
+
+    pub fn cardinality(&self) -> Option<u64> {
+        self.dictionary.len().ok().map(|len| len as u64)
+    }
+
+    pub fn null_rows(&self) -> Option<&roaring::RoaringBitmap> {
+        self.null_rows.as_ref()
+    }
+
+    pub fn encoding(&self) -> String {
+        let kind = if self.is_variant { "variant" } else { "array" };
+        format!("nested {kind}, {}", self.ids.encoding())
+    }
+
+    /// Reads rows as the logical type.
+    pub fn read(&self, rows: &RowSelection<'_>) -> Result<ArrayRef, SegmentError> {
+        let ids = read_values(&self.ids, rows)?;
+        if !self.is_array {
+            let scalars = self.values(&ids)?;
+            return match self.value_type {
+                // Strings are presented with a dictionary everywhere.
+                ValueType::String => arrow::compute::cast(&scalars, &self.column_type().arrow())
+                    .map_err(|e| self.place.corrupt(0, format!("values that fit a dictionary: {e}"))),
+                _ => Ok(scalars),
+            };
+        }
+        let mut elements = Vec::new();
+        let mut offsets = Vec::with_capacity(ids.len() + 1);
+        offsets.push(0i32);
+        for id in &ids {
+            match self
+                .dictionary
+                .value(*id)?
+                .ok_or_else(|| unknown_id(*id, &self.place))?
+            {
+                GlobalValue::Null => {}
+                GlobalValue::Array(array) => elements.extend_from_slice(array),
+                // A scalar among arrays is an array of one.
+                _ => elements.push(*id),
+            }
+            let end = i32::try_from(elements.len()).map_err(|_| SegmentError::Limit {
+                what: format!(
+                    "elements of the rows asked for of column [{}]",
+                    self.place.origin().internal
+                ),
+                actual: elements.len() as u64,
+                limit: i32::MAX as u64,
+                remedy: "read fewer rows at once",
+            })?;
+            offsets.push(end);
+        }
+        let nulls = NullBuffer::new(BooleanBuffer::collect_bool(ids.len(), |row| ids[row] != 0));
+        let child = self.values(&elements)?;
+        Ok(Arc::new(ListArray::new(
+            Arc::new(Field::new_list_field(child.data_type().clone(), true)),
+            OffsetBuffer::new(offsets.into()),
+            child,
+            Some(nulls).filter(|nulls| nulls.null_count() > 0),
+        )))
+    }
+
+    /// Gives the values of ids in the column's value type, null where they have none in it; arrays are not values.
+    fn values(&self, ids: &[u32]) -> Result<ArrayRef, SegmentError> {
+        let look_up = |id: u32| -> Result<GlobalValue<'_>, SegmentError> {
+            match self.dictionary.value(id)? {
+                Some(GlobalValue::Array(_)) if self.is_array => Err(unknown_id(id, &self.place)),
+                Some(value) => Ok(value),
+                None => Err(unknown_id(id, &self.place)),
+            }
+        };
+        match self.value_type {
+            ValueType::String => self.strings(ids, look_up),
+            ValueType::Long => {
+                let mut builder = Int64Builder::with_capacity(ids.len());
+                for id in ids {
+                    builder.append_option(match look_up(*id)? {
+                        GlobalValue::Long(value) => Some(value),
+                        GlobalValue::Double(value) => Some(value as i64),
+                        GlobalValue::String(id) => self.dictionary.strings.get(id)?.and_then(|text| text.parse().ok()),
+                        GlobalValue::Null | GlobalValue::Array(_) => None,
+                    });
+                }
+                Ok(Arc::new(builder.finish()))
+            }
+            ValueType::Double | ValueType::Float => {
+                let mut builder = Float64Builder::with_capacity(ids.len());
+                for id in ids {
+                    builder.append_option(match look_up(*id)? {
+                        GlobalValue::Long(value) => Some(value as f64),
+                        GlobalValue::Double(value) => Some(value),
+                        GlobalValue::String(id) => self.dictionary.strings.get(id)?.and_then(|text| text.parse().ok()),
+                        GlobalValue::Null | GlobalValue::Array(_) => None,
+                    });
+                }
+                Ok(Arc::new(builder.finish()))
+            }
+        }
+    }
+
+    fn strings<'a>(
+        &self,
+        ids: &[u32],
+        look_up: impl Fn(u32) -> Result<GlobalValue<'a>, SegmentError>,
+    ) -> Result<ArrayRef, SegmentError> {
+        let values = self.dictionary.strings.values()?;
+        let bytes: u64 = ids
+            .iter()
+            .filter(|id| (**id as usize) < values.len())
+            .map(|id| values.value_length(*id as usize).unsigned_abs() as u64)
+            .sum();
+        if bytes > i32::MAX as u64 {
+            return Err(SegmentError::Limit {
+                what: format!(
+                    "bytes of the rows asked for of column [{}]",
+                    self.place.origin().internal
+                ),
+                actual: bytes,
+                limit: i32::MAX as u64,
+                remedy: "read fewer rows at once",
+            });
+        }
+        if ids.iter().all(|id| (*id as usize) < values.len()) {
+            return take(values.as_ref(), &UInt32Array::from(ids.to_vec()), None)
+                .map_err(|e| self.place.corrupt(0, format!("ids of the dictionary: {e}")));
+        }
+        let mut builder = StringBuilder::with_capacity(ids.len(), bytes as usize);
+        let mut text = Vec::new();
+        for id in ids {
+            text.clear();
+            match look_up(*id)? {
+                GlobalValue::String(id) => builder.append_value(values.value(id as usize)),
+                GlobalValue::Long(value) => {
+                    json::put_long(&mut text, value);
+                    builder.append_value(String::from_utf8_lossy(&text));
+                }
+                GlobalValue::Double(value) => {
+                    json::put_double(&mut text, value);
+                    builder.append_value(String::from_utf8_lossy(&text).trim_matches('"'));
+                }
+                GlobalValue::Null | GlobalValue::Array(_) => builder.append_null(),
+            }
+        }
+        Ok(Arc::new(builder.finish()))
+    }
+
+    /// Reads rows as JSON text, each value in its own type.
+    pub fn json(&self, rows: &RowSelection<'_>) -> Result<StringArray, SegmentError> {
+        let ids = read_values(&self.ids, rows)?;
+        let mut builder = StringBuilder::new();
+        let mut text = Vec::new();
+        for id in ids {
+            if id == 0 {
+                builder.append_null();
+                continue;
+            }
+            text.clear();
+            self.dictionary.put_json(id, &self.place, &mut text)?;
+            builder.append_value(String::from_utf8_lossy(&text));
+        }
+        Ok(builder.finish())
+    }
+}
