@@ -15,11 +15,13 @@
 //! A value that does not fit its column is null, as in Druid; a row that cannot be parsed goes to the
 //! [`ReadObserver`], who decides whether to go on.
 
+mod column;
 mod compression;
 mod error;
 mod file;
 mod json;
 pub mod limits;
+mod number;
 mod observer;
 mod parquet_file;
 mod reader;

@@ -4,6 +4,10 @@
 /// refuse rows over 1 MB later (`RowTooLarge`).
 pub const MAX_ROW_BYTES: usize = 64 << 20;
 
+/// What `ReadOptions::max_row_bytes` may be at most: a row of text that grows six times by escapes, on top of a full batch,
+/// must fit the 32-bit offsets of an Arrow string array.
+pub const MAX_MAX_ROW_BYTES: usize = 256 << 20;
+
 /// Bytes of a bad row that are repeated in its message. Druid repeats all of them.
 pub const MAX_ISSUE_TEXT_BYTES: usize = 1_000;
 

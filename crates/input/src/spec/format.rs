@@ -100,9 +100,11 @@ impl InputFormat {
                     Some(delimiter) => match delimiter.as_bytes() {
                         [byte] if byte.is_ascii() && *byte != b'\n' && *byte != b'\r' => *byte,
                         _ => {
-                            let problem =
-                                format!("The delimiter should be a single character, but [{delimiter}] was provided");
-                            return Err(text.problem("DelimitedInputFormat", &problem));
+                            return Err(InputError::Unsupported {
+                                what: "tsv delimiter",
+                                name: delimiter,
+                                supported: "one ASCII character that ends no line",
+                            });
                         }
                     },
                 };
