@@ -98,10 +98,6 @@ pub(crate) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    pub fn position(&self) -> usize {
-        self.at
-    }
-
     pub fn remaining(&self) -> usize {
         self.blob.len() - self.at
     }

@@ -17,7 +17,6 @@ use crate::limits::GENERIC_INDEXED_BYTES;
 /// A list that is read in place.
 #[derive(Debug, Clone)]
 pub(crate) struct GenericIndexed {
-    sorted: bool,
     count: usize,
     storage: Storage,
 }
@@ -32,7 +31,8 @@ impl GenericIndexed {
     /// Reads the head of a list; values are checked when they are asked for.
     pub fn read(cursor: &mut Cursor<'_>, container: &Container, what: &str) -> Result<Self, SegmentError> {
         let version = cursor.u8(what)?;
-        let sorted = cursor.u8(what)? != 0;
+        // The next byte promises ascending values; a dictionary is known to have them.
+        cursor.u8(what)?;
         match version {
             1 => {
                 let bytes = cursor.size(what)?;
@@ -45,7 +45,6 @@ impl GenericIndexed {
                     .ok_or_else(|| body.corrupt(0, format!("{what}: {count} offsets must fit in {bytes} bytes")))?;
                 let offsets = inner.take_blob(offsets_len, what)?;
                 Ok(Self {
-                    sorted,
                     count,
                     storage: Storage::One {
                         offsets,
@@ -53,17 +52,12 @@ impl GenericIndexed {
                     },
                 })
             }
-            2 => Self::read_many(cursor, container, sorted, what),
+            2 => Self::read_many(cursor, container, what),
             other => Err(cursor.corrupt(format!("{what} must be a list of version 1 or 2, found {other}"))),
         }
     }
 
-    fn read_many(
-        cursor: &mut Cursor<'_>,
-        container: &Container,
-        sorted: bool,
-        what: &str,
-    ) -> Result<Self, SegmentError> {
+    fn read_many(cursor: &mut Cursor<'_>, container: &Container, what: &str) -> Result<Self, SegmentError> {
         let log2 = cursor.i32(what)?;
         let log2 = u32::try_from(log2)
             .ok()
@@ -84,7 +78,6 @@ impl GenericIndexed {
             .map(|n| open(format!("{base}_value_{n}")))
             .collect::<Result<_, _>>()?;
         Ok(Self {
-            sorted,
             count,
             storage: Storage::Many { header, log2, files },
         })
@@ -92,11 +85,6 @@ impl GenericIndexed {
 
     pub fn len(&self) -> usize {
         self.count
-    }
-
-    /// Tells whether the writer promises ascending values.
-    pub fn sorted(&self) -> bool {
-        self.sorted
     }
 
     /// Gives the start and end of a value, marker included, and the bytes that they count in.

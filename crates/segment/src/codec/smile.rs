@@ -18,6 +18,23 @@ const DEPTH: usize = 1000;
 /// Names or values that can be referred to; then the table begins anew.
 const SHARED: usize = 1024;
 
+/// An object or array that has begun.
+struct Nesting {
+    end_token: u8,
+    end: u8,
+    filled: bool,
+}
+
+impl Nesting {
+    fn new(end_token: u8, end: u8) -> Self {
+        Self {
+            end_token,
+            end,
+            filled: false,
+        }
+    }
+}
+
 struct Decoder<'a, 'b> {
     cursor: Cursor<'a>,
     out: &'b mut Vec<u8>,
@@ -43,17 +60,55 @@ pub(crate) fn to_json(blob: &Blob, out: &mut Vec<u8>) -> Result<(), SegmentError
         share_names: flags & 1 != 0,
         share_values: flags & 2 != 0,
     };
-    decoder.value(0)
+    decoder.document()
 }
 
 impl Decoder<'_, '_> {
-    fn value(&mut self, depth: usize) -> Result<(), SegmentError> {
-        if depth > DEPTH {
-            return Err(self
-                .cursor
-                .corrupt(format!("at most {DEPTH} objects inside each other")));
+    /// Decodes one value and everything in it. What is open is kept in a list, not on the stack: depth is the file's choice.
+    fn document(&mut self) -> Result<(), SegmentError> {
+        let mut open: Vec<Nesting> = Vec::new();
+        loop {
+            if let Some(nesting) = open.last_mut() {
+                if self.cursor.peek() == Some(nesting.end_token) {
+                    self.cursor.u8("end of an object or array")?;
+                    self.out.push(nesting.end);
+                    open.pop();
+                    if open.is_empty() {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                if nesting.filled {
+                    self.out.push(b',');
+                }
+                nesting.filled = true;
+                if nesting.end == b'}' {
+                    self.name()?;
+                    self.out.push(b':');
+                }
+            }
+            let (begin, nesting) = match self.cursor.u8("SMILE value")? {
+                0xF8 => (b'[', Nesting::new(0xF9, b']')),
+                0xFA => (b'{', Nesting::new(0xFB, b'}')),
+                token => {
+                    self.scalar(token)?;
+                    if open.is_empty() {
+                        return Ok(());
+                    }
+                    continue;
+                }
+            };
+            if open.len() == DEPTH {
+                return Err(self
+                    .cursor
+                    .corrupt(format!("at most {DEPTH} objects inside each other")));
+            }
+            self.out.push(begin);
+            open.push(nesting);
         }
-        let token = self.cursor.u8("SMILE value")?;
+    }
+
+    fn scalar(&mut self, token: u8) -> Result<(), SegmentError> {
         match token {
             0x01..=0x1F => self.shared_value(usize::from(token) - 1)?,
             0x20 => json::put_string(self.out, ""),
@@ -96,42 +151,8 @@ impl Decoder<'_, '_> {
                 let low = self.cursor.u8("shared value")?;
                 self.shared_value(usize::from(token & 3) << 8 | usize::from(low))?;
             }
-            0xF8 => self.array(depth)?,
-            0xFA => self.object(depth)?,
             other => return Err(self.cursor.corrupt(format!("a SMILE value, found {other:#04x}"))),
         }
-        Ok(())
-    }
-
-    fn array(&mut self, depth: usize) -> Result<(), SegmentError> {
-        self.out.push(b'[');
-        let mut first = true;
-        while self.cursor.peek() != Some(0xF9) {
-            if !first {
-                self.out.push(b',');
-            }
-            first = false;
-            self.value(depth + 1)?;
-        }
-        self.cursor.u8("end of array")?;
-        self.out.push(b']');
-        Ok(())
-    }
-
-    fn object(&mut self, depth: usize) -> Result<(), SegmentError> {
-        self.out.push(b'{');
-        let mut first = true;
-        while self.cursor.peek() != Some(0xFB) {
-            if !first {
-                self.out.push(b',');
-            }
-            first = false;
-            self.name()?;
-            self.out.push(b':');
-            self.value(depth + 1)?;
-        }
-        self.cursor.u8("end of object")?;
-        self.out.push(b'}');
         Ok(())
     }
 

@@ -1,5 +1,8 @@
 //! Writing a segment: columns are encoded as rows arrive, the container is written at the end.
 
+mod array;
+mod interner;
+mod lists;
 mod numeric;
 mod sort;
 mod string;
@@ -18,6 +21,7 @@ use crate::{
     BitmapKind, ColumnSchema, ColumnType, IndexSpec, LongEncoding, SegmentError, SegmentSchema, TIME_COLUMN, ValueType,
 };
 
+use array::ArrayWriter;
 use numeric::NumericWriter;
 use string::StringWriter;
 
@@ -65,6 +69,7 @@ struct ColumnWriter {
 enum ColumnKind {
     Numeric(NumericWriter),
     String(StringWriter),
+    Array(ArrayWriter),
 }
 
 impl ColumnWriter {
@@ -78,6 +83,9 @@ impl ColumnWriter {
             ColumnType::MultiString => {
                 let handling = schema.multi_value_handling.get(name).copied().unwrap_or_default();
                 ColumnKind::String(StringWriter::multi(name, spec.dimension_compression, handling))
+            }
+            ColumnType::Array(element) => {
+                ColumnKind::Array(ArrayWriter::new(name, *element, spec.dimension_compression))
             }
             other => {
                 return Err(SegmentError::Unsupported {
@@ -96,6 +104,7 @@ impl ColumnWriter {
         match &self.kind {
             ColumnKind::Numeric(writer) => writer.memory_bytes(),
             ColumnKind::String(writer) => writer.memory_bytes(),
+            ColumnKind::Array(writer) => writer.memory_bytes(),
         }
     }
 }
@@ -156,6 +165,7 @@ impl SegmentWriter {
             match &mut column.kind {
                 ColumnKind::Numeric(writer) => writer.append(&array, &mut self.numbers)?,
                 ColumnKind::String(writer) => writer.append(&array)?,
+                ColumnKind::Array(writer) => writer.append(&array)?,
             }
         }
         self.rows = rows;
@@ -206,6 +216,7 @@ impl SegmentWriter {
         for column in self.columns {
             match column.kind {
                 ColumnKind::Numeric(writer) => writer.finish(&mut smoosh, &mut self.numbers)?,
+                ColumnKind::Array(writer) => writer.finish(&mut smoosh)?,
                 ColumnKind::String(writer) => {
                     if !writer.finish(&mut smoosh, &mut self.ids)? {
                         without_values.push(column.name);

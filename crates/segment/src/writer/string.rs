@@ -12,13 +12,12 @@
 use std::io::Write;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, UInt32Array};
-use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, UInt32Type};
-use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::descriptor;
+use super::interner::Interner;
+use super::lists::Lists;
 use super::sort::Strings;
 use crate::codec::compression::{Compression, Compressor};
 use crate::codec::generic_indexed::{GenericIndexedWriter, write_ends, write_head};
@@ -37,59 +36,6 @@ const UNKNOWN: u32 = u32::MAX;
 
 /// A batch's dictionary is mapped as a whole unless it has this many times more values than the batch has rows.
 const SPARSE_DICTIONARY: usize = 4;
-
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    hash: u32,
-    id: u32,
-}
-
-/// The distinct values of a column in order of appearance.
-#[derive(Debug, Default)]
-struct Interner {
-    table: HashTable<Entry>,
-    bytes: Vec<u8>,
-    ends: Vec<u32>,
-}
-
-fn spread(hash: u32) -> u64 {
-    // The table takes its buckets from the low bits and its tags from the high ones.
-    u64::from(hash) << 32 | u64::from(hash)
-}
-
-impl Interner {
-    fn strings(&self) -> Strings<'_> {
-        Strings {
-            bytes: &self.bytes,
-            ends: &self.ends,
-        }
-    }
-
-    /// Gives the id of a value, from 1 on.
-    fn intern(&mut self, value: &[u8]) -> u32 {
-        let hash = xxh3_64(value) as u32;
-        let strings = Strings {
-            bytes: &self.bytes,
-            ends: &self.ends,
-        };
-        let found = self
-            .table
-            .find(spread(hash), |e| e.hash == hash && strings.get(e.id - 1) == value);
-        if let Some(entry) = found {
-            return entry.id;
-        }
-        self.bytes.extend_from_slice(value);
-        self.ends.push(self.bytes.len() as u32);
-        let id = self.ends.len() as u32;
-        self.table
-            .insert_unique(spread(hash), Entry { hash, id }, |e| spread(e.hash));
-        id
-    }
-
-    fn memory_bytes(&self) -> usize {
-        self.table.capacity() * (size_of::<Entry>() + 1) + self.bytes.capacity() + self.ends.capacity() * 4
-    }
-}
 
 /// The ids of the values of the dictionary that the last batch came with.
 #[derive(Debug)]
@@ -142,8 +88,7 @@ impl StringWriter {
     pub fn append(&mut self, array: &ArrayRef) -> Result<(), SegmentError> {
         match array.data_type() {
             DataType::List(_) if self.offsets.is_some() => {
-                let lists = array.as_list::<i32>();
-                self.append_lists(lists.offsets(), lists.nulls(), lists.values())?;
+                self.append_lists(&Lists::new(array.as_list::<i32>())?)?;
             }
             DataType::LargeList(_) | DataType::FixedSizeList(_, _) if self.offsets.is_some() => {
                 let lists =
@@ -158,7 +103,7 @@ impl StringWriter {
                 }
             }
         }
-        let bytes = self.interner.bytes.len() as u64 + 8 * self.interner.ends.len() as u64;
+        let bytes = self.interner.bytes_len() as u64 + 8 * self.interner.len() as u64;
         if bytes > GENERIC_INDEXED_BYTES || self.ids.len() > i32::MAX as usize {
             return Err(SegmentError::Limit {
                 what: format!("the size of the dictionary of column [{}]", self.name),
@@ -283,28 +228,18 @@ impl StringWriter {
     }
 
     /// Appends lists: null and empty lists are a row of one null, as Druid's multi-stage engine stores them.
-    fn append_lists(
-        &mut self,
-        ends: &[i32],
-        nulls: Option<&NullBuffer>,
-        values: &ArrayRef,
-    ) -> Result<(), SegmentError> {
+    fn append_lists(&mut self, lists: &Lists) -> Result<(), SegmentError> {
         let collected = std::mem::take(&mut self.ids);
-        let first = ends[0] as usize;
-        let last = ends[ends.len() - 1] as usize;
-        let appended = self.append_values(&values.slice(first, last - first));
+        let appended = self.append_values(&lists.values);
         let flat = std::mem::replace(&mut self.ids, collected);
         appended?;
         let Some(offsets) = &mut self.offsets else {
             return Ok(());
         };
-        for (row, ends) in ends.windows(2).enumerate() {
-            let is_null = nulls.is_some_and(|nulls| nulls.is_null(row));
-            let list = &flat[ends[0] as usize - first..ends[1] as usize - first];
-            if is_null || list.is_empty() {
-                self.ids.push(NULL);
-            } else {
-                self.ids.extend_from_slice(list);
+        for row in lists.rows() {
+            match row {
+                Some(values) if !values.is_empty() => self.ids.extend_from_slice(&flat[values]),
+                _ => self.ids.push(NULL),
             }
             offsets.push(self.ids.len() as u32);
         }
@@ -314,10 +249,10 @@ impl StringWriter {
     /// Writes the column as an internal file and tells whether it has any value.
     pub fn finish(mut self, smoosh: &mut SmooshWriter, compressor: &mut Compressor) -> Result<bool, SegmentError> {
         self.mapping = None;
-        self.interner.table = HashTable::new();
+        self.interner.forget_lookups();
         let mut offsets = self.offsets.take();
         let rows = offsets.as_ref().map_or(self.ids.len(), |o| o.len() - 1);
-        if self.interner.ends.is_empty() {
+        if self.interner.len() == 0 {
             let part = format!(r#""type":"null","numRows":{rows},"bitmapSerdeFactory":{{"type":"roaring"}}"#);
             smoosh.add(&self.name, &[&descriptor("STRING", false, &part)])?;
             return Ok(false);
@@ -341,11 +276,7 @@ impl StringWriter {
         }
         let cardinality = order.len() + shift as usize;
         let bitmaps = bitmaps(&self.ids, offsets.as_deref(), cardinality);
-        let dictionary = SortedDictionary {
-            strings,
-            order: &order,
-            has_null,
-        };
+        let dictionary = SortedDictionary::new(strings, &order, has_null);
         let ids = self.ids.iter().copied();
         let encoded = match &offsets {
             Some(offsets) => {
@@ -439,7 +370,7 @@ fn arrange(offsets: &mut [u32], ids: &mut Vec<u32>, handling: MultiValueHandling
 }
 
 /// Makes the bitmap of every id: rows are laid out by id, then each stretch is serialised.
-pub(crate) fn bitmaps(ids: &[u32], offsets: Option<&[u32]>, cardinality: usize) -> GenericIndexedWriter {
+pub(super) fn bitmaps(ids: &[u32], offsets: Option<&[u32]>, cardinality: usize) -> GenericIndexedWriter {
     let mut next = vec![0u32; cardinality + 1];
     for id in ids {
         next[*id as usize + 1] += 1;
@@ -488,13 +419,21 @@ pub(crate) fn bitmaps(ids: &[u32], offsets: Option<&[u32]>, cardinality: usize) 
 }
 
 /// A dictionary that is written without being copied into order first.
-struct SortedDictionary<'a> {
+pub(super) struct SortedDictionary<'a> {
     strings: Strings<'a>,
     order: &'a [u32],
     has_null: bool,
 }
 
-impl SortedDictionary<'_> {
+impl<'a> SortedDictionary<'a> {
+    pub fn new(strings: Strings<'a>, order: &'a [u32], has_null: bool) -> Self {
+        Self {
+            strings,
+            order,
+            has_null,
+        }
+    }
+
     fn count(&self) -> usize {
         self.order.len() + usize::from(self.has_null)
     }
@@ -503,11 +442,11 @@ impl SortedDictionary<'_> {
         self.strings.bytes.len() as u64 + 4 * self.count() as u64
     }
 
-    fn serialized_len(&self) -> u64 {
+    pub fn serialized_len(&self) -> u64 {
         10 + 4 * self.count() as u64 + self.values_len()
     }
 
-    fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
+    pub fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
         write_head(true, self.count(), self.values_len(), out)?;
         let null = self.has_null.then_some(4);
         let mut end = null.unwrap_or(0);

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use henge_segment::{Compression, IndexSpec, Segment, dump};
 
-use crate::round_trip::{Row, rows_of_cardinality, schema, write};
+use crate::round_trip::{ArrayRow, Row, arrays_batch, rows_of_cardinality, schema, write, write_arrays};
 
 fn reader() -> Result<PathBuf, String> {
     let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/druid-reader/druid-reader");
@@ -72,6 +72,30 @@ fn trap_rows() -> Vec<Row> {
         .collect()
 }
 
+/// Arrays with every trap: null, empty, null elements, extremes, strings whose order differs between UTF-8 and UTF-16.
+fn array_rows() -> Vec<ArrayRow> {
+    let texts = ["", "a", "\u{ff61}", "\u{10000}", "b"];
+    let longs = [i64::MIN, i64::MAX, 0, -1, 7];
+    let doubles = [-0.0, 0.0, f64::MAX, -1.5, f64::NAN];
+    (0..200usize)
+        .map(|i| {
+            let len = i % 4;
+            let null = i % 7 == 0;
+            let pick = |k: usize| (i * 3 + k * 2) % 5;
+            let element = |k: usize| (i + k) % 6 != 0;
+            (
+                (!null).then(|| {
+                    (0..len)
+                        .map(|k| element(k).then(|| texts[pick(k)].to_owned()))
+                        .collect()
+                }),
+                (!null).then(|| (0..len).map(|k| element(k).then(|| longs[pick(k)])).collect()),
+                (!null).then(|| (0..len).map(|k| element(k).then(|| doubles[pick(k)])).collect()),
+            )
+        })
+        .collect()
+}
+
 #[test]
 fn real_druid_reads_what_is_written() {
     let reader = match reader() {
@@ -107,6 +131,9 @@ fn real_druid_reads_what_is_written() {
             IndexSpec::default(),
         );
     }
+    let arrays = root.path().join("arrays");
+    write_arrays(&arrays, &arrays_batch(&array_rows()));
+    segments.push(arrays);
     let list: String = segments
         .iter()
         .map(|dir| format!("{}\t{}\n", dir.display(), dir.with_extension("jsonl").display()))

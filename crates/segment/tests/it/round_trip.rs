@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, DictionaryArray, Float32Array, Float64Array, Int64Array, ListArray, ListBuilder,
-    RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray, UInt32Array,
+    Array, ArrayRef, AsArray, DictionaryArray, Float32Array, Float64Array, Float64Builder, Int64Array, Int64Builder,
+    ListArray, ListBuilder, RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray, UInt32Array,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, UInt32Type};
 use henge_segment::{
     ColumnSchema, ColumnType, Compression, IndexSpec, MultiValueHandling, RowSelection, Segment, SegmentSchema,
-    SegmentWriter,
+    SegmentWriter, ValueType,
 };
 use henge_time::Interval;
 use proptest::prelude::*;
@@ -342,6 +342,74 @@ fn every_width_of_id_and_several_blocks() {
             let expected: RoaringBitmap = (0..count as u32).filter(|row| rows[*row as usize].s == value).collect();
             assert_eq!(segment.bitmap("s", id).unwrap().unwrap(), expected);
         }
+    }
+}
+
+type Elements<T> = Option<Vec<Option<T>>>;
+pub type ArrayRow = (Elements<String>, Elements<i64>, Elements<f64>);
+
+pub fn arrays_batch(rows: &[ArrayRow]) -> RecordBatch {
+    let mut strings = ListBuilder::new(StringBuilder::new());
+    let mut longs = ListBuilder::new(Int64Builder::new());
+    let mut doubles = ListBuilder::new(Float64Builder::new());
+    for (s, l, d) in rows {
+        strings.append_option(s.clone());
+        longs.append_option(l.clone());
+        doubles.append_option(d.clone());
+    }
+    let times = Int64Array::from_iter_values((0..rows.len() as i64).map(|i| DAY.start_ms + i));
+    RecordBatch::try_from_iter_with_nullable([
+        ("__time", Arc::new(times) as ArrayRef, false),
+        ("as", Arc::new(strings.finish()) as ArrayRef, true),
+        ("al", Arc::new(longs.finish()) as ArrayRef, true),
+        ("ad", Arc::new(doubles.finish()) as ArrayRef, true),
+    ])
+    .unwrap()
+}
+
+pub fn write_arrays(dir: &std::path::Path, batch: &RecordBatch) {
+    let schema = SegmentSchema::new(vec![
+        ColumnSchema::new("as", ColumnType::Array(ValueType::String)),
+        ColumnSchema::new("al", ColumnType::Array(ValueType::Long)),
+        ColumnSchema::new("ad", ColumnType::Array(ValueType::Double)),
+        ColumnSchema::new("none", ColumnType::Array(ValueType::Long)),
+    ]);
+    let mut writer = SegmentWriter::create(dir, schema, IndexSpec::default(), DAY).unwrap();
+    let half = batch.num_rows() / 2;
+    writer.append(&batch.slice(0, half)).unwrap();
+    writer.append(&batch.slice(half, batch.num_rows() - half)).unwrap();
+    writer.finish().unwrap();
+}
+
+fn elements<T: Clone + std::fmt::Debug + 'static>(
+    value: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Elements<T>> {
+    proptest::option::of(proptest::collection::vec(proptest::option::of(value), 0..5))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn random_arrays_come_back(
+        rows in proptest::collection::vec(
+            (elements("[ab\u{e000}\u{10000}]{0,2}"), elements(prop_oneof![any::<i64>(), -2i64..2]), elements(prop_oneof![-1e9f64..1e9, Just(-0.0), Just(f64::NAN)])),
+            1..80,
+        ),
+    ) {
+        let batch = arrays_batch(&rows);
+        let dir = tempfile::tempdir().unwrap();
+        write_arrays(dir.path(), &batch);
+        let segment = Segment::open(dir.path()).unwrap();
+        for name in ["as", "al", "ad"] {
+            let expected = batch.column_by_name(name).unwrap();
+            let found = segment.read(name, RowSelection::All).unwrap();
+            // Compared as text: NaN is not equal to itself.
+            prop_assert_eq!(format!("{expected:?}"), format!("{found:?}"));
+            let nulls: RoaringBitmap = (0..rows.len() as u32).filter(|row| expected.is_null(*row as usize)).collect();
+            prop_assert_eq!(segment.null_bitmap(name).unwrap(), Some(nulls));
+        }
+        let none = segment.read("none", RowSelection::All).unwrap();
+        prop_assert_eq!(none.null_count(), rows.len());
     }
 }
 

@@ -16,8 +16,8 @@ use crate::codec::ints::Ids;
 use crate::dump::json;
 use crate::{RowSelection, SegmentError};
 
-/// Steps of a path at most, as in SMILE.
-const DEPTH: usize = 1000;
+/// Steps of a path at most: values are put together recursively.
+const DEPTH: usize = 200;
 
 /// One step of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
