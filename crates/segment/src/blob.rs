@@ -157,6 +157,10 @@ impl<'a> Cursor<'a> {
         Ok(i64::from_be_bytes(self.array(what)?))
     }
 
+    pub fn i64_le(&mut self, what: &str) -> Result<i64, SegmentError> {
+        Ok(i64::from_le_bytes(self.array(what)?))
+    }
+
     pub fn i32_le(&mut self, what: &str) -> Result<i32, SegmentError> {
         Ok(i32::from_le_bytes(self.array(what)?))
     }

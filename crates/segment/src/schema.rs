@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use serde::{Deserialize, Serialize};
 
 use crate::SegmentError;
@@ -73,7 +73,8 @@ impl ColumnType {
 
     /// Gives the Arrow type in which [`crate::Segment::read`] hands out a column of this type.
     ///
-    /// Strings are `Dictionary(UInt32, Utf8)`, multi-value strings and arrays lists, JSON is text, other objects are bytes.
+    /// Strings are `Dictionary(UInt32, Utf8)`, multi-value strings and arrays lists, JSON is text, pairs of time and value are structs
+    /// of `lhs` and `rhs`, other objects are bytes.
     pub fn arrow(&self) -> DataType {
         match self {
             Self::Scalar(ValueType::String) => {
@@ -83,7 +84,7 @@ impl ColumnType {
             Self::MultiString => list_of(DataType::Utf8),
             Self::Array(value) => list_of(value.arrow()),
             Self::Complex(name) if name == "json" => DataType::Utf8,
-            Self::Complex(_) => DataType::Binary,
+            Self::Complex(name) => pair_fields(name).map_or(DataType::Binary, DataType::Struct),
         }
     }
 }
@@ -98,6 +99,25 @@ impl fmt::Display for ColumnType {
             Self::Complex(name) => write!(f, "COMPLEX<{name}>"),
         }
     }
+}
+
+/// Gives the fields of a type of pairs: `lhs`, the time, and `rhs`, the value; none for other types.
+pub(crate) fn pair_fields(type_name: &str) -> Option<Fields> {
+    let value = match type_name {
+        "serializablePairLongString" => DataType::Utf8,
+        "serializablePairLongLong" => DataType::Int64,
+        "serializablePairLongDouble" => DataType::Float64,
+        "serializablePairLongFloat" => DataType::Float32,
+        _ => return None,
+    };
+    Some(pair_fields_of(value))
+}
+
+pub(crate) fn pair_fields_of(value: DataType) -> Fields {
+    Fields::from(vec![
+        Field::new("lhs", DataType::Int64, true),
+        Field::new("rhs", value, true),
+    ])
 }
 
 pub(crate) fn list_of(element: DataType) -> DataType {

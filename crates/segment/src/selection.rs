@@ -18,6 +18,15 @@ pub enum RowSelection<'a> {
 }
 
 impl RowSelection<'_> {
+    /// Lists the selected rows of a segment of `rows` rows.
+    pub fn iter(&self, rows: usize) -> Box<dyn Iterator<Item = usize> + '_> {
+        match self {
+            Self::All => Box::new(0..rows),
+            Self::Range(range) => Box::new(range.clone()),
+            Self::Rows(bitmap) => Box::new(bitmap.iter().map(|row| row as usize)),
+        }
+    }
+
     /// Counts the selected rows of a segment of `rows` rows; fails if the selection reaches beyond them.
     pub fn count(&self, rows: usize) -> Result<usize, SegmentError> {
         let (count, end) = match self {

@@ -100,6 +100,16 @@ fn put_value(out: &mut Vec<u8>, array: &ArrayRef, row: usize) {
             out.extend_from_slice(BASE64.encode(array.as_binary::<i32>().value(row)).as_bytes());
             out.push(b'"');
         }
+        DataType::Struct(fields) => {
+            let pair = array.as_struct();
+            for (i, field) in fields.iter().enumerate() {
+                out.push(if i == 0 { b'{' } else { b',' });
+                json::put_string(out, field.name());
+                out.push(b':');
+                put_value(out, pair.column(i), row);
+            }
+            out.push(b'}');
+        }
         DataType::List(_) => {
             let list = array.as_list::<i32>().value(row);
             out.push(b'[');

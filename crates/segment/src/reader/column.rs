@@ -12,6 +12,7 @@ use roaring::RoaringBitmap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::complex::Complex;
 use super::nested::{self, Json, Variant};
 use super::numbers::{NumberKind, Numbers};
 use super::strings::Strings;
@@ -63,6 +64,8 @@ pub(super) enum Column {
     /// Arrays, or values of several types.
     Variant(Box<Variant>),
     Json(Box<Json>),
+    /// Objects of other types.
+    Complex(Box<Complex>),
 }
 
 impl Column {
@@ -138,7 +141,7 @@ impl Column {
             },
             "complex" => {
                 let name = part.type_name.as_deref().unwrap_or("unknown");
-                return Err(cursor.unsupported(format!("complex type {name}")));
+                Self::Complex(Box::new(Complex::open(name, cursor, opening)?))
             }
             other => return Err(cursor.unsupported(format!("column part type {other}"))),
         })
@@ -151,6 +154,7 @@ impl Column {
             Self::Strings(strings) => strings.rows(),
             Self::Variant(variant) => variant.rows(),
             Self::Json(json) => json.rows(),
+            Self::Complex(complex) => complex.rows(),
         }
     }
 
@@ -162,6 +166,7 @@ impl Column {
             Self::Strings(_) => ColumnType::STRING,
             Self::Variant(variant) => variant.column_type(),
             Self::Json(_) => ColumnType::Complex("json".into()),
+            Self::Complex(complex) => complex.column_type(),
         }
     }
 
@@ -177,6 +182,7 @@ impl Column {
                 Self::Strings(strings) => strings.has_nulls(),
                 Self::Variant(variant) => variant.null_rows().is_none_or(|rows| !rows.is_empty()),
                 Self::Json(json) => !json.null_rows().is_empty(),
+                Self::Complex(complex) => complex.null_rows().is_none_or(|rows| !rows.is_empty()),
             },
             cardinality: match self {
                 Self::Variant(variant) => variant.cardinality(),
@@ -191,6 +197,7 @@ impl Column {
                 Self::Strings(strings) => strings.encoding(),
                 Self::Variant(variant) => variant.encoding(),
                 Self::Json(json) => json.encoding().into(),
+                Self::Complex(complex) => complex.encoding().into(),
             },
         }
     }
@@ -202,6 +209,7 @@ impl Column {
             Self::Strings(strings) => strings.read_selection(rows),
             Self::Variant(variant) => variant.read(rows),
             Self::Json(json) => Ok(Arc::new(json.read(rows)?)),
+            Self::Complex(complex) => complex.read(rows),
         }
     }
 
@@ -243,6 +251,7 @@ impl Column {
             Self::Strings(_) => Ok(None),
             Self::Variant(variant) => Ok(variant.null_rows().cloned()),
             Self::Json(json) => Ok(Some(json.null_rows().clone())),
+            Self::Complex(complex) => Ok(complex.null_rows().cloned()),
         }
     }
 }

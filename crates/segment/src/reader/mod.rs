@@ -1,8 +1,10 @@
 //! Reading a segment: the container is mapped, the heads of all columns are read at once, rows only when they are asked for.
 
 mod column;
+mod complex;
 mod nested;
 mod numbers;
+mod pairs;
 mod strings;
 
 use std::path::Path;

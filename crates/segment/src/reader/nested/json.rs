@@ -148,11 +148,7 @@ impl Json {
             builder.append_option(text);
             Ok(())
         };
-        let selected: Box<dyn Iterator<Item = usize>> = match rows {
-            RowSelection::All => Box::new(0..self.rows),
-            RowSelection::Range(range) => Box::new(range.clone()),
-            RowSelection::Rows(bitmap) => Box::new(bitmap.iter().map(|row| row as usize)),
-        };
+        let selected = rows.iter(self.rows);
         let mut text = Vec::new();
         match &self.values {
             Values::Raw(raw) => {
