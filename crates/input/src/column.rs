@@ -226,7 +226,8 @@ impl Column {
             }
             (Values::Long(values), Kind::Number) => {
                 // Beyond 64 bits Jackson's number is a double, whose long saturates.
-                let long = number::exact_long(value.raw.as_bytes()).or_else(|| value.double().map(|double| double as i64));
+                let long =
+                    number::exact_long(value.raw.as_bytes()).or_else(|| value.double().map(|double| double as i64));
                 values.push(long.unwrap_or(0));
                 self.nulls.append(long.is_some());
             }
@@ -300,15 +301,24 @@ impl Column {
             Values::Text(text) | Values::Json(text) => Arc::new(text.finish(rows, nulls)?),
             Values::Long(values) => {
                 let next = Vec::with_capacity(values.len());
-                Arc::new(Int64Array::try_new(ScalarBuffer::from(std::mem::replace(values, next)), nulls)?)
+                Arc::new(Int64Array::try_new(
+                    ScalarBuffer::from(std::mem::replace(values, next)),
+                    nulls,
+                )?)
             }
             Values::Double(values) => {
                 let next = Vec::with_capacity(values.len());
-                Arc::new(Float64Array::try_new(ScalarBuffer::from(std::mem::replace(values, next)), nulls)?)
+                Arc::new(Float64Array::try_new(
+                    ScalarBuffer::from(std::mem::replace(values, next)),
+                    nulls,
+                )?)
             }
             Values::Float(values) => {
                 let next = Vec::with_capacity(values.len());
-                Arc::new(Float32Array::try_new(ScalarBuffer::from(std::mem::replace(values, next)), nulls)?)
+                Arc::new(Float32Array::try_new(
+                    ScalarBuffer::from(std::mem::replace(values, next)),
+                    nulls,
+                )?)
             }
             Values::List(list) => {
                 let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(&mut list.offsets, vec![0])));

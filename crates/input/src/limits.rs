@@ -68,9 +68,6 @@ pub const SAMPLE_BYTES: usize = 4 << 20;
 /// Columns that schema inference finds at most; Druid: 2,000 columns a stage.
 pub const MAX_SAMPLED_COLUMNS: usize = 2_000;
 
-/// Bytes of the footer of a Parquet file.
-pub const MAX_PARQUET_FOOTER_BYTES: u64 = 256 << 20;
-
 /// Bytes below which a split is not cut further for the sake of parallelism.
 pub const MIN_SPLIT_BYTES: u64 = 1 << 20;
 /// Splits of one input.

@@ -69,7 +69,10 @@ impl JsonDecoder {
         };
         let origins = columns
             .map(|column| {
-                let path = format.flatten.as_ref().and_then(|flatten| flatten.path_of(&column.name));
+                let path = format
+                    .flatten
+                    .as_ref()
+                    .and_then(|flatten| flatten.path_of(&column.name));
                 let discovers = format.flatten.as_ref().is_none_or(|flatten| flatten.discover);
                 match path {
                     Some([PathStep::Field(name)]) => Origin::Root(slot_of(name)),
@@ -145,7 +148,13 @@ impl JsonDecoder {
 
     /// Reads a name and finds its slot. Gives the byte after its quote.
     #[inline]
-    fn name(&mut self, text: &str, at: usize, position: usize, grammar: Grammar) -> Result<(Option<Slot>, usize), Unsound> {
+    fn name(
+        &mut self,
+        text: &str,
+        at: usize,
+        position: usize,
+        grammar: Grammar,
+    ) -> Result<(Option<Slot>, usize), Unsound> {
         let bytes = text.as_bytes();
         if let Some(expected) = self.expected.get(position) {
             if bytes[at..].starts_with(&expected.quoted) {
@@ -194,7 +203,12 @@ impl JsonDecoder {
 
     /// Gives every column its value out of the record that was scanned last. Columns come in the order they were given to
     /// [`new`](Self::new). On a misfit it tells the position of the column.
-    pub(crate) fn emit(&mut self, text: &str, record: (usize, usize), columns: &mut [Column]) -> Result<(), (usize, Misfit)> {
+    pub(crate) fn emit(
+        &mut self,
+        text: &str,
+        record: (usize, usize),
+        columns: &mut [Column],
+    ) -> Result<(), (usize, Misfit)> {
         let Self {
             origins,
             found,

@@ -214,7 +214,9 @@ impl<'a> RawJson<'a> {
 
 /// Reads four hexadecimal digits, which the scanner has checked.
 fn hex(text: &str, at: usize) -> u32 {
-    text.get(at..at + 4).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0xfffd)
+    text.get(at..at + 4)
+        .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+        .unwrap_or(0xfffd)
 }
 
 /// Walks over the items of a sound array.

@@ -83,7 +83,9 @@ pub(crate) fn value(bytes: &[u8], at: usize, grammar: Grammar) -> Result<(Kind, 
 #[inline]
 fn literal(bytes: &[u8], at: usize, word: &'static [u8], kind: Kind) -> Result<(Kind, usize), Unsound> {
     let end = at + word.len();
-    let follows = bytes.get(end).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let follows = bytes
+        .get(end)
+        .is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
     if bytes.get(at..end) == Some(word) && !follows {
         return Ok((kind, end));
     }
@@ -124,7 +126,9 @@ fn escaped_string(bytes: &[u8], mut at: usize, grammar: Grammar) -> Result<(Kind
                 Some(_) => return unsound("an escape", at + 1),
                 None => return unsound("the end of a string", bytes.len()),
             },
-            Some(byte) if *byte < 0x20 && grammar.check_controls => return unsound("no unescaped control character", at),
+            Some(byte) if *byte < 0x20 && grammar.check_controls => {
+                return unsound("no unescaped control character", at);
+            }
             Some(_) => at += 1,
             None => return unsound("the end of a string", bytes.len()),
         }
@@ -183,7 +187,11 @@ fn nested(bytes: &[u8], start: usize, grammar: Grammar) -> Result<(Kind, usize),
             }
             let object = bytes[at] == b'{';
             let (word, bit) = (depth / 64, 1u64 << (depth % 64));
-            is_object[word] = if object { is_object[word] | bit } else { is_object[word] & !bit };
+            is_object[word] = if object {
+                is_object[word] | bit
+            } else {
+                is_object[word] & !bit
+            };
             depth += 1;
             at = skip_whitespace(bytes, at + 1);
             let close = if object { b'}' } else { b']' };
@@ -205,7 +213,11 @@ fn nested(bytes: &[u8], start: usize, grammar: Grammar) -> Result<(Kind, usize),
             if !opening {
                 depth -= 1;
                 if depth == 0 {
-                    let kind = if bytes[start] == b'{' { Kind::Object } else { Kind::Array };
+                    let kind = if bytes[start] == b'{' {
+                        Kind::Object
+                    } else {
+                        Kind::Array
+                    };
                     return Ok((kind, at));
                 }
                 at = skip_whitespace(bytes, at);

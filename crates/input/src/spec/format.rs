@@ -30,7 +30,7 @@ pub struct JsonFormat {
     pub allow_control_characters: bool,
     /// Whether `NaN` and `Infinity` are numbers (Jackson: `ALLOW_NON_NUMERIC_NUMBERS`).
     pub allow_non_numeric_numbers: bool,
-    /// Kept for schema inference only: a field that is null everywhere is a column.
+    /// Read for the sake of Druid's clients; a field that is null is a null, kept or not.
     pub keep_null_columns: bool,
     /// Whether a line is a record whatever the file looks like.
     pub assume_newline_delimited: bool,
@@ -133,11 +133,6 @@ impl InputFormat {
             Self::Lines => "lines",
             Self::Parquet(_) => "parquet",
         }
-    }
-
-    /// Tells whether a file is cut into records at line ends.
-    pub(crate) fn is_text(&self) -> bool {
-        !matches!(self, Self::Parquet(_))
     }
 }
 

@@ -148,7 +148,9 @@ fn types_and_schema() {
 fn csv_needs_columns_or_a_header() {
     let problem = |format: &str| error(INLINE, format, None).to_string();
     assert!(problem(r#"{"type":"csv"}"#).contains("Either [columns] or [findColumnsFromHeader] must be set"));
-    assert!(problem(r#"{"type":"tsv","delimiter":"||","columns":["a"]}"#).contains("tsv delimiter [||] is not supported"));
+    assert!(
+        problem(r#"{"type":"tsv","delimiter":"||","columns":["a"]}"#).contains("tsv delimiter [||] is not supported")
+    );
     assert!(problem(r#"{"type":"csv","columns":["a,b"]}"#).contains("Column[a,b] cannot have the delimiter[,]"));
     assert!(problem(r#"{"type":"csv","columns":["a"],"listDelimiter":","}"#).contains("same delimiter"));
     let spec = ExternSpec::parse(

@@ -64,12 +64,20 @@ impl DelimitedDecoder {
         let mut names: Vec<String> = Vec::with_capacity(self.spans.len());
         for (i, span) in self.spans.iter().enumerate() {
             let text = unquote(line, *span, &mut self.scratch);
-            let name = if text.is_empty() { format!("column_{}", i + 1) } else { text.to_string() };
+            let name = if text.is_empty() {
+                format!("column_{}", i + 1)
+            } else {
+                text.to_string()
+            };
             names.push(name);
         }
         self.wanted = 0;
         let mut seen = std::collections::HashSet::new();
-        let twice: Vec<&str> = names.iter().filter(|name| !seen.insert(name.as_str())).map(String::as_str).collect();
+        let twice: Vec<&str> = names
+            .iter()
+            .filter(|name| !seen.insert(name.as_str()))
+            .map(String::as_str)
+            .collect();
         if twice.is_empty() {
             return Ok(names);
         }
@@ -197,7 +205,9 @@ fn normalised(text: &str) -> std::borrow::Cow<'_, str> {
         return long.to_string().into();
     }
     let numeric = text.bytes().any(|byte| byte.is_ascii_digit())
-        && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E'));
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E'));
     match number::plain_double(text) {
         Some(double) if numeric => {
             let mut written = String::new();
@@ -230,7 +240,11 @@ mod tests {
             .iter()
             .map(|span| {
                 let text = unquote(line, *span, &mut scratch);
-                if text.is_empty() && !span.quoted { "NULL".to_string() } else { format!("<{text}>") }
+                if text.is_empty() && !span.quoted {
+                    "NULL".to_string()
+                } else {
+                    format!("<{text}>")
+                }
             })
             .collect()
     }
@@ -259,7 +273,14 @@ mod tests {
 
     #[test]
     fn numbers_are_printed_anew_only_when_asked() {
-        for (text, expected) in [("007", "7"), ("1.50", "1.5"), ("1e10", "1.0E10"), ("NaN", "NaN"), ("1-2", "1-2"), ("", "")] {
+        for (text, expected) in [
+            ("007", "7"),
+            ("1.50", "1.5"),
+            ("1e10", "1.0E10"),
+            ("NaN", "NaN"),
+            ("1-2", "1-2"),
+            ("", ""),
+        ] {
             assert_eq!(normalised(text), expected);
         }
     }

@@ -37,7 +37,13 @@ pub(crate) enum Record {
 }
 
 impl Lines {
-    pub(crate) fn new(stream: Box<dyn Read + Send>, file: String, offset: u64, limit: u64, max_row_bytes: usize) -> Self {
+    pub(crate) fn new(
+        stream: Box<dyn Read + Send>,
+        file: String,
+        offset: u64,
+        limit: u64,
+        max_row_bytes: usize,
+    ) -> Self {
         Self {
             stream,
             file,
@@ -258,9 +264,10 @@ fn stream_error(file: &str, error: io::Error) -> InputError {
         return inner.clone();
     }
     match error.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof | io::ErrorKind::Other => {
-            InputError::corrupt(file, format!("damaged or cut off: {error}"))
-        }
+        io::ErrorKind::InvalidData
+        | io::ErrorKind::InvalidInput
+        | io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::Other => InputError::corrupt(file, format!("damaged or cut off: {error}")),
         _ => InputError::io("read", file, error),
     }
 }

@@ -14,23 +14,28 @@ use arrow::datatypes::SchemaRef;
 use crate::column::Column;
 use crate::compression::Compression;
 use crate::error::{InputError, ParseIssue};
-use crate::file::FileId;
+use crate::file::{FileId, FileInfo};
 use crate::json::decoder::JsonDecoder;
 use crate::json::scan::skip_whitespace;
 use crate::json::{self, Layout};
 use crate::limits;
-use crate::observer::ReadObserver;
-use crate::reader::{PartReader, ReadContext};
+use crate::observer::{ReadObserver, Strict};
+use crate::reader::{PartReader, ReadContext, ReadOptions};
 use crate::spec::{DelimitedFormat, ExternColumn, ExternSpec, ExternType, InputFormat, SystemField};
 use crate::split::{PartRange, SplitPart};
 use delimited::DelimitedDecoder;
 use lines::{Lines, Record};
 
 enum Decoder {
-    Json { decoder: JsonDecoder, layout: Layout },
+    Json {
+        decoder: JsonDecoder,
+        layout: Layout,
+    },
     Delimited(DelimitedDecoder),
     /// The line itself, for every column called `line`.
-    Line { is_line: Vec<bool> },
+    Line {
+        is_line: Vec<bool>,
+    },
 }
 
 struct TextReader {
@@ -59,7 +64,11 @@ enum Arrangement {
 }
 
 /// Opens a part of a text file.
-pub(crate) fn open(context: Arc<ReadContext>, part: &SplitPart, schema: SchemaRef) -> Result<Box<dyn PartReader>, InputError> {
+pub(crate) fn open(
+    context: Arc<ReadContext>,
+    part: &SplitPart,
+    schema: SchemaRef,
+) -> Result<Box<dyn PartReader>, InputError> {
     let spec = &context.spec;
     let (start, limit) = match part.range {
         PartRange::Whole => (0, u64::MAX),
@@ -77,7 +86,10 @@ pub(crate) fn open(context: Arc<ReadContext>, part: &SplitPart, schema: SchemaRe
             }
         });
     }
-    let columns = read.iter().map(|column| Column::new(column, context.options.batch_rows)).collect();
+    let columns = read
+        .iter()
+        .map(|column| Column::new(column, context.options.batch_rows))
+        .collect();
     let (mut lines, compressed) = stream(&context, part, start, limit)?;
     let mut header_lines = 0;
     let decoder = match &spec.format {
@@ -114,7 +126,9 @@ pub(crate) fn open(context: Arc<ReadContext>, part: &SplitPart, schema: SchemaRe
                 }
                 names
             };
-            let types = read.iter().map(|column| (column.name.as_str(), column.column_type.clone()));
+            let types = read
+                .iter()
+                .map(|column| (column.name.as_str(), column.column_type.clone()));
             decoder.bind(&names, types);
             Decoder::Delimited(decoder)
         }
@@ -154,7 +168,9 @@ pub(crate) fn constant(spec: &ExternSpec, part: &SplitPart, name: &str) -> Optio
 /// Opens the bytes of a part at the first line that begins at `start` or later. Tells whether they are compressed.
 fn stream(context: &ReadContext, part: &SplitPart, start: u64, limit: u64) -> Result<(Lines, bool), InputError> {
     let spec = &context.spec;
-    let name = spec.uri_of(part.leaf, &part.file).unwrap_or_else(|| "inline data".to_string());
+    let name = spec
+        .uri_of(part.leaf, &part.file)
+        .unwrap_or_else(|| "inline data".to_string());
     let compression = match &part.file {
         FileId::Inline => Compression::None,
         _ => Compression::of_name(name.split(['?', '#']).next().unwrap_or_default()),
@@ -211,6 +227,33 @@ fn header(
             detail: Some(format!("line {} is the header", lines.line_ends())),
         }))
     })
+}
+
+/// Reads the names of the fields from the header of a file, for a sample.
+pub(crate) fn header_names(
+    spec: &ExternSpec,
+    format: &DelimitedFormat,
+    file: &FileInfo,
+) -> Result<Vec<String>, InputError> {
+    let context = ReadContext {
+        spec: spec.clone(),
+        options: ReadOptions::projected(Vec::new()),
+        observer: Arc::new(Strict),
+    };
+    let part = SplitPart {
+        leaf: file.leaf,
+        file: file.id.clone(),
+        range: PartRange::Whole,
+    };
+    let quotes = matches!(spec.format, InputFormat::Csv(_));
+    let (mut lines, _) = stream(&context, &part, 0, u64::MAX)?;
+    header(
+        &mut lines,
+        format,
+        &mut DelimitedDecoder::new(format, quotes),
+        spec,
+        &part,
+    )
 }
 
 struct Counted {
@@ -318,7 +361,11 @@ impl TextReader {
             }
             Decoder::Line { is_line } => {
                 for (column, is_line) in self.columns.iter_mut().zip(is_line) {
-                    if *is_line { column.push_text(&text) } else { column.push_null() }
+                    if *is_line {
+                        column.push_text(&text)
+                    } else {
+                        column.push_null()
+                    }
                 }
                 self.rows += 1;
                 self.good_records += 1;
@@ -349,7 +396,11 @@ impl TextReader {
     }
 
     fn header_lines_before(&self) -> u64 {
-        if self.part.range.is_first() { 0 } else { self.header_lines }
+        if self.part.range.is_first() {
+            0
+        } else {
+            self.header_lines
+        }
     }
 
     #[cold]
@@ -360,8 +411,13 @@ impl TextReader {
         if let Some(line) = line {
             place.push_str(&format!(", line {line}"));
         }
-        let index = self.arrangement.iter().position(|a| matches!(a, Arrangement::Read(i) if *i == position));
-        let column = index.and_then(|i| self.schema.fields().get(i)).map(|field| field.name().clone());
+        let index = self
+            .arrangement
+            .iter()
+            .position(|a| matches!(a, Arrangement::Read(i) if *i == position));
+        let column = index
+            .and_then(|i| self.schema.fields().get(i))
+            .map(|field| field.name().clone());
         InputError::InvalidField {
             column: column.unwrap_or_default(),
             message,
@@ -429,7 +485,10 @@ pub(crate) fn constant_array(
 ) -> Result<arrow::array::ArrayRef, InputError> {
     let spec = &context.spec;
     let declared = spec.columns.iter().find(|column| column.name == name).cloned();
-    let mut column = Column::new(&declared.unwrap_or_else(|| ExternColumn::new(name, ExternType::String)), rows);
+    let mut column = Column::new(
+        &declared.unwrap_or_else(|| ExternColumn::new(name, ExternType::String)),
+        rows,
+    );
     for _ in 0..rows {
         match text {
             Some(text) => column.push_text(text),
