@@ -17,3 +17,6 @@ pub const CHUNK_FILES: usize = 100_000;
 
 /// Bytes of all entries of an `index.zip` at most, as a multiple of the zip's own: DEFLATE cannot do better.
 pub const ZIP_EXPANSION: u64 = 1032;
+
+/// Bytes of the decompressed metadata of a V10 segment at most.
+pub const V10_METADATA_BYTES: usize = 64 << 20;

@@ -14,20 +14,10 @@ use henge_time::Interval;
 
 use crate::blob::{Blob, Cursor};
 use crate::codec::generic_indexed::{GenericIndexed, GenericIndexedWriter};
-use crate::container::Container;
+use crate::container::{ColumnList, Container};
 use crate::{BitmapKind, SegmentError};
 
-/// What `index.drd` says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct IndexDrd {
-    /// Every column but `__time`: the dimensions in their order, then the metrics.
-    pub columns: Vec<String>,
-    /// How many of them are dimensions.
-    pub dimensions: usize,
-    pub interval: Interval,
-}
-
-impl IndexDrd {
+impl ColumnList {
     /// Reads the list from its internal file.
     pub fn read(container: &Container) -> Result<Self, SegmentError> {
         let blob = container.require("index.drd")?;

@@ -6,24 +6,26 @@
 //!                  meta.smoosh  the directory, see `smoosh`
 //!                  00000.smoosh … the internal files
 //! index.zip        the same files, DEFLATE, no folders
+//! druid.segment    one file (V10), see `v10`
 //! ```
 
 mod index_drd;
 mod metadata;
 mod smoosh;
 mod unzip;
+mod v10;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
 use bytes::Bytes;
+use henge_time::Interval;
 
 use crate::SegmentError;
 use crate::blob::Blob;
 use crate::limits::BLOCK_BYTES;
 
-pub(crate) use index_drd::IndexDrd;
 pub use metadata::{Metadata, OrderBy};
 pub(crate) use smoosh::{SmooshWriter, write_file};
 
@@ -36,6 +38,16 @@ pub(crate) const ZIP_FILE: &str = "index.zip";
 
 /// The format version that folders of smoosh files have.
 pub(crate) const VERSION_9: u32 = 9;
+
+/// The columns of a segment, and the interval that its files name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ColumnList {
+    /// Every column but `__time`: the dimensions in their order, then the metrics.
+    pub columns: Vec<String>,
+    /// How many of them are dimensions.
+    pub dimensions: usize,
+    pub interval: Interval,
+}
 
 /// Where an internal file lies.
 #[derive(Debug, Clone, Copy)]
@@ -51,20 +63,18 @@ pub(crate) struct Container {
     path: String,
     files: BTreeMap<String, Slot>,
     chunks: Vec<Bytes>,
+    v10: Option<v10::Head>,
 }
 
 impl Container {
-    /// Opens a folder (or one that holds `index.zip` or `index/`), or an `index.zip`.
+    /// Opens a folder (or one that holds `index/`, `index.zip` or `druid.segment`), an `index.zip`, or a `druid.segment`.
     pub fn open(path: &Path) -> Result<Self, SegmentError> {
         if path.is_file() {
             let head = map(path)?;
             if head.starts_with(b"PK") {
                 return unzip::open(path);
             }
-            return Err(SegmentError::Unsupported {
-                file: path.display().to_string(),
-                what: "a file that is no index.zip".into(),
-            });
+            return v10::open(path);
         }
         let version = path.join(VERSION_FILE);
         if version.is_file() {
@@ -79,10 +89,7 @@ impl Container {
             return Self::open(&index);
         }
         if path.join(V10_FILE).is_file() {
-            return Err(SegmentError::Unsupported {
-                file: path.join(V10_FILE).display().to_string(),
-                what: "segment format V10".into(),
-            });
+            return v10::open(&path.join(V10_FILE));
         }
         if !path.exists() {
             let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
@@ -116,8 +123,46 @@ impl Container {
         })
     }
 
+    /// Gives the columns and the interval.
+    pub fn columns(&self) -> Result<ColumnList, SegmentError> {
+        match &self.v10 {
+            Some(head) => Ok(head.columns.clone()),
+            None => ColumnList::read(self),
+        }
+    }
+
+    /// Gives what the segment says about itself; none if nothing that can be understood.
+    pub fn metadata(&self) -> Option<Metadata> {
+        match &self.v10 {
+            Some(head) => Some(head.metadata.clone()),
+            None => Metadata::read(self),
+        }
+    }
+
+    /// Gives the descriptor of a column, as JSON, and the bytes of its part.
+    pub fn column(&self, name: &str) -> Result<(String, Blob), SegmentError> {
+        match &self.v10 {
+            None => {
+                let blob = self.require(name)?;
+                let mut cursor = blob.cursor();
+                let descriptor = cursor.string("column descriptor")?.to_owned();
+                Ok((descriptor, cursor.rest()))
+            }
+            Some(head) => {
+                let name = format!("{}{name}", head.prefix);
+                let blob = self.require(&name)?;
+                match head.descriptors.get(&name) {
+                    Some(descriptor) => Ok((descriptor.clone(), blob)),
+                    None => Err(blob.corrupt(0, "a column must have a descriptor")),
+                }
+            }
+        }
+    }
+
     /// Counts the bytes of a column: its internal file, and those that begin with its name and `.` and are listed by it.
     pub fn column_bytes(&self, name: &str) -> u64 {
+        let prefixed = self.v10.as_ref().map(|head| format!("{}{name}", head.prefix));
+        let name = prefixed.as_deref().unwrap_or(name);
         let own = self.files.get(name).map_or(0, |slot| (slot.end - slot.start) as u64);
         let prefix = format!("{name}.");
         let parts: u64 = self

@@ -72,6 +72,7 @@ pub(super) fn open(dir: &Path) -> Result<Container, SegmentError> {
         path: dir.display().to_string(),
         files,
         chunks,
+        v10: None,
     })
 }
 

@@ -75,7 +75,23 @@ fn put_cell(out: &mut Vec<u8>, array: &ArrayRef, row: usize, column_type: &Colum
             return put_value(out, &list.value(row), 0);
         }
     }
-    put_value(out, array, row);
+    match array.as_binary_opt::<i32>() {
+        Some(objects) if objects.is_valid(row) && objects.value(row).is_empty() => put_empty(out, column_type),
+        _ => put_value(out, array, row),
+    }
+}
+
+/// Appends an object of no bytes as Druid prints it: the empty sketch where the type has one, else null.
+fn put_empty(out: &mut Vec<u8>, column_type: &ColumnType) {
+    let ColumnType::Complex(name) = column_type else {
+        return out.extend_from_slice(b"null");
+    };
+    out.extend_from_slice(match name.as_str() {
+        "KllDoublesSketch" | "KllFloatsSketch" => b"\"AgEPAcgACAA=\"",
+        "quantilesDoublesSketch" => b"\"AQMIHoAAAAA=\"",
+        "thetaSketch" => b"\"AQMDAAAeAAA=\"",
+        _ => b"null",
+    });
 }
 
 /// Appends one value of an array; types that segments do not have are null.

@@ -17,7 +17,7 @@ use super::nested::{self, Json, Variant};
 use super::numbers::{NumberKind, Numbers};
 use super::strings::Strings;
 use super::{ColumnInfo, StringDictionary};
-use crate::blob::{Blob, Cursor};
+use crate::blob::Cursor;
 use crate::container::Container;
 use crate::{BitmapKind, ColumnType, RowSelection, SegmentError, ValueType};
 
@@ -69,18 +69,18 @@ pub(super) enum Column {
 }
 
 impl Column {
-    /// Opens the column of an internal file.
-    pub fn open(blob: &Blob, container: &Container, rows: Option<usize>) -> Result<Self, SegmentError> {
+    /// Opens a column.
+    pub fn open(name: &str, container: &Container, rows: Option<usize>) -> Result<Self, SegmentError> {
+        let (json, blob) = container.column(name)?;
         let mut cursor = blob.cursor();
-        let json = cursor.string("column descriptor")?;
-        let descriptor: Descriptor = serde_json::from_str(json)
-            .map_err(|e| blob.corrupt(4, format!("the descriptor of a column: {e}, found {json}")))?;
+        let descriptor: Descriptor = serde_json::from_str(&json)
+            .map_err(|e| blob.corrupt(0, format!("the descriptor of a column: {e}, found {json}")))?;
         let [part] = descriptor.parts.as_slice() else {
             return Err(blob.unsupported(format!("a column of {} parts", descriptor.parts.len())));
         };
         let json_part = part;
         let part: Part = serde_json::from_value(part.clone())
-            .map_err(|e| blob.corrupt(4, format!("the part of a column: {e}, found {json}")))?;
+            .map_err(|e| blob.corrupt(0, format!("the part of a column: {e}, found {json}")))?;
         if part.byte_order.as_deref() == Some("BIG_ENDIAN") {
             return Err(blob.unsupported("byte order BIG_ENDIAN"));
         }
@@ -257,13 +257,12 @@ impl Column {
 }
 
 /// Guesses the type of a column that cannot be opened, from its descriptor.
-pub(super) fn guess_type(blob: &Blob) -> ColumnType {
+pub(super) fn guess_type(name: &str, container: &Container) -> ColumnType {
     let unknown = || ColumnType::Complex("unknown".into());
-    let mut cursor = blob.cursor();
-    let Ok(json) = cursor.string("column descriptor") else {
+    let Ok((json, _)) = container.column(name) else {
         return unknown();
     };
-    let Ok(descriptor) = serde_json::from_str::<Descriptor>(json) else {
+    let Ok(descriptor) = serde_json::from_str::<Descriptor>(&json) else {
         return unknown();
     };
     let text = |key: &str| {

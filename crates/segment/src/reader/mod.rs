@@ -16,7 +16,7 @@ use henge_time::Interval;
 use roaring::RoaringBitmap;
 
 use crate::codec::dictionary::StringDictionary;
-use crate::container::{Container, IndexDrd, Metadata};
+use crate::container::{ColumnList, Container, Metadata};
 use crate::{ColumnType, RowSelection, SegmentError, TIME_COLUMN};
 
 use column::{Column, guess_type};
@@ -46,7 +46,7 @@ pub struct ColumnInfo {
 #[derive(Debug)]
 pub struct Segment {
     container: Container,
-    index: IndexDrd,
+    index: ColumnList,
     metadata: Option<Metadata>,
     rows: usize,
     infos: Vec<ColumnInfo>,
@@ -56,12 +56,12 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Opens a folder of smoosh files (or one that holds `index/` or `index.zip`), or an `index.zip`.
+    /// Opens a folder of smoosh files (or one that holds `index/`, `index.zip` or `druid.segment`), an `index.zip`, or a `druid.segment`.
     pub fn open(path: &Path) -> Result<Segment, SegmentError> {
         let container = Container::open(path)?;
-        let index = IndexDrd::read(&container)?;
-        let metadata = Metadata::read(&container);
-        let time = Column::open(&container.require(TIME_COLUMN)?, &container, None)?;
+        let index = container.columns()?;
+        let metadata = container.metadata();
+        let time = Column::open(TIME_COLUMN, &container, None)?;
         if time.column_type() != ColumnType::LONG {
             return Err(SegmentError::invalid(format!(
                 "{}: column [{TIME_COLUMN}] must be LONG, found {}",
@@ -75,16 +75,12 @@ impl Segment {
         for (position, name) in index.columns.iter().enumerate() {
             let is_metric = position >= index.dimensions;
             let bytes = container.column_bytes(name);
-            let opened = container
-                .require(name)
-                .and_then(|blob| Column::open(&blob, &container, Some(rows)));
+            let opened = Column::open(name, &container, Some(rows));
             infos.push(match &opened {
                 Ok(column) => column.info(name, bytes, is_metric),
                 Err(e) => ColumnInfo {
                     name: name.clone(),
-                    column_type: container
-                        .file(name)
-                        .map_or(ColumnType::Complex("unknown".into()), |blob| guess_type(&blob)),
+                    column_type: guess_type(name, &container),
                     has_nulls: true,
                     cardinality: None,
                     bytes,

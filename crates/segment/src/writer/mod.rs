@@ -15,7 +15,9 @@ use arrow::record_batch::RecordBatch;
 use henge_time::Interval;
 
 use crate::codec::compression::{Compression, Compressor};
-use crate::container::{FACTORY_FILE, IndexDrd, Metadata, OrderBy, SmooshWriter, VERSION_9, VERSION_FILE, write_file};
+use crate::container::{
+    ColumnList, FACTORY_FILE, Metadata, OrderBy, SmooshWriter, VERSION_9, VERSION_FILE, write_file,
+};
 use crate::limits::SEGMENT_ROWS;
 use crate::{
     BitmapKind, ColumnSchema, ColumnType, IndexSpec, LongEncoding, SegmentError, SegmentSchema, TIME_COLUMN, ValueType,
@@ -231,7 +233,7 @@ impl SegmentWriter {
             .into_iter()
             .map(|metric| (metric.column.name, metric.aggregator))
             .unzip();
-        let index = IndexDrd {
+        let index = ColumnList {
             columns: dimensions.iter().chain(&metrics).cloned().collect(),
             dimensions: dimensions.len(),
             interval: self.interval,

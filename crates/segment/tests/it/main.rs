@@ -1,4 +1,5 @@
 //! Tests of whole segments: goldens of real Druid, round trips, damage, and real Druid's reader.
 
+mod goldens;
 mod real_druid;
 mod round_trip;

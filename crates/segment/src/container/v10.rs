@@ -1,0 +1,194 @@
+//! Segments of format V10: one file, `druid.segment`, read only (Druid's `SegmentFileBuilderV10`).
+//!
+//! ```text
+//! u8 10 │ u8 compression (FE none, 02 zstd) │ i32le metadata bytes │ [i32le compressed bytes] │ metadata, JSON │ containers
+//! metadata  containers         [{"startOffset", "size"}]: behind the metadata
+//!           files              {name: {"container", "startOffset", "size"}}: internal files, offsets in their container
+//!           columnDescriptors  {"<table>/<column>": descriptor}: internal files have no descriptor of their own
+//!           projections        [{"numRows", "schema"}]: the first is the table of the rows
+//!           interval, bitmapEncoding
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use bytes::Bytes;
+use henge_time::Interval;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{ColumnList, Container, Metadata, OrderBy, Slot, map};
+use crate::blob::Blob;
+use crate::codec::compression::Compression;
+use crate::limits::V10_METADATA_BYTES;
+use crate::{SegmentError, TIME_COLUMN};
+
+/// What a V10 file says in its head instead of in internal files.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub columns: ColumnList,
+    pub metadata: Metadata,
+    /// The table's name and a slash: what internal files and descriptors of columns begin with.
+    pub prefix: String,
+    pub descriptors: HashMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FileMetadata {
+    containers: Vec<Piece>,
+    files: BTreeMap<String, InternalFile>,
+    interval: String,
+    #[serde(default)]
+    column_descriptors: HashMap<String, Value>,
+    projections: Vec<Projection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Piece {
+    start_offset: u64,
+    size: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct InternalFile {
+    container: usize,
+    start_offset: u64,
+    size: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Projection {
+    schema: Schema,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Schema {
+    #[serde(rename = "type")]
+    kind: String,
+    name: String,
+    #[serde(default)]
+    columns: Vec<String>,
+    #[serde(default)]
+    grouping_columns: Vec<String>,
+    #[serde(default)]
+    aggregators: Option<Vec<Value>>,
+    #[serde(default)]
+    virtual_columns: Vec<Value>,
+    ordering: Option<Vec<OrderBy>>,
+}
+
+/// Opens a `druid.segment`.
+pub(super) fn open(path: &Path) -> Result<Container, SegmentError> {
+    let bytes = map(path)?;
+    let blob = Blob::new(bytes.clone(), path.display().to_string(), "metadata");
+    let mut cursor = blob.cursor();
+    cursor.version(10, "segment")?;
+    let id = cursor.u8("metadata compression")?;
+    let len = cursor.size_le("metadata bytes")?;
+    let text = match Compression::from_id(id) {
+        Some(Compression::None) => Bytes::copy_from_slice(cursor.take(len, "metadata")?),
+        Some(compression) => {
+            if len > V10_METADATA_BYTES {
+                return Err(cursor.corrupt(format!("metadata of at most {V10_METADATA_BYTES} bytes, found {len}")));
+            }
+            let packed = cursor.size_le("compressed metadata bytes")?;
+            let packed = cursor.take(packed, "metadata")?;
+            let mut text = vec![0; len];
+            let filled = compression
+                .decompress(packed, &mut text)
+                .map_err(|expected| blob.corrupt(6, format!("metadata that is {expected}")))?;
+            text.truncate(filled);
+            Bytes::from(text)
+        }
+        None => return Err(cursor.corrupt(format!("no compression has id {id:#04x}"))),
+    };
+    let first_container = blob.len() - cursor.remaining();
+    let metadata: FileMetadata =
+        serde_json::from_slice(&text).map_err(|e| blob.corrupt(6, format!("the metadata of a segment: {e}")))?;
+    let files = internal_files(&metadata, &blob, first_container)?;
+    let head = read_head(metadata, &blob)?;
+    Ok(Container {
+        path: path.display().to_string(),
+        files,
+        chunks: vec![bytes],
+        v10: Some(head),
+    })
+}
+
+fn internal_files(
+    metadata: &FileMetadata,
+    blob: &Blob,
+    first_container: usize,
+) -> Result<BTreeMap<String, Slot>, SegmentError> {
+    let mut files = BTreeMap::new();
+    for (name, file) in &metadata.files {
+        let place = || {
+            let container = metadata.containers.get(file.container)?;
+            let end = file
+                .start_offset
+                .checked_add(file.size)
+                .filter(|end| *end <= container.size)?;
+            let base = container.start_offset.checked_add(first_container as u64)?;
+            let start = usize::try_from(base.checked_add(file.start_offset)?).ok()?;
+            let end = usize::try_from(base.checked_add(end)?).ok()?;
+            (end <= blob.len()).then_some(Slot { chunk: 0, start, end })
+        };
+        let slot =
+            place().ok_or_else(|| blob.corrupt(6, format!("internal file [{name}] must lie within its container")))?;
+        files.insert(name.clone(), slot);
+    }
+    Ok(files)
+}
+
+fn read_head(metadata: FileMetadata, blob: &Blob) -> Result<Head, SegmentError> {
+    let interval: Interval = metadata
+        .interval
+        .parse()
+        .map_err(|e| blob.corrupt(6, format!("the interval of the segment: {e}")))?;
+    let Some(Projection { schema }) = metadata.projections.into_iter().next() else {
+        return Err(blob.corrupt(6, "a segment has a table at least"));
+    };
+    let (dimensions, rollup) = match schema.kind.as_str() {
+        "base-table" => (schema.columns, false),
+        "base-table-rollup" => (schema.grouping_columns, true),
+        other => return Err(blob.unsupported(format!("a table of type {other}"))),
+    };
+    let aggregators = schema.aggregators.unwrap_or_default();
+    let metrics: Vec<String> = aggregators
+        .iter()
+        .filter_map(|aggregator| aggregator.get("name")?.as_str().map(str::to_owned))
+        .collect();
+    let mut columns: Vec<String> = dimensions
+        .into_iter()
+        .filter(|name| name != TIME_COLUMN && !metrics.contains(name))
+        .collect();
+    let dimension_count = columns.len();
+    columns.extend(metrics);
+    let granularity = schema.virtual_columns.iter().find_map(query_granularity);
+    Ok(Head {
+        columns: ColumnList {
+            columns,
+            dimensions: dimension_count,
+            interval,
+        },
+        metadata: Metadata::new(aggregators, granularity, rollup, schema.ordering.unwrap_or_default()),
+        prefix: format!("{}/", schema.name),
+        descriptors: metadata
+            .column_descriptors
+            .into_iter()
+            .map(|(name, descriptor)| (name, descriptor.to_string()))
+            .collect(),
+    })
+}
+
+/// Reads the query granularity from the expression that stands for it: `timestamp_floor(__time,'PT1H',null,'UTC')`.
+fn query_granularity(column: &Value) -> Option<Value> {
+    let expression = column.get("expression")?.as_str()?;
+    let rest = expression.strip_prefix("timestamp_floor(__time,'")?;
+    let (period, _) = rest.split_once('\'')?;
+    Some(json!({"type": "period", "period": period, "timeZone": "UTC", "origin": null}))
+}
