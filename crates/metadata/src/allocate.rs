@@ -21,7 +21,9 @@ use crate::limits::MAX_VERSION_SUFFIXES;
 use crate::locks::APPEND_VERSION;
 use crate::store::{Inner, MetadataStore, now};
 use crate::tasks::json_bytes;
-use crate::{DataSegment, LockKind, LockRequest, MetadataError, SegmentId, ShardSpec, TaskLock, VisibleChunk};
+use crate::{
+    DataSegment, LockKind, LockRequest, MetadataError, MetadataSnapshot, SegmentId, ShardSpec, TaskLock, VisibleChunk,
+};
 
 /// One id that an INSERT needs.
 #[derive(Debug, Clone)]
@@ -86,8 +88,8 @@ pub enum Allocation {
 impl MetadataStore {
     /// Allocates an id, waiting for the lock of its time chunk.
     pub async fn allocate_append(&self, request: AllocateRequest) -> Result<Allocation, MetadataError> {
-        if let Err(refused) = fitting_chunk(&self.snapshot(), &request) {
-            return Ok(refused);
+        if let Fit::Blocked(allocated_interval) = fit(&self.snapshot(), &request) {
+            return Ok(Allocation::Refused { allocated_interval });
         }
         let mut locks = self
             .lock_all_or_wait(LockRequest {
@@ -111,27 +113,33 @@ impl MetadataStore {
     }
 }
 
-/// Gives the visible chunk that the bucket would be appended to, if any, or the refusal.
-fn fitting_chunk(
-    snapshot: &crate::MetadataSnapshot,
-    request: &AllocateRequest,
-) -> Result<Option<VisibleChunk>, Allocation> {
+/// How a bucket stands to the visible data.
+enum Fit {
+    /// Nothing is there.
+    Free,
+    /// One chunk of exactly its interval.
+    Chunk(VisibleChunk),
+    /// Something else is in the way; with the coarser chunk that holds the bucket, if that is what it is.
+    Blocked(Option<Interval>),
+}
+
+/// Tells what the bucket would be appended to. Several chunks, or a finer one, cannot contain the bucket; one coarser chunk
+/// can, which PARTITIONED BY then refuses.
+fn fit(snapshot: &MetadataSnapshot, request: &AllocateRequest) -> Fit {
     let mut chunks = match snapshot.datasource(&request.datasource) {
         Some(datasource) => datasource.timeline.lookup(&request.bucket),
         None => Vec::new(),
     };
-    // Several holders, or a finer one, cannot contain the bucket; one coarser chunk can, which PARTITIONED BY then refuses.
-    let refused = |allocated_interval| Err(Allocation::Refused { allocated_interval });
     let Some(chunk) = chunks.pop() else {
-        return Ok(None);
+        return Fit::Free;
     };
     if !chunks.is_empty() || !chunk.true_interval.contains(&request.bucket) {
-        return refused(None);
+        return Fit::Blocked(None);
     }
     if chunk.true_interval != request.bucket {
-        return refused(Some(chunk.true_interval));
+        return Fit::Blocked(Some(chunk.true_interval));
     }
-    Ok(Some(chunk))
+    Fit::Chunk(chunk)
 }
 
 /// Finds and stores the place. The caller holds the writer, so the snapshot cannot change meanwhile.
@@ -152,9 +160,10 @@ async fn allocate(
             interval: request.bucket,
         });
     }
-    let chunk = match fitting_chunk(&inner.snapshot(), request) {
-        Ok(chunk) => chunk,
-        Err(refused) => return Ok(refused),
+    let chunk = match fit(&inner.snapshot(), request) {
+        Fit::Free => None,
+        Fit::Chunk(chunk) => Some(chunk),
+        Fit::Blocked(allocated_interval) => return Ok(Allocation::Refused { allocated_interval }),
     };
     let pending = pending_segments(writer, &request.datasource).await?;
     let previous = request.previous_segment_id.as_deref().unwrap_or_default();

@@ -46,6 +46,17 @@ pub enum MetadataError {
         /// Interval of the lock, or of the segment that no lock covers.
         interval: Interval,
     },
+    /// The lock can never be had: whoever has it waits for a lock of this task. Of kind
+    /// [`MetadataErrorKind::LockPreempted`], for the remedy is the same: run the task again.
+    #[error(
+        "task [{task_id}] and another task wait for each other's locks on datasource [{datasource}], run it again, with the same kind of locks as the other"
+    )]
+    Deadlock {
+        /// Task that came last.
+        task_id: String,
+        /// Datasource of the locks.
+        datasource: String,
+    },
     /// See [`MetadataErrorKind::TooManyTombstones`].
     #[error(
         "cannot replace datasource [{datasource}]: it needs more than {limit} tombstones, narrow the OVERWRITE interval or use a coarser PARTITIONED BY"
@@ -139,7 +150,7 @@ impl MetadataError {
     /// Gives the kind to branch on.
     pub fn kind(&self) -> MetadataErrorKind {
         match self {
-            MetadataError::LockPreempted { .. } => MetadataErrorKind::LockPreempted,
+            MetadataError::LockPreempted { .. } | MetadataError::Deadlock { .. } => MetadataErrorKind::LockPreempted,
             MetadataError::TooManyTombstones { .. } => MetadataErrorKind::TooManyTombstones,
             MetadataError::PartialAppendOverlap { .. } => MetadataErrorKind::Unsupported,
             MetadataError::AlreadyExists { .. } => MetadataErrorKind::AlreadyExists,

@@ -25,7 +25,7 @@ impl MetadataStore {
         };
         waiting.ticket = Some(
             self.inner
-                .with_locks(|locks, newest| locks.enqueue(request, sender, newest)),
+                .with_locks(|locks, newest| locks.enqueue(request, sender, newest))?,
         );
         let grant = (&mut waiting.receiver)
             .await

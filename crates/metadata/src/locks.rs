@@ -107,6 +107,18 @@ struct Held {
     row: Row,
 }
 
+impl Held {
+    /// Tells whether the lock keeps the request from being granted.
+    fn conflicts(&self, request: &LockRequest) -> bool {
+        let lock = &self.lock;
+        let meets = |i: &Interval| lock.interval.overlaps(i) && !lock.kind.allows(&lock.interval, request.kind, i);
+        !lock.revoked
+            && lock.datasource == request.datasource
+            && lock.group_id != request.group_id
+            && request.intervals.iter().any(meets)
+    }
+}
+
 /// What `druid_tasklocks` knows of a lock.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Row {
@@ -118,6 +130,20 @@ struct Waiter {
     ticket: u64,
     request: LockRequest,
     answer: oneshot::Sender<Grant>,
+}
+
+impl Waiter {
+    /// Tells whether a later request must wait for this one.
+    fn precedes(&self, later: &LockRequest) -> bool {
+        let own = &self.request;
+        own.priority >= later.priority
+            && own.datasource == later.datasource
+            && own.group_id != later.group_id
+            && own.intervals.iter().any(|ours| {
+                let meets = |i: &Interval| ours.overlaps(i) && !own.kind.allows(ours, later.kind, i);
+                later.intervals.iter().any(meets)
+            })
+    }
 }
 
 /// What a request got.
@@ -161,10 +187,17 @@ impl LockBox {
         Some(self.grant(request, newest))
     }
 
-    /// Queues the request; the answer comes when the locks are granted, perhaps at once. Gives the ticket to give up with.
-    pub fn enqueue(&mut self, request: LockRequest, answer: oneshot::Sender<Grant>, newest: NewestVersion) -> u64 {
+    /// Queues the request; the answer comes when the locks are granted, perhaps at once. Gives the ticket to give up with, or
+    /// an error where waiting would never end.
+    pub fn enqueue(
+        &mut self,
+        request: LockRequest,
+        answer: oneshot::Sender<Grant>,
+        newest: NewestVersion,
+    ) -> Result<u64, MetadataError> {
         self.counter += 1;
         let ticket = self.counter;
+        let (task_id, datasource) = (request.task_id.clone(), request.datasource.clone());
         let place = self.waiting.partition_point(|w| w.request.priority >= request.priority);
         self.waiting.insert(
             place,
@@ -175,7 +208,50 @@ impl LockBox {
             },
         );
         self.serve(newest);
-        ticket
+        // Only a new wait can close a circle: whoever is granted something waits no more.
+        if self.waits_for_itself(&task_id) {
+            self.give_up(ticket, newest);
+            return Err(MetadataError::Deadlock { task_id, datasource });
+        }
+        Ok(ticket)
+    }
+
+    /// Tells whether the task waits for one that waits, through any number of others, for it.
+    fn waits_for_itself(&self, task_id: &str) -> bool {
+        let mut seen: Vec<&str> = Vec::new();
+        let mut due: Vec<&str> = self.waits_for(task_id).collect();
+        while let Some(other) = due.pop() {
+            if other == task_id {
+                return true;
+            }
+            if !seen.contains(&other) {
+                seen.push(other);
+                due.extend(self.waits_for(other));
+            }
+        }
+        false
+    }
+
+    /// Gives the tasks that must end before the waiting requests of this one can be served.
+    fn waits_for<'a>(&'a self, task_id: &'a str) -> impl Iterator<Item = &'a str> {
+        let requests = self
+            .waiting
+            .iter()
+            .enumerate()
+            .filter(move |(_, w)| w.request.task_id == task_id);
+        requests.flat_map(|(place, waiter)| {
+            let request = &waiter.request;
+            let holders = self
+                .held
+                .iter()
+                .filter(|held| held.conflicts(request))
+                .map(|held| held.lock.task_id.as_str());
+            let overtakes = self.holds_some(request);
+            let earlier = self.waiting[..place]
+                .iter()
+                .filter(move |earlier| !overtakes && earlier.precedes(request));
+            holders.chain(earlier.map(|earlier| earlier.request.task_id.as_str()))
+        })
     }
 
     /// Forgets a waiting request, which may let others through.
@@ -232,37 +308,19 @@ impl LockBox {
 
     /// Tells whether an earlier waiter must be served first.
     fn queues_behind(&self, request: &LockRequest, place: usize) -> bool {
-        let holds_some = self
-            .held
-            .iter()
-            .any(|h| h.lock.task_id == request.task_id && h.lock.datasource == request.datasource);
-        !holds_some
-            && self.waiting[..place].iter().any(|earlier| {
-                earlier.request.priority >= request.priority
-                    && earlier.request.datasource == request.datasource
-                    && earlier.request.group_id != request.group_id
-                    && earlier.request.intervals.iter().any(|theirs| {
-                        request.intervals.iter().any(|ours| {
-                            theirs.overlaps(ours) && !earlier.request.kind.allows(theirs, request.kind, ours)
-                        })
-                    })
-            })
+        !self.holds_some(request) && self.waiting[..place].iter().any(|earlier| earlier.precedes(request))
+    }
+
+    /// Tells whether the task has a lock on the datasource already, and so may overtake.
+    fn holds_some(&self, request: &LockRequest) -> bool {
+        let own = |h: &Held| h.lock.task_id == request.task_id && h.lock.datasource == request.datasource;
+        self.held.iter().any(own)
     }
 
     /// Tells whether the request can be granted, revoking weaker locks that stand in its way.
     fn make_room(&mut self, request: &LockRequest) -> bool {
         let mut in_the_way = Vec::new();
-        for (at, held) in self.held.iter().enumerate() {
-            let conflicts = !held.lock.revoked
-                && held.lock.datasource == request.datasource
-                && held.lock.group_id != request.group_id
-                && request.intervals.iter().any(|interval| {
-                    held.lock.interval.overlaps(interval)
-                        && !held.lock.kind.allows(&held.lock.interval, request.kind, interval)
-                });
-            if !conflicts {
-                continue;
-            }
+        for (at, held) in self.held.iter().enumerate().filter(|(_, held)| held.conflicts(request)) {
             if held.critical || held.lock.priority >= request.priority {
                 return false;
             }
@@ -444,7 +502,7 @@ mod tests {
 
     fn wait(locks: &mut LockBox, request: LockRequest) -> oneshot::Receiver<Grant> {
         let (sender, receiver) = oneshot::channel();
-        locks.enqueue(request, sender, &nothing);
+        locks.enqueue(request, sender, &nothing).expect("no deadlock");
         receiver
     }
 
@@ -550,6 +608,21 @@ mod tests {
     }
 
     #[test]
+    fn tasks_that_would_wait_for_each_other_are_told() {
+        let mut locks = LockBox::default();
+        assert!(take(&mut locks, "a", LockKind::Shared, days(0, 1)));
+        assert!(take(&mut locks, "b", LockKind::Append, days(1, 2)));
+        let mut waiting = wait(&mut locks, lock_request("a", LockKind::Shared, &[days(1, 2)]));
+        let (sender, _receiver) = oneshot::channel();
+        let error = locks
+            .enqueue(lock_request("b", LockKind::Append, &[days(0, 1)]), sender, &nothing)
+            .expect_err("a circle");
+        assert_eq!(error.kind(), crate::MetadataErrorKind::LockPreempted);
+        locks.release("b", &nothing);
+        assert!(waiting.try_recv().is_ok());
+    }
+
+    #[test]
     fn versions_grow_and_exceed_what_is_there() {
         let mut locks = LockBox::default();
         let mut last = String::new();
@@ -596,6 +669,57 @@ mod tests {
             let payload = row["LOCK_PAYLOAD"].to_string();
             let lock: TaskLock = serde_json::from_str(&payload).expect("a lock");
             assert_eq!(serde_json::to_string(&lock).expect("serialises"), payload);
+        }
+    }
+
+    fn conflict(a: &TaskLock, b: &TaskLock) -> bool {
+        // The lock granted first is the held one; grants of one test never share a group.
+        a.group_id != b.group_id
+            && !a.revoked
+            && !b.revoked
+            && a.interval.overlaps(&b.interval)
+            && !a.kind.allows(&a.interval, b.kind, &b.interval)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn random_requests_never_conflict_and_never_starve(
+            steps in proptest::collection::vec((0usize..6, 0usize..4, 0i64..6, 1i64..4, 0i32..3, proptest::bool::ANY), 1..40),
+        ) {
+            let kinds = [LockKind::Exclusive, LockKind::Shared, LockKind::Append, LockKind::Replace];
+            let mut locks = LockBox::default();
+            let mut waiting: Vec<(usize, oneshot::Receiver<Grant>)> = Vec::new();
+            for (task, kind, start, length, priority, release) in steps {
+                let name = format!("task-{task}");
+                waiting.retain_mut(|(_, receiver)| receiver.try_recv().is_err());
+                let is_waiting = waiting.iter().any(|(waiter, _)| *waiter == task);
+                if release {
+                    waiting.retain(|(waiter, _)| *waiter != task);
+                    locks.release(&name, &nothing);
+                } else if !is_waiting {
+                    let mut request = lock_request(&name, kinds[kind], &[days(start, start + length), days(9, 10)]);
+                    request.priority = priority;
+                    let (sender, receiver) = oneshot::channel();
+                    match locks.enqueue(request, sender, &nothing) {
+                        Ok(_) => waiting.push((task, receiver)),
+                        Err(_) => locks.release(&name, &nothing),
+                    }
+                }
+                let all = locks.all();
+                for (at, later) in all.iter().enumerate() {
+                    let earlier = all[..at].iter().find(|earlier| conflict(earlier, later));
+                    proptest::prop_assert!(earlier.is_none(), "{:?} and {:?}", earlier, later);
+                }
+            }
+            // Whoever is served ends; nobody is left waiting when all others have ended.
+            for _ in 0..waiting.len() + 6 {
+                waiting.retain_mut(|(_, receiver)| receiver.try_recv().is_err());
+                (0..6).filter(|task| !waiting.iter().any(|(waiter, _)| waiter == task)).collect::<Vec<_>>()
+                    .into_iter().for_each(|task| locks.release(&format!("task-{task}"), &nothing));
+            }
+            waiting.retain_mut(|(_, receiver)| receiver.try_recv().is_err());
+            proptest::prop_assert!(waiting.is_empty(), "{} still wait", waiting.len());
+            proptest::prop_assert!(locks.all().is_empty());
         }
     }
 }

@@ -3,8 +3,9 @@
 //! Every statement can be run again on a store that has the tables. Payloads are BLOBs of UTF-8 JSON, times are ISO-8601
 //! text, booleans are 0 or 1. `end` is the only quoted name.
 
-/// Creates whatever is missing.
+/// Creates whatever is missing, in one transaction: a first start waits for the disk once.
 pub(crate) const CREATE: &str = r#"
+BEGIN;
 CREATE TABLE IF NOT EXISTS druid_segments (
   id TEXT NOT NULL PRIMARY KEY,
   dataSource TEXT NOT NULL,
@@ -125,4 +126,5 @@ CREATE TABLE IF NOT EXISTS druid_audit (
 CREATE INDEX IF NOT EXISTS idx_druid_audit_key_time ON druid_audit (audit_key, created_date);
 CREATE INDEX IF NOT EXISTS idx_druid_audit_type_time ON druid_audit (type, created_date);
 CREATE INDEX IF NOT EXISTS idx_druid_audit_audit_time ON druid_audit (created_date);
+COMMIT;
 "#;

@@ -112,6 +112,18 @@ impl MetadataStore {
         .await
     }
 
+    /// Ends the use of the store: waits for what is being written and folds the write-ahead log into the database file.
+    /// Readers fail from here on. Not closing loses nothing.
+    pub async fn close(&self) -> Result<(), MetadataError> {
+        self.inner.readers.close().await;
+        let mut writer = self.inner.writer.lock().await;
+        sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            .execute(&mut *writer)
+            .await
+            .action("close the metadata store")?;
+        Ok(())
+    }
+
     /// Runs work to its end even where the caller stops waiting.
     pub(crate) async fn detached<T: Send + 'static>(
         &self,
@@ -228,4 +240,207 @@ pub(crate) fn read_segment(id: String, payload: &[u8]) -> Result<DataSegment, Me
         id,
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{
+        allocate, allocate_request, days, filled, lock_request, publish, replace, segment, store, visible,
+    };
+    use crate::{LockKind, PublishKind, TombstoneRequest};
+    use henge_time::Granularity;
+    use proptest::prelude::*;
+
+    #[tokio::test]
+    async fn tables_and_columns_are_druids() {
+        let (store, _folder) = store().await;
+        let golden = include_str!("../../../tests/golden/metadata/ddl-derby.sql").to_ascii_lowercase();
+        let mut compared = 0;
+        for statement in golden
+            .split("create table ")
+            .skip(1)
+            .filter_map(|s| s.split(";\n").next())
+        {
+            let table = statement.split_whitespace().next().unwrap_or_default();
+            let expected: Vec<String> = statement
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix('"'))
+                .filter_map(|line| line.split('"').next().map(str::to_string))
+                .collect();
+            let found: Vec<(String,)> = sqlx::query_as("SELECT lower(name) FROM pragma_table_info(?)")
+                .bind(table)
+                .fetch_all(&store.inner.readers)
+                .await
+                .expect("columns");
+            let mut found: Vec<String> = found.into_iter().map(|(name,)| name).collect();
+            // Columns of the centralized schema feature, which the checked server had off.
+            found.retain(|name| !["schema_fingerprint", "num_rows"].contains(&name.as_str()));
+            assert_eq!(found, expected, "{table}");
+            compared += 1;
+        }
+        assert_eq!(compared, 11);
+        let indexes: Vec<(String,)> =
+            sqlx::query_as("SELECT lower(name) FROM sqlite_master WHERE sql LIKE 'CREATE INDEX%'")
+                .fetch_all(&store.inner.readers)
+                .await
+                .expect("indexes");
+        let created = golden.lines().filter_map(|line| line.strip_prefix("create index "));
+        let mut expected: Vec<&str> = created.filter_map(|line| line.split(' ').next()).collect();
+        let mut found: Vec<&str> = indexes.iter().map(|(name,)| name.as_str()).collect();
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, expected);
+    }
+
+    #[tokio::test]
+    async fn a_closed_store_has_everything_in_one_file() {
+        let (store, folder) = store().await;
+        replace(&store, "a", &[days(0, 1)]).await;
+        store.close().await.expect("closed");
+        let copy = folder.path().join("copy.db");
+        std::fs::copy(folder.path().join("metadata.db"), &copy).expect("copied");
+        let copied = MetadataStore::open(&copy).await.expect("opens");
+        assert_eq!(visible(&copied), visible(&store));
+    }
+
+    /// One statement of the random test: days that it covers, and of those the ones that get data.
+    #[derive(Debug, Clone)]
+    enum Statement {
+        Insert {
+            day: i64,
+            segments: usize,
+        },
+        Replace {
+            from: i64,
+            to: i64,
+            written: Vec<bool>,
+            retire: bool,
+        },
+        RetireHidden,
+    }
+
+    fn statement() -> impl Strategy<Value = Statement> {
+        prop_oneof![
+            (0i64..6, 1usize..4).prop_map(|(day, segments)| Statement::Insert { day, segments }),
+            (
+                0i64..6,
+                1i64..4,
+                prop::collection::vec(any::<bool>(), 10),
+                any::<bool>()
+            )
+                .prop_map(|(from, length, written, retire)| Statement::Replace {
+                    from,
+                    to: from + length,
+                    written,
+                    retire,
+                }),
+            Just(Statement::RetireHidden),
+        ]
+    }
+
+    async fn insert(store: &MetadataStore, task: &str, day: i64, count: usize) -> Vec<String> {
+        let mut segments = Vec::new();
+        let mut previous = None;
+        for _ in 0..count {
+            let place = allocate(store, allocate_request(task, days(day, day + 1), previous.as_ref())).await;
+            segments.push(filled(&place));
+            previous = Some(place);
+        }
+        let ids = segments.iter().map(|s| s.id().to_string()).collect();
+        store
+            .publish(publish(task, PublishKind::Append, segments))
+            .await
+            .expect("published");
+        ids
+    }
+
+    async fn replace_days(
+        store: &MetadataStore,
+        task: &str,
+        interval: Interval,
+        written: &[i64],
+        retire: bool,
+    ) -> BTreeMap<i64, String> {
+        let locks = store
+            .lock_all_or_wait(lock_request(task, LockKind::Exclusive, &[interval]))
+            .await
+            .expect("locked");
+        let mut segments: Vec<_> = written
+            .iter()
+            .map(|day| segment(days(*day, day + 1), &locks[0].version, 0, 1))
+            .collect();
+        let ids = written
+            .iter()
+            .copied()
+            .zip(segments.iter().map(|s| s.id().to_string()))
+            .collect();
+        let tombstones = store
+            .tombstones(&TombstoneRequest {
+                task_id: task.to_string(),
+                datasource: "d".to_string(),
+                replaced: vec![interval],
+                published: segments.iter().map(|s| s.interval).collect(),
+                granularity: Granularity::DAY,
+            })
+            .expect("computed");
+        segments.extend(tombstones.segments);
+        let mut publish = publish(task, PublishKind::Replace, segments);
+        publish.retire_overshadowed = retire;
+        store.publish(publish).await.expect("published");
+        ids
+    }
+
+    /// Gives the ids of visible data segments by day.
+    fn data(store: &MetadataStore) -> BTreeMap<i64, Vec<String>> {
+        let mut data: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+        let snapshot = store.snapshot();
+        let visible = snapshot
+            .datasource("d")
+            .map(|d| d.timeline.visible())
+            .unwrap_or_default();
+        for (interval, segment) in visible.iter().filter(|(_, s)| !s.is_tombstone()) {
+            data.entry(interval.start_ms / crate::testing::DAY)
+                .or_default()
+                .push(segment.id().to_string());
+        }
+        data
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+        #[test]
+        fn statements_one_after_the_other_do_what_their_words_say(statements in prop::collection::vec(statement(), 1..12)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let (store, folder) = store().await;
+                let mut model: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+                for (number, statement) in statements.into_iter().enumerate() {
+                    let task = format!("task-{number}");
+                    match statement {
+                        Statement::Insert { day, segments } => {
+                            let ids = insert(&store, &task, day, segments).await;
+                            model.entry(day).or_default().extend(ids);
+                        }
+                        Statement::Replace { from, to, written, retire } => {
+                            let written: Vec<i64> = (from..to).zip(written).filter(|(_, w)| *w).map(|(day, _)| day).collect();
+                            let ids = replace_days(&store, &task, days(from, to), &written, retire).await;
+                            (from..to).for_each(|day| {
+                                model.remove(&day);
+                            });
+                            model.extend(ids.into_iter().map(|(day, id)| (day, vec![id])));
+                        }
+                        Statement::RetireHidden => {
+                            store.mark_overshadowed_unused().await.expect("marked");
+                        }
+                    }
+                    store.release(&task).await.expect("released");
+                    assert_eq!(data(&store), model);
+                }
+                drop(store);
+                let reopened = MetadataStore::open(&folder.path().join("metadata.db")).await.expect("opens again");
+                assert_eq!(data(&reopened), model);
+            });
+        }
+    }
 }

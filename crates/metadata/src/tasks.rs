@@ -202,11 +202,14 @@ impl MetadataStore {
             let query = format!(
                 "SELECT {COLUMNS} FROM druid_tasks WHERE active = ? AND (? IS NULL OR datasource = ?) \
                  AND (? IS NULL OR type = ?) AND (? IS NULL OR created_date >= ?) AND (? IS NULL OR created_date < ?) \
-                 ORDER BY created_date DESC, id"
+                 ORDER BY created_date DESC, id LIMIT ?"
             );
             let created = filter.created.filter(|_| !active);
             let from = created.and_then(|i| comparable(i.start_ms));
             let to = created.and_then(|i| comparable(i.end_ms));
+            // The state of ended tasks is inside the payload, so that the limit on them is counted here.
+            let limit = filter.max_completed.filter(|_| !active).unwrap_or(usize::MAX);
+            let row_limit = if filter.state.is_none() { limit } else { usize::MAX };
             let rows = sqlx::query(sqlx::AssertSqlSafe(query))
                 .bind(active)
                 .bind(&filter.datasource)
@@ -217,17 +220,14 @@ impl MetadataStore {
                 .bind(&from)
                 .bind(&to)
                 .bind(&to)
+                .bind(i64::try_from(row_limit).unwrap_or(i64::MAX))
                 .fetch_all(&self.inner.readers)
                 .await
                 .action("list tasks")?;
-            let limit = if active { None } else { filter.max_completed };
             let mut taken = 0;
-            for row in &rows {
-                if limit.is_some_and(|limit| taken >= limit) {
-                    break;
-                }
+            for row in rows.iter() {
                 let task = from_row(row)?;
-                if filter.state.is_none_or(|state| state == task.status.state) {
+                if taken < limit && filter.state.is_none_or(|state| state == task.status.state) {
                     found.push(task);
                     taken += 1;
                 }

@@ -416,6 +416,11 @@ mod tests {
         assert!(found.starts_with(storage.root()));
         assert_eq!(
             storage.collect_orphans(&keep).await.expect("collected"),
+            Vec::<PathBuf>::new(),
+            "what was named before the move is named still"
+        );
+        assert_eq!(
+            storage.collect_orphans(&keep[..2]).await.expect("collected"),
             [storage.root().join("index/a_b/v/0/index.zip")]
         );
     }
