@@ -43,14 +43,22 @@ pub(crate) struct CompressedBlocks {
 }
 
 impl CompressedBlocks {
-    /// Reads the list of blocks and checks that there are `expected` of them.
+    /// Reads the list of blocks and checks that there are `expected` of them, which can hold the `bytes` of all values.
     pub fn read(
         cursor: &mut Cursor<'_>,
         container: &Container,
         compression: Compression,
         expected: usize,
+        bytes: usize,
     ) -> Result<Self, SegmentError> {
         let list = GenericIndexed::read(cursor, container, "block list")?;
+        if bytes > list.values_bytes().saturating_mul(compression.max_expansion()) {
+            return Err(cursor.corrupt(format!(
+                "values of {bytes} bytes cannot come from {} bytes of {}",
+                list.values_bytes(),
+                compression.name()
+            )));
+        }
         if list.len() < expected {
             return Err(cursor.corrupt(format!("{expected} blocks were announced, found {}", list.len())));
         }
@@ -201,7 +209,13 @@ impl PlainValues {
                 BLOCK_BYTES / width
             )));
         }
-        let blocks = CompressedBlocks::read(cursor, container, compression, count.div_ceil(per_block))?;
+        let blocks = CompressedBlocks::read(
+            cursor,
+            container,
+            compression,
+            count.div_ceil(per_block),
+            count.saturating_mul(width),
+        )?;
         Ok(Self {
             count,
             per_block,

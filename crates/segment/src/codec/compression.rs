@@ -65,6 +65,16 @@ impl Compression {
         }
     }
 
+    /// Tells how many bytes a byte of a block can become at most: what a reader may allocate on the word of a file.
+    pub(crate) fn max_expansion(self) -> usize {
+        match self {
+            Self::Lz4 | Self::Lzf => 255,
+            // A block of one repeated byte takes about a dozen bytes.
+            Self::Zstd => BLOCK_BYTES / 8,
+            Self::None | Self::Uncompressed => 1,
+        }
+    }
+
     /// Decompresses a block and gives how many bytes of `out` it filled; the error says what is wrong with the block.
     pub(crate) fn decompress(self, block: &[u8], out: &mut [u8]) -> Result<usize, String> {
         match self {

@@ -92,7 +92,7 @@ impl Ids {
         if compression == Compression::None {
             return Err(cursor.corrupt("ids are compressed in blocks, compression none has no blocks"));
         }
-        let blocks = CompressedBlocks::read(cursor, container, compression, count.div_ceil(per_block))?;
+        let blocks = CompressedBlocks::read(cursor, container, compression, count.div_ceil(per_block), count * width)?;
         Ok(Self {
             count,
             width,

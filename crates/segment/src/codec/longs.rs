@@ -109,7 +109,13 @@ impl Longs {
             if per_block == 0 || packed_len(bits, per_block) > BLOCK_BYTES + 4 {
                 return Err(cursor.corrupt(format!("{per_block} values of {bits} bits do not fit a block")));
             }
-            let blocks = CompressedBlocks::read(cursor, container, compression, count.div_ceil(per_block))?;
+            let blocks = CompressedBlocks::read(
+                cursor,
+                container,
+                compression,
+                count.div_ceil(per_block),
+                packed_len(bits, count),
+            )?;
             (per_block, PackedData::Blocks(blocks))
         };
         Ok(Self::Packed(PackedLongs {

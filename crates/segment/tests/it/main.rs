@@ -1,5 +1,6 @@
 //! Tests of whole segments: goldens of real Druid, round trips, damage, and real Druid's reader.
 
+mod damage;
 mod goldens;
 mod real_druid;
 mod round_trip;
