@@ -5,19 +5,22 @@
 //! their place) -> DataFusion logical plan -> optimise -> Planned { plan, columns, resources, native query for EXPLAIN }
 //! ```
 //!
-//! * [`parse`] knows the grammar, nothing of tables.
-//! * [`bind`] knows Druid's types and rules; every message that a user may see is made there, with line and column.
+//! * `parse` knows the grammar, nothing of tables.
+//! * `bind` knows Druid's types and rules; every message that a user may see is made there, with line and column.
 //! * [`functions`] is the table of functions: one file a family, one entry a function.
-//! * [`native`] words a plan as Druid's native query.
+//! * `native` words a plan as Druid's native query.
 //!
 //! The crate knows nothing of HTTP, and runs nothing: tables come from a [`SchemaCatalog`].
 
+pub(crate) mod bind;
 mod catalog;
 mod context;
 mod error;
 mod explain;
 pub mod functions;
 pub mod limits;
+mod native;
+mod parse;
 mod planner;
 mod statement;
 mod types;
@@ -25,7 +28,8 @@ mod types;
 pub use catalog::SchemaCatalog;
 pub use context::QueryContext;
 pub use error::{Category, Persona, Position, SqlError, SqlErrorBody};
-pub use planner::Planner;
+pub use parse::reserved::{NILADIC, RESERVED, is_reserved};
+pub use planner::{Planner, register_functions, session_config};
 pub use statement::{
     EngineKind, Export, Ingest, OutputColumn, Overwrite, Planned, Resource, SqlParameter, SqlRequest, Statement,
 };

@@ -2,23 +2,178 @@
 
 use std::sync::Arc;
 
-use crate::{EngineKind, Planned, SchemaCatalog, SqlError, SqlRequest};
+use datafusion::common::DataFusionError;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionConfig;
+
+use crate::bind::{self, Binder};
+use crate::parse::{self, Tokens};
+use crate::{EngineKind, OutputColumn, Planned, QueryContext, SchemaCatalog, SqlError, SqlRequest, functions, native};
 
 /// Plans statements against a catalog. Cheap to keep, made once for each engine.
 pub struct Planner {
     catalog: Arc<dyn SchemaCatalog>,
     engine: EngineKind,
+    session: SessionState,
 }
 
 impl Planner {
-    /// Makes a planner.
+    /// Makes a planner with a session of its own.
     pub fn new(catalog: Arc<dyn SchemaCatalog>, engine: EngineKind) -> Self {
-        Planner { catalog, engine }
+        let session = SessionStateBuilder::new().with_config(session_config()).build();
+        Planner::with_session(catalog, engine, session)
+    }
+
+    /// Makes a planner that plans with the engine's session: its rules, its runtime. The session's settings must be those
+    /// of [`session_config`] where they matter to SQL.
+    pub fn with_session(catalog: Arc<dyn SchemaCatalog>, engine: EngineKind, session: SessionState) -> Self {
+        Planner {
+            catalog,
+            engine,
+            session,
+        }
     }
 
     /// Plans a request.
     pub async fn plan(&self, request: SqlRequest) -> Result<Planned, SqlError> {
-        let _ = (&self.catalog, self.engine, request);
-        Err(SqlError::unsupported("planning is not built yet"))
+        self.plan_now(&request)
+    }
+
+    /// Plans a request; planning is computing only and never waits.
+    pub fn plan_now(&self, request: &SqlRequest) -> Result<Planned, SqlError> {
+        let tokens = Tokens::read(&request.sql)?;
+        // Trees of long chains are deep: parsing, binding and dropping them gets a stack of its own.
+        let stack = parse::stack_bytes(&tokens);
+        stacker::grow(stack, || self.plan_tokens(request, &tokens))
+    }
+
+    fn plan_tokens(&self, request: &SqlRequest, tokens: &Tokens) -> Result<Planned, SqlError> {
+        let parsed = parse::parse(tokens)?;
+        let mut context = QueryContext::from(request.context.clone());
+        for (key, value) in &parsed.sets {
+            context.set(key.clone(), value.clone());
+        }
+        context.check(self.engine)?;
+        let binder = Binder::new(
+            self.catalog.as_ref(),
+            self.engine,
+            tokens,
+            &parsed,
+            &context,
+            &request.parameters,
+        );
+        let bound = binder.statement()?;
+        let (tables, resources) = binder.finish();
+        let plan = self.optimise(&bound.query.plan)?;
+        let columns: Vec<OutputColumn> = bound
+            .query
+            .columns
+            .iter()
+            .zip(plan.schema().fields().iter())
+            .map(|((name, sql_type), field)| OutputColumn {
+                name: name.clone(),
+                sql_type: sql_type.clone(),
+                nullable: field.is_nullable(),
+            })
+            .collect();
+        let native = native::translate(&native::Input {
+            plan: &plan,
+            columns: &columns,
+            tables: &tables,
+            statement: &bound.statement,
+            context: &context,
+            engine: self.engine,
+        });
+        Ok(Planned {
+            statement: bound.statement,
+            explain: parsed.explain,
+            plan,
+            columns,
+            resources,
+            context,
+            session: self.session.clone(),
+            native,
+            masked_sql: mask(&request.sql),
+        })
+    }
+
+    fn optimise(&self, plan: &LogicalPlan) -> Result<LogicalPlan, SqlError> {
+        self.session.optimize(plan).map_err(|e| bind::from_datafusion(&e))
+    }
+}
+
+/// Gives the settings that Druid's semantics need: names as written, plain strings.
+pub fn session_config() -> SessionConfig {
+    let mut config = SessionConfig::new();
+    let options = config.options_mut();
+    options.sql_parser.enable_ident_normalization = false;
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.execution.parquet.schema_force_view_types = false;
+    config
+}
+
+/// Registers the table of functions where plans are decoded by name.
+pub fn register_functions(session: &mut SessionState) -> Result<(), DataFusionError> {
+    use datafusion::logical_expr::registry::FunctionRegistry;
+    for udf in functions::scalar_udfs() {
+        session.register_udf(udf)?;
+    }
+    Ok(())
+}
+
+impl SqlError {
+    /// Finds Druid's error in a failure of DataFusion: at planning, or while the query runs.
+    pub fn in_datafusion(error: &DataFusionError) -> Option<SqlError> {
+        match error {
+            DataFusionError::External(inner) => inner.downcast_ref::<SqlError>().cloned(),
+            DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => Self::in_datafusion(inner),
+            DataFusionError::Shared(inner) => Self::in_datafusion(inner),
+            DataFusionError::Collection(list) => list.iter().find_map(Self::in_datafusion),
+            DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
+                arrow::error::ArrowError::DivideByZero => Some(SqlError::general(
+                    crate::Persona::Admin,
+                    crate::Category::Uncategorized,
+                    "/ by zero",
+                )),
+                arrow::error::ArrowError::ExternalError(inner) => inner
+                    .downcast_ref::<SqlError>()
+                    .cloned()
+                    .or_else(|| inner.downcast_ref::<DataFusionError>().and_then(Self::in_datafusion)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// Masks the secrets of EXTERN's input sources, as Druid does in logs and task payloads.
+fn mask(sql: &str) -> String {
+    const KEYS: [&str; 5] = [
+        "secretAccessKey",
+        "accessKeyId",
+        "httpAuthenticationPassword",
+        "password",
+        "sharedAccessStorageToken",
+    ];
+    if !KEYS.iter().any(|key| sql.contains(key)) {
+        return sql.to_string();
+    }
+    let mut out = sql.to_string();
+    for key in KEYS {
+        let pattern = format!(r#"(\\?"{key}\\?"\s*:\s*)(\\?"[^"\\]*\\?"|\{{[^{{}}]*\}})"#);
+        if let Ok(regex) = regex::Regex::new(&pattern) {
+            out = regex.replace_all(&out, r#"$1"<masked>""#).into_owned();
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn secrets_are_masked() {
+        let sql = r#"SELECT 1 FROM TABLE(EXTERN('{"type":"s3","properties":{"secretAccessKey":{"type":"default","password":"pw"}}}'"#;
+        assert!(!super::mask(sql).contains("pw"));
     }
 }

@@ -67,9 +67,8 @@ impl SqlType {
             SqlType::Float => DataType::Float32,
             SqlType::Real | SqlType::Double | SqlType::Decimal => DataType::Float64,
             SqlType::Timestamp | SqlType::Date => DataType::Timestamp(TimeUnit::Millisecond, None),
-            SqlType::IntervalDay | SqlType::IntervalMonth => {
-                DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano)
-            }
+            // A span travels as its number of milliseconds or months, as in Druid.
+            SqlType::IntervalDay | SqlType::IntervalMonth => DataType::Int64,
             SqlType::Array(element) => DataType::new_list(element.arrow(), true),
             SqlType::Complex(name) if name == "json" => DataType::Utf8,
             SqlType::Complex(_) | SqlType::Other => DataType::Binary,
@@ -220,6 +219,25 @@ impl SqlType {
             SqlType::Date => 91,
             SqlType::Array(_) => 2003,
             SqlType::IntervalDay | SqlType::IntervalMonth | SqlType::Complex(_) | SqlType::Other => 1111,
+        }
+    }
+
+    /// Words the type as Calcite's messages do (`<TIMESTAMP(3)>` without the brackets).
+    pub(crate) fn in_message(&self) -> String {
+        match self {
+            SqlType::Timestamp => "TIMESTAMP(3)".into(),
+            SqlType::MultiVarchar => "VARCHAR".into(),
+            other => other.to_string(),
+        }
+    }
+
+    /// Gives the family that Calcite's messages name (`NUMERIC`, `CHARACTER`).
+    pub(crate) fn family(&self) -> String {
+        match self {
+            SqlType::Char(_) | SqlType::Varchar | SqlType::MultiVarchar => "CHARACTER".into(),
+            number if number.is_numeric() => "NUMERIC".into(),
+            SqlType::Array(_) => "ARRAY".into(),
+            other => other.name().into(),
         }
     }
 

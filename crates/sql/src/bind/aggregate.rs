@@ -1,0 +1,361 @@
+//! Aggregate functions: which there are, what they return, and how they are gathered from a select.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{Column, TableReference};
+use datafusion::functions_aggregate as df;
+use datafusion::logical_expr::expr::{AggregateFunction, Cast, Sort};
+use datafusion::logical_expr::{AggregateUDF, Expr, lit};
+use datafusion::sql::sqlparser::ast;
+
+use super::expr::Cx;
+use super::{Binder, Typed};
+use crate::{SqlError, SqlType};
+
+/// Qualifier of the placeholders that stand for aggregates until the plan has them.
+pub(super) const AGGREGATE: &str = "$aggregate";
+
+/// The aggregates of one select, each once.
+#[derive(Debug, Default)]
+pub(crate) struct Aggregates {
+    pub exprs: Vec<Expr>,
+}
+
+impl Aggregates {
+    fn add(&mut self, expr: Expr) -> Expr {
+        let at = self.exprs.iter().position(|known| *known == expr).unwrap_or_else(|| {
+            self.exprs.push(expr);
+            self.exprs.len() - 1
+        });
+        Expr::Column(Column::new(Some(TableReference::bare(AGGREGATE)), at.to_string()))
+    }
+}
+
+/// An aggregate of the table.
+pub(crate) struct AggregateDef {
+    pub name: &'static str,
+    pub signatures: &'static str,
+}
+
+const fn def(name: &'static str, signatures: &'static str) -> AggregateDef {
+    AggregateDef { name, signatures }
+}
+
+/// Every aggregate function; [`Binder::aggregate_parts`] holds what they compute.
+pub(crate) const AGGREGATES: [AggregateDef; 34] = [
+    def("ANY_VALUE", "'ANY_VALUE(expr, [maxBytesPerStringInt, [aggregateMultipleValuesBoolean]])'"),
+    def("APPROX_COUNT_DISTINCT", "'APPROX_COUNT_DISTINCT(expr)'"),
+    def("APPROX_COUNT_DISTINCT_BUILTIN", "'APPROX_COUNT_DISTINCT_BUILTIN(expr)'"),
+    def("APPROX_COUNT_DISTINCT_DS_HLL", "'APPROX_COUNT_DISTINCT_DS_HLL(column, [lgK, tgtHllType])'"),
+    def("APPROX_COUNT_DISTINCT_DS_THETA", "'APPROX_COUNT_DISTINCT_DS_THETA(column, [size])'"),
+    def("ARRAY_AGG", "'ARRAY_AGG(expr, [size])'"),
+    def("AVG", "'AVG(<NUMERIC>)'"),
+    def("BIT_AND", "'BIT_AND(<INTEGER>)'"),
+    def("BIT_OR", "'BIT_OR(<INTEGER>)'"),
+    def("BIT_XOR", "'BIT_XOR(<INTEGER>)'"),
+    def("COUNT", "'COUNT(<ANY>)'"),
+    def("EARLIEST", "'EARLIEST(expr, [maxBytesPerStringInt])'"),
+    def("EARLIEST_BY", "'EARLIEST_BY(expr, timeColumn, [maxBytesPerStringInt])'"),
+    def("GROUPING", "'GROUPING(<ANY>, ...)'"),
+    def("LATEST", "'LATEST(expr, [maxBytesPerStringInt])'"),
+    def("LATEST_BY", "'LATEST_BY(expr, timeColumn, [maxBytesPerStringInt])'"),
+    def("LISTAGG", "'LISTAGG(expr, [separator, [size]])'"),
+    def("MAX", "'MAX(<COMPARABLE_TYPE>)'"),
+    def("MIN", "'MIN(<COMPARABLE_TYPE>)'"),
+    def("STDDEV", "'STDDEV(<NUMERIC>)'"),
+    def("STDDEV_POP", "'STDDEV_POP(<NUMERIC>)'"),
+    def("STDDEV_SAMP", "'STDDEV_SAMP(<NUMERIC>)'"),
+    def("STRING_AGG", "'STRING_AGG(expr, [separator, [size]])'"),
+    def("SUM", "'SUM(<NUMERIC>)'"),
+    def("VARIANCE", "'VARIANCE(<NUMERIC>)'"),
+    def("VAR_POP", "'VAR_POP(<NUMERIC>)'"),
+    def("VAR_SAMP", "'VAR_SAMP(<NUMERIC>)'"),
+    def("ARRAY_CONCAT_AGG", "'ARRAY_CONCAT_AGG(expr, [size])'"),
+    def("COVAR_POP", "'COVAR_POP(<NUMERIC>, <NUMERIC>)'"),
+    def("COVAR_SAMP", "'COVAR_SAMP(<NUMERIC>, <NUMERIC>)'"),
+    def("CORR", "'CORR(<NUMERIC>, <NUMERIC>)'"),
+    def("SINGLE_VALUE", "'SINGLE_VALUE(<ANY>)'"),
+    def("SUM0", "'$SUM0(<NUMERIC>)'"),
+    def("MEDIAN", "'MEDIAN(<NUMERIC>)'"),
+];
+
+/// Finds an aggregate by its upper case name.
+pub(crate) fn find(name: &str) -> Option<&'static AggregateDef> {
+    AGGREGATES.iter().find(|def| def.name == name)
+}
+
+/// What an aggregate call becomes.
+pub(super) struct AggregateParts {
+    pub udaf: Arc<AggregateUDF>,
+    pub args: Vec<Expr>,
+    pub distinct: bool,
+    pub filter: Option<Box<Expr>>,
+    pub order_by: Vec<Sort>,
+    pub ty: SqlType,
+}
+
+impl Binder<'_> {
+    /// Binds an aggregate call to a placeholder.
+    pub(super) fn aggregate(
+        &self,
+        def: &AggregateDef,
+        function: &ast::Function,
+        whole: &ast::Expr,
+        cx: &Cx,
+    ) -> Result<Typed, SqlError> {
+        let Some(aggregates) = cx.aggregates else {
+            let message = if cx.clause == "aggregate" {
+                "Aggregate expressions cannot be nested".to_string()
+            } else {
+                format!("Aggregate expression is illegal in {} clause", cx.clause)
+            };
+            return Err(SqlError::invalid_at(message, self.place(whole)));
+        };
+        let parts = self.aggregate_parts(def, function, whole, &cx.inside("aggregate"))?;
+        let ty = parts.ty.clone();
+        let is_grouping = def.name == "GROUPING";
+        let expr = Expr::AggregateFunction(AggregateFunction::new_udf(
+            parts.udaf,
+            parts.args,
+            parts.distinct,
+            parts.filter,
+            parts.order_by,
+            None,
+        ));
+        let column = aggregates.borrow_mut().add(expr);
+        let column = if is_grouping {
+            Expr::Cast(Cast::new(Box::new(column), DataType::Int64))
+        } else {
+            column
+        };
+        Ok(Typed::new(column, ty))
+    }
+
+    /// Binds name, arguments, DISTINCT and FILTER.
+    pub(super) fn aggregate_parts(
+        &self,
+        def: &AggregateDef,
+        function: &ast::Function,
+        whole: &ast::Expr,
+        cx: &Cx,
+    ) -> Result<AggregateParts, SqlError> {
+        let (mut args, distinct, star) = self.arguments(function, cx)?;
+        let filter = match &function.filter {
+            Some(filter) => Some(Box::new(self.condition_in(
+                filter,
+                &Cx {
+                    clause: "FILTER",
+                    ..cx.inside("FILTER")
+                },
+            )?)),
+            None => None,
+        };
+        let signature = || {
+            let types: Vec<String> = args.iter().map(|a| format!("<{}>", a.ty.in_message())).collect();
+            SqlError::invalid_at(
+                format!(
+                    "Cannot apply '{name}' to arguments of type '{name}({})'. Supported form(s): {}",
+                    types.join(", "),
+                    def.signatures,
+                    name = def.name
+                ),
+                self.place(whole),
+            )
+        };
+        let arity = |least: usize, most: usize| {
+            if args.len() >= least && args.len() <= most {
+                Ok(())
+            } else {
+                Err(SqlError::invalid_at(
+                    format!(
+                        "Invalid number of arguments to function '{}'. Was expecting {least} arguments",
+                        def.name
+                    ),
+                    self.place(whole),
+                ))
+            }
+        };
+        let mut order_by: Vec<Sort> = Vec::new();
+        let mut is_distinct = distinct;
+        let plain = |typed: &Typed| {
+            // Dictionaries would end up inside of lists; aggregates that keep values take plain text.
+            if typed.ty.is_text() && typed.ty != SqlType::MultiVarchar {
+                Expr::Cast(Cast::new(Box::new(typed.expr.clone()), DataType::Utf8))
+            } else {
+                typed.expr.clone()
+            }
+        };
+        let (udaf, exprs, ty): (Arc<AggregateUDF>, Vec<Expr>, SqlType) = match def.name {
+            "COUNT" => {
+                if star || args.is_empty() {
+                    (df::count::count_udaf(), vec![lit(1i64)], SqlType::BigInt)
+                } else {
+                    arity(1, 1)?;
+                    (df::count::count_udaf(), vec![args.remove(0).expr], SqlType::BigInt)
+                }
+            }
+            "APPROX_COUNT_DISTINCT"
+            | "APPROX_COUNT_DISTINCT_BUILTIN"
+            | "APPROX_COUNT_DISTINCT_DS_HLL"
+            | "APPROX_COUNT_DISTINCT_DS_THETA" => {
+                arity(1, 3)?;
+                is_distinct = true;
+                (df::count::count_udaf(), vec![args.remove(0).expr], SqlType::BigInt)
+            }
+            "SUM" | "SUM0" => {
+                arity(1, 1)?;
+                let arg = args[0].clone();
+                let target = match &arg.ty {
+                    ty if ty.is_integer() => SqlType::BigInt,
+                    ty if ty.is_numeric() || ty.is_text() || *ty == SqlType::Null => SqlType::Double,
+                    _ => return Err(signature()),
+                };
+                let arg = self.cast(arg, &target)?;
+                (df::sum::sum_udaf(), vec![arg.expr], target)
+            }
+            "AVG" => {
+                arity(1, 1)?;
+                if !(args[0].ty.is_numeric() || args[0].ty.is_text() || args[0].ty == SqlType::Null) {
+                    return Err(signature());
+                }
+                let arg = self.cast(args.remove(0), &SqlType::Double)?;
+                (df::average::avg_udaf(), vec![arg.expr], SqlType::Double)
+            }
+            "MIN" | "MAX" => {
+                arity(1, 1)?;
+                let arg = args.remove(0);
+                let ty = match arg.ty.clone() {
+                    SqlType::Null => SqlType::BigInt,
+                    SqlType::Char(_) => SqlType::Varchar,
+                    other => other,
+                };
+                let arg = self.cast(arg, &ty)?;
+                let udaf = if def.name == "MIN" {
+                    df::min_max::min_udaf()
+                } else {
+                    df::min_max::max_udaf()
+                };
+                (udaf, vec![arg.expr], ty)
+            }
+            "ANY_VALUE" => {
+                arity(1, 3)?;
+                let arg = args.remove(0);
+                let ty = varchar(&arg.ty);
+                (df::first_last::first_value_udaf(), vec![plain(&arg)], ty)
+            }
+            "SINGLE_VALUE" => {
+                arity(1, 1)?;
+                let arg = args.remove(0);
+                let ty = varchar(&arg.ty);
+                (df::first_last::first_value_udaf(), vec![plain(&arg)], ty)
+            }
+            "EARLIEST" | "LATEST" | "EARLIEST_BY" | "LATEST_BY" => {
+                let by = def.name.ends_with("_BY");
+                arity(1 + usize::from(by), 2 + usize::from(by))?;
+                let time = if by {
+                    args[1].clone()
+                } else {
+                    let ident = ast::Ident::with_quote('"', "__time");
+                    let scope = cx.scope;
+                    let found = scope.and_then(|scope| self.column(scope, std::slice::from_ref(&ident)).ok());
+                    found.ok_or_else(|| {
+                        SqlError::unplannable(format!(
+                            "{} requires a [__time] column; use {}_BY with a time column",
+                            def.name, def.name
+                        ))
+                    })?
+                };
+                let arg = args.remove(0);
+                order_by.push(Sort::new(time.expr, true, true));
+                let udaf = if def.name.starts_with("EARLIEST") {
+                    df::first_last::first_value_udaf()
+                } else {
+                    df::first_last::last_value_udaf()
+                };
+                let ty = varchar(&arg.ty);
+                (udaf, vec![plain(&arg)], ty)
+            }
+            "ARRAY_AGG" => {
+                arity(1, 2)?;
+                let arg = args.remove(0);
+                let ty = SqlType::Array(Box::new(varchar(&arg.ty)));
+                (df::array_agg::array_agg_udaf(), vec![plain(&arg)], ty)
+            }
+            "STRING_AGG" | "LISTAGG" => {
+                arity(1, 3)?;
+                let separator = match args.get(1).map(|a| &a.expr).and_then(super::literal::as_text) {
+                    Some(text) => text.to_string(),
+                    None => String::new(),
+                };
+                let arg = self.cast(args.remove(0), &SqlType::Varchar)?;
+                for key in &function.within_group {
+                    let typed = self.expr(&key.expr, cx)?;
+                    let asc = key.options.asc.unwrap_or(true);
+                    order_by.push(Sort::new(plain(&typed), asc, asc));
+                }
+                (
+                    df::string_agg::string_agg_udaf(),
+                    vec![plain(&arg), lit(separator)],
+                    SqlType::Varchar,
+                )
+            }
+            "STDDEV" | "STDDEV_SAMP" | "STDDEV_POP" | "VARIANCE" | "VAR_SAMP" | "VAR_POP" | "MEDIAN" => {
+                arity(1, 1)?;
+                let arg = self.cast(args.remove(0), &SqlType::Double)?;
+                let udaf = match def.name {
+                    "STDDEV_POP" => df::stddev::stddev_pop_udaf(),
+                    "STDDEV" | "STDDEV_SAMP" => df::stddev::stddev_udaf(),
+                    "VAR_POP" => df::variance::var_pop_udaf(),
+                    "MEDIAN" => df::median::median_udaf(),
+                    _ => df::variance::var_samp_udaf(),
+                };
+                (udaf, vec![arg.expr], SqlType::Double)
+            }
+            "COVAR_POP" | "COVAR_SAMP" | "CORR" => {
+                arity(2, 2)?;
+                let second = self.cast(args.remove(1), &SqlType::Double)?;
+                let first = self.cast(args.remove(0), &SqlType::Double)?;
+                let udaf = match def.name {
+                    "COVAR_POP" => df::covariance::covar_pop_udaf(),
+                    "CORR" => df::correlation::corr_udaf(),
+                    _ => df::covariance::covar_samp_udaf(),
+                };
+                (udaf, vec![first.expr, second.expr], SqlType::Double)
+            }
+            "BIT_AND" | "BIT_OR" | "BIT_XOR" => {
+                arity(1, 1)?;
+                let arg = self.cast(args.remove(0), &SqlType::BigInt)?;
+                let udaf = match def.name {
+                    "BIT_AND" => df::bit_and_or_xor::bit_and_udaf(),
+                    "BIT_OR" => df::bit_and_or_xor::bit_or_udaf(),
+                    _ => df::bit_and_or_xor::bit_xor_udaf(),
+                };
+                (udaf, vec![arg.expr], SqlType::BigInt)
+            }
+            "GROUPING" => (
+                df::grouping::grouping_udaf(),
+                args.drain(..).map(|a| a.expr).collect(),
+                SqlType::BigInt,
+            ),
+            other => {
+                return Err(SqlError::unsupported(format!("Aggregate [{other}] is not supported yet")));
+            }
+        };
+        Ok(AggregateParts {
+            udaf,
+            args: exprs,
+            distinct: is_distinct,
+            filter,
+            order_by,
+            ty,
+        })
+    }
+}
+
+fn varchar(ty: &SqlType) -> SqlType {
+    match ty {
+        SqlType::Char(_) | SqlType::Null => SqlType::Varchar,
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,286 @@
+//! Casts and coercions: Druid's rules, where DataFusion's differ.
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
+
+use super::literal::{as_text, timestamp};
+use super::{Binder, Typed};
+use crate::functions;
+use crate::{SqlError, SqlType};
+
+/// Gives the least type that holds both, if there is one.
+pub(crate) fn common_type(a: &SqlType, b: &SqlType) -> Option<SqlType> {
+    use SqlType as T;
+    if a == b {
+        return Some(a.clone());
+    }
+    Some(match (a, b) {
+        (T::Null, other) | (other, T::Null) => other.clone(),
+        (T::Char(x), T::Char(y)) => {
+            // Calcite keeps CHAR only for literals of one length; Druid reports VARCHAR otherwise.
+            if x == y { T::Char(*x) } else { T::Varchar }
+        }
+        (T::MultiVarchar, other) | (other, T::MultiVarchar) if other.is_text() => T::MultiVarchar,
+        (x, y) if x.is_text() && y.is_text() => T::Varchar,
+        (x, y) if x.is_integer() && y.is_integer() => {
+            if *x == T::BigInt || *y == T::BigInt {
+                T::BigInt
+            } else {
+                T::Integer
+            }
+        }
+        (T::Decimal, y) if y.is_integer() => T::Decimal,
+        (x, T::Decimal) if x.is_integer() => T::Decimal,
+        (x, y) if x.is_numeric() && y.is_numeric() => T::Double,
+        (T::Timestamp, T::Date) | (T::Date, T::Timestamp) => T::Timestamp,
+        (x, y) if x.is_interval() && x == y => x.clone(),
+        (T::Array(x), T::Array(y)) => T::Array(Box::new(common_type(x, y)?)),
+        (T::MultiVarchar, T::Array(y)) | (T::Array(y), T::MultiVarchar) => T::Array(y.clone()),
+        (x, y) if (x.is_text() && y.is_time()) || (x.is_time() && y.is_text()) => T::Varchar,
+        (x, y) if (x.is_text() && y.is_numeric()) || (x.is_numeric() && y.is_text()) => T::Varchar,
+        _ => return None,
+    })
+}
+
+impl Binder<'_> {
+    /// Makes a NULL of a type.
+    pub(crate) fn null_of(&self, ty: &SqlType) -> Typed {
+        let value = ScalarValue::try_from(&ty.arrow()).unwrap_or(ScalarValue::Null);
+        Typed::new(Expr::Literal(value, None), ty.clone())
+    }
+
+    /// Calls a function of the table on arguments that have its types already.
+    pub(crate) fn call_native(&self, native: &str, args: Vec<Expr>) -> Result<Expr, SqlError> {
+        match functions::udf(native) {
+            Some(udf) => Ok(Expr::ScalarFunction(ScalarFunction::new_udf(udf, args))),
+            None => Err(SqlError::general(
+                crate::Persona::Developer,
+                crate::Category::Defensive,
+                format!("function [{native}] is not in the table"),
+            )),
+        }
+    }
+
+    /// Calls a function on every value where an argument is a multi-value string.
+    pub(crate) fn call_mapped(&self, native: &str, args: Vec<Expr>) -> Result<Expr, SqlError> {
+        match functions::mapped_udf(native) {
+            Some(udf) => Ok(Expr::ScalarFunction(ScalarFunction::new_udf(udf, args))),
+            None => self.call_native(native, args),
+        }
+    }
+
+    /// Casts as Druid does: what cannot be converted is NULL.
+    pub(crate) fn cast(&self, from: Typed, to: &SqlType) -> Result<Typed, SqlError> {
+        use SqlType as T;
+        let Typed { expr, ty } = from;
+        let done = |expr: Expr| Ok(Typed::new(expr, to.clone()));
+        let plain = |expr: Expr| Expr::Cast(Cast::new(Box::new(expr), to.arrow()));
+        if ty == *to {
+            return done(expr);
+        }
+        match (&ty, to) {
+            (T::Null, to) => Ok(self.null_of(to)),
+            (T::MultiVarchar, T::Varchar | T::Char(_)) => Ok(Typed::new(expr, T::MultiVarchar)),
+            (T::MultiVarchar, T::Array(element)) if element.is_text() => done(expr),
+            (T::Array(element), T::MultiVarchar) if element.is_text() => done(expr),
+            (x, T::MultiVarchar) if x.is_text() => Ok(Typed::new(expr, ty)),
+            (x, y) if x.is_text() && y.is_text() => done(expr),
+            (x, y) if x.is_integer() && (y.is_integer() || y.is_interval()) => done(expr),
+            (T::Timestamp, T::Date) => {
+                let zone = lit(self.zone.name());
+                let floor = self.call_native(
+                    "timestamp_floor",
+                    vec![expr, lit("P1D"), lit(ScalarValue::TimestampMillisecond(None, None)), zone],
+                )?;
+                done(floor)
+            }
+            (T::Date, T::Timestamp) => done(expr),
+            (x, y) if x.is_integer() && (y.is_fraction() || y.is_time()) => match (&expr, y) {
+                (Expr::Literal(ScalarValue::Int64(Some(n)), _), T::Double | T::Decimal | T::Real) => done(lit(*n as f64)),
+                _ => done(plain(expr)),
+            },
+            (x, y) if x.is_fraction() && y.is_fraction() => {
+                if x.arrow() == y.arrow() {
+                    done(expr)
+                } else {
+                    done(plain(expr))
+                }
+            }
+            (x, y) if x.is_time() && y.is_integer() => done(plain(expr)),
+            (x, T::Float) if x.is_integer() => done(plain(expr)),
+            (T::Boolean, y) if y.is_numeric() => done(plain(expr)),
+            (T::Boolean, y) if y.is_text() => done(self.call_native("cast_string", vec![expr])?),
+            (x, T::Boolean) if x.is_numeric() => done(expr.gt(lit(ScalarValue::new_zero(&x.arrow()).unwrap_or(ScalarValue::Null)))),
+            (x, T::Boolean) if x.is_text() => done(self.call_native("cast_boolean", vec![expr])?),
+            (x, y) if x.is_fraction() && y.is_integer() => done(self.call_native("cast_long", vec![expr])?),
+            (T::MultiVarchar, y) if y.is_numeric() => {
+                let native = if y.is_integer() { "cast_long" } else { "cast_double" };
+                Ok(Typed::new(
+                    self.call_mapped(native, vec![expr])?,
+                    T::Array(Box::new(y.clone())),
+                ))
+            }
+            (x, y) if x.is_text() && y.is_integer() => done(self.call_native("cast_long", vec![expr])?),
+            (x, T::Float) if x.is_text() => done(plain(self.call_native("cast_double", vec![expr])?)),
+            (x, y) if x.is_text() && y.is_fraction() => done(self.call_native("cast_double", vec![expr])?),
+            (x, y) if x.is_text() && y.is_time() => {
+                if let Some(text) = as_text(&expr)
+                    && let Some(millis) = self.lenient_timestamp(text)
+                {
+                    let typed = Typed::new(timestamp(millis), T::Timestamp);
+                    return self.cast(typed, to);
+                }
+                let parsed = self.call_native("cast_timestamp", vec![expr, lit(self.zone.name())])?;
+                self.cast(Typed::new(parsed, T::Timestamp), to)
+            }
+            (T::Date, y) if y.is_text() => {
+                done(self.call_native("timestamp_format", vec![expr, lit("yyyy-MM-dd"), lit(self.zone.name())])?)
+            }
+            (T::Timestamp, y) if y.is_text() => done(self.call_native(
+                "timestamp_format",
+                vec![expr, lit("yyyy-MM-dd HH:mm:ss"), lit(self.zone.name())],
+            )?),
+            (x, y) if x.is_numeric() && y.is_text() => done(self.call_native("cast_string", vec![expr])?),
+            (T::Array(x), T::Array(y)) => {
+                if x.arrow() == y.arrow() {
+                    return done(expr);
+                }
+                if x.is_text() && y.is_numeric() || x.is_fraction() && y.is_integer() || y.is_text() {
+                    let native = if y.is_text() {
+                        "cast_array_string"
+                    } else if y.is_integer() {
+                        "cast_array_long"
+                    } else {
+                        "cast_array_double"
+                    };
+                    return done(self.call_native(native, vec![expr])?);
+                }
+                done(Expr::TryCast(TryCast::new(Box::new(expr), to.arrow())))
+            }
+            (T::Complex(_) | T::Other, y) if y.is_text() && expr_is_text(&ty) => done(expr),
+            (x, T::Complex(_) | T::Other) if x.arrow() == to.arrow() => done(expr),
+            _ => Err(SqlError::invalid(format!(
+                "Cast function cannot convert value of type {} to type {}",
+                ty.in_message(),
+                to.in_message()
+            ))),
+        }
+    }
+
+    /// Brings expressions to their common type.
+    pub(crate) fn unify(&self, items: Vec<Typed>) -> Result<(Vec<Typed>, SqlType), Vec<SqlType>> {
+        let types: Vec<SqlType> = items.iter().map(|t| t.ty.clone()).collect();
+        let mut common = SqlType::Null;
+        for ty in &types {
+            common = common_type(&common, ty).ok_or_else(|| types.clone())?;
+        }
+        let target = common.clone();
+        let cast: Result<Vec<Typed>, SqlError> = items.into_iter().map(|item| self.cast(item, &target)).collect();
+        cast.map(|cast| (cast, common)).map_err(|_| types)
+    }
+
+    /// Compares, with Druid's conversions between text, numbers and times.
+    pub(crate) fn compare(&self, op: Operator, left: Typed, right: Typed) -> Result<Expr, Box<(SqlType, SqlType)>> {
+        use SqlType as T;
+        let types = Box::new((left.ty.clone(), right.ty.clone()));
+        let fail = |_: SqlError| types.clone();
+        let make = |l: Expr, r: Expr| Expr::BinaryExpr(BinaryExpr::new(Box::new(l), op, Box::new(r)));
+        let (a, b) = (left.ty.clone(), right.ty.clone());
+        match (&a, &b) {
+            (T::MultiVarchar, other) | (other, T::MultiVarchar) if !matches!(other, T::Array(_)) => {
+                return self.compare_multi(op, left, right).map_err(fail);
+            }
+            (T::Null, _) => return Ok(make(self.null_of(&b).expr, right.expr)),
+            (_, T::Null) => return Ok(make(left.expr, self.null_of(&a).expr)),
+            (x, y) if x.is_text() && y.is_text() => return Ok(make(left.expr, right.expr)),
+            _ => {}
+        }
+        let target = match (&a, &b) {
+            (x, y) if x.is_time() && y.is_text() || x.is_text() && y.is_time() => T::Timestamp,
+            (x, y) if x.is_text() && y.is_numeric() => text_number(&left.expr, y),
+            (x, y) if x.is_numeric() && y.is_text() => text_number(&right.expr, x),
+            (x, y) if x.is_time() && y.is_integer() || x.is_integer() && y.is_time() => T::BigInt,
+            (T::Boolean, y) if y.is_numeric() => y.clone(),
+            (x, T::Boolean) if x.is_numeric() => x.clone(),
+            (T::Boolean, y) | (y, T::Boolean) if y.is_text() => T::Boolean,
+            _ => common_type(&a, &b).ok_or_else(|| types.clone())?,
+        };
+        let left = self.cast(left, &target).map_err(fail)?;
+        let right = self.cast(right, &target).map_err(fail)?;
+        Ok(make(left.expr, right.expr))
+    }
+
+    /// A multi-value row matches if any value does; `<>` is the row-level negation of `=`.
+    fn compare_multi(&self, op: Operator, left: Typed, right: Typed) -> Result<Expr, SqlError> {
+        let (list, other, op) = if left.ty == SqlType::MultiVarchar {
+            (left, right, op)
+        } else {
+            (right, left, op.swap().unwrap_or(op))
+        };
+        let other = if other.ty == SqlType::MultiVarchar {
+            other
+        } else {
+            self.cast(other, &SqlType::Varchar)?
+        };
+        let (name, negated) = match op {
+            Operator::Eq | Operator::IsNotDistinctFrom => ("=", false),
+            Operator::NotEq | Operator::IsDistinctFrom => ("=", true),
+            Operator::Lt => ("<", false),
+            Operator::LtEq => ("<=", false),
+            Operator::Gt => (">", false),
+            _ => (">=", false),
+        };
+        let any = self.call_native("mv_any", vec![list.expr, lit(name), other.expr])?;
+        Ok(if negated { Expr::Not(Box::new(any)) } else { any })
+    }
+
+    /// Makes a condition of a value: numbers are true above zero, text if it says so.
+    pub(crate) fn truth(&self, value: Typed) -> Result<Expr, SqlError> {
+        match &value.ty {
+            SqlType::Boolean => Ok(value.expr),
+            SqlType::Null => Ok(self.null_of(&SqlType::Boolean).expr),
+            _ => Ok(self.cast(value, &SqlType::Boolean)?.expr),
+        }
+    }
+}
+
+/// Gives the type in which text and a number are compared.
+fn text_number(text: &Expr, number: &SqlType) -> SqlType {
+    match as_text(text) {
+        Some(literal) if number.is_integer() && literal.trim().parse::<i64>().is_ok() => number.clone(),
+        _ => SqlType::Double,
+    }
+}
+
+fn expr_is_text(ty: &SqlType) -> bool {
+    ty.arrow() == DataType::Utf8
+}
+
+/// Reads a SQL type of CAST.
+pub(crate) fn sql_type(data_type: &datafusion::sql::sqlparser::ast::DataType) -> Option<SqlType> {
+    use datafusion::sql::sqlparser::ast::DataType as D;
+    Some(match data_type {
+        D::Char(_) | D::Character(_) => SqlType::Varchar,
+        D::Varchar(_) | D::CharVarying(_) | D::CharacterVarying(_) | D::Nvarchar(_) | D::Text | D::String(_) => {
+            SqlType::Varchar
+        }
+        D::TinyInt(_) => SqlType::TinyInt,
+        D::SmallInt(_) => SqlType::SmallInt,
+        D::Int(_) | D::Integer(_) => SqlType::Integer,
+        D::BigInt(_) => SqlType::BigInt,
+        D::Float(_) => SqlType::Float,
+        D::Real => SqlType::Real,
+        D::Double(_) | D::DoublePrecision => SqlType::Double,
+        D::Decimal(_) | D::Dec(_) | D::Numeric(_) => SqlType::Decimal,
+        D::Boolean | D::Bool => SqlType::Boolean,
+        D::Timestamp(..) => SqlType::Timestamp,
+        D::Date => SqlType::Date,
+        D::Array(datafusion::sql::sqlparser::ast::ArrayElemTypeDef::SquareBracket(inner, _))
+        | D::Array(datafusion::sql::sqlparser::ast::ArrayElemTypeDef::AngleBracket(inner)) => {
+            SqlType::Array(Box::new(sql_type(inner)?))
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,561 @@
+//! The statement level: rules of INSERT and REPLACE, granularities, time chunks.
+
+use std::collections::HashSet;
+
+use datafusion::sql::sqlparser::ast::{self, BinaryOperator as B, CeilFloorKind};
+use henge_time::{Granularity, Interval, Period};
+
+use super::expr::{unit_name, unit_period};
+use super::{Binder, BoundQuery};
+use crate::parse::{Body, IngestAst, OverwriteAst, PartitionAst, Target};
+use crate::statement::{Export, Ingest, Overwrite, Statement};
+use crate::{EngineKind, SqlError, SqlType};
+
+/// A statement, bound.
+pub(crate) struct BoundStatement {
+    pub statement: Statement,
+    pub query: BoundQuery,
+}
+
+const GRANULARITIES: &str = "Expected 'SECOND', 'MINUTE', 'FIVE_MINUTE', 'TEN_MINUTE', 'FIFTEEN_MINUTE', 'THIRTY_MINUTE', 'HOUR', 'SIX_HOUR', 'EIGHT_HOUR', 'DAY', 'MONTH', 'QUARTER', 'YEAR', 'ALL', ALL TIME, FLOOR() or TIME_FLOOR()";
+
+impl Binder<'_> {
+    /// Binds the whole statement.
+    pub(crate) fn statement(&self) -> Result<BoundStatement, SqlError> {
+        match &self.parsed.body {
+            Body::Query(query) => {
+                let mut bound = self.query(query, &Vec::new(), None)?;
+                if let Some(limit) = self.context.long("sqlOuterLimit")?
+                    && let Ok(limit) = usize::try_from(limit)
+                {
+                    bound.plan = datafusion::logical_expr::LogicalPlanBuilder::from(bound.plan)
+                        .limit(0, Some(limit))
+                        .and_then(|b| b.build())
+                        .map_err(|e| super::from_datafusion(&e))?;
+                }
+                Ok(BoundStatement {
+                    statement: Statement::Select,
+                    query: bound,
+                })
+            }
+            Body::Ingest(ingest) => self.ingest(ingest),
+        }
+    }
+
+    fn ingest(&self, ast: &IngestAst) -> Result<BoundStatement, SqlError> {
+        let operation = if ast.replace { "REPLACE" } else { "INSERT" };
+        if self.engine == EngineKind::Native {
+            return Err(SqlError::invalid(if ast.replace {
+                "REPLACE operations are not supported by the requested SQL engine [native].  Consider using MSQ."
+            } else {
+                "INSERT operations are not supported by requested SQL engine [native], consider using MSQ."
+            }));
+        }
+        if let Target::Extern {
+            destination,
+            arguments,
+            format,
+        } = &ast.target
+        {
+            return self.export(ast, destination, arguments, format.as_deref());
+        }
+        // Parsing judges the granularity before anything else is looked at.
+        let granularity = match &ast.partitioned_by {
+            Some(partition) => Some(self.granularity(partition)?),
+            None => None,
+        };
+        let Some(granularity) = granularity else {
+            return Err(SqlError::invalid(format!(
+                "Operation [{operation}] requires a PARTITIONED BY to be explicitly defined, but none was found."
+            )));
+        };
+        if ast.query.order_by.is_some() {
+            return Err(SqlError::invalid(format!(
+                "Cannot use an ORDER BY clause on a Query of type [{operation}], use CLUSTERED BY instead"
+            )));
+        }
+        let descending = ast.clustered_by.iter().find(|key| key.options.asc == Some(false));
+        if let Some(key) = descending {
+            return Err(SqlError::invalid(format!(
+                "Invalid CLUSTERED BY clause [{} DESC]: cannot sort in descending order.",
+                calcite(&key.expr)
+            )));
+        }
+        if self.context.get("sqlOuterLimit").is_some() {
+            return Err(SqlError::invalid(format!(
+                "Context parameter [sqlOuterLimit] cannot be provided on operator [{operation}]"
+            )));
+        }
+        self.lock_type(ast.replace)?;
+        let overwrite = match &ast.overwrite {
+            None => None,
+            Some(OverwriteAst::All) => Some(Overwrite::All),
+            Some(OverwriteAst::Where(condition)) => Some(Overwrite::Intervals(self.chunks(condition, &granularity)?)),
+        };
+        let target = self.target(&ast.target, operation)?;
+        self.check_limits(&ast.query, &granularity)?;
+        let bound = self.query_clustered(&ast.query, &Vec::new(), None, &ast.clustered_by)?;
+        self.add_resource(&target, "DATASOURCE");
+        self.check_columns(&bound, &granularity, operation)?;
+        self.check_existing(&bound, &target)?;
+        self.check_sort_order(&bound)?;
+        let ingest = Ingest {
+            target,
+            granularity,
+            clustered_by: bound.keys.clone(),
+        };
+        let statement = match overwrite {
+            Some(overwrite) => Statement::Replace(ingest, overwrite),
+            None => Statement::Insert(ingest),
+        };
+        Ok(BoundStatement {
+            statement,
+            query: bound,
+        })
+    }
+
+    fn export(
+        &self,
+        ast: &IngestAst,
+        destination: &str,
+        arguments: &[(String, String)],
+        format: Option<&str>,
+    ) -> Result<BoundStatement, SqlError> {
+        let Some(format) = format else {
+            return Err(SqlError::invalid(
+                "Exporting rows into an EXTERN destination requires an AS clause to specify the format, but none was found.",
+            ));
+        };
+        if ast.partitioned_by.is_some() || !ast.clustered_by.is_empty() {
+            return Err(SqlError::unsupported(
+                "Export statements do not support a PARTITIONED BY or CLUSTERED BY clause.",
+            ));
+        }
+        let developer =
+            |text: String| SqlError::general(crate::Persona::Developer, crate::Category::Uncategorized, text);
+        if !["CSV", "JSON"].contains(&format) {
+            return Err(developer(format!(
+                "No enum constant org.apache.druid.sql.http.ResultFormat.{format}"
+            )));
+        }
+        let lower = destination.to_ascii_lowercase();
+        if !["local", "s3", "google"].contains(&lower.as_str()) {
+            return Err(developer(format!(
+                "Please make sure to load all the necessary extensions and jars with type '{destination}' on 'druid/broker' service. Could not resolve type id '{destination}' as a subtype of `org.apache.druid.storage.ExportStorageProvider` known type ids = [local]\n at [Source: UNKNOWN; byte offset: #UNKNOWN]"
+            )));
+        }
+        let query = self.query(&ast.query, &Vec::new(), None)?;
+        self.add_resource(&lower, "EXTERNAL");
+        Ok(BoundStatement {
+            statement: Statement::Export(Export {
+                destination: lower,
+                arguments: arguments.to_vec(),
+                format: format.to_string(),
+            }),
+            query,
+        })
+    }
+
+    fn lock_type(&self, replace: bool) -> Result<(), SqlError> {
+        let Some(lock) = self.context.string("taskLockType")? else {
+            return Ok(());
+        };
+        let lock = lock.to_ascii_uppercase();
+        let (allowed, operation) = if replace {
+            (["EXCLUSIVE", "REPLACE"], "a REPLACE")
+        } else {
+            (["SHARED", "APPEND"], "an INSERT")
+        };
+        if allowed.contains(&lock.as_str()) {
+            return Ok(());
+        }
+        Err(SqlError::input(format!(
+            "TaskLock must be of type [{}] or [{}] for {operation} query. Found invalid type [{lock}] set. Please use [taskLockType] key in the context parameter and use one of the TaskLock types as mentioned earlier or remove this key for automatic lock type selection",
+            allowed[0], allowed[1]
+        )))
+    }
+
+    fn target(&self, target: &Target, operation: &str) -> Result<String, SqlError> {
+        let Target::Table(parts) = target else {
+            return Err(SqlError::invalid("INSERT requires a target table"));
+        };
+        let name = match parts.as_slice() {
+            [name] => name,
+            [schema, name] if schema == "druid" => name,
+            [schema, name] => {
+                return Err(SqlError::invalid(format!(
+                    "Table [{schema}.{name}] does not support operation [{operation}] because it is not a Druid datasource"
+                )));
+            }
+            more => {
+                return Err(SqlError::invalid(format!(
+                    "Druid does not support 3+ part names: [{}]",
+                    more.join(".")
+                )));
+            }
+        };
+        let refuse = |why: &str| {
+            Err(SqlError::input(format!(
+                "Invalid value for field [table]: Value [{name}] {why}."
+            )))
+        };
+        if name.is_empty() {
+            return Err(SqlError::input(
+                "Invalid value for field [table]: must not be null".to_string(),
+            ));
+        }
+        if name.contains('/') {
+            return refuse("cannot contain '/'");
+        }
+        if name.starts_with('.') {
+            return refuse("cannot start with '.'");
+        }
+        if name.chars().any(|c| c.is_control() || (c.is_whitespace() && c != ' ')) {
+            return refuse("contains illegal whitespace characters. Only space is allowed");
+        }
+        Ok(name.clone())
+    }
+
+    fn check_limits(&self, query: &ast::Query, granularity: &Granularity) -> Result<(), SqlError> {
+        let (limit, offset) = match &query.limit_clause {
+            None => (query.fetch.is_some(), false),
+            Some(ast::LimitClause::LimitOffset { limit, offset, .. }) => {
+                (limit.is_some() || query.fetch.is_some(), offset.is_some())
+            }
+            Some(ast::LimitClause::OffsetCommaLimit { .. }) => (true, true),
+        };
+        if offset {
+            return Err(SqlError::invalid("INSERT and REPLACE queries cannot have an OFFSET."));
+        }
+        if limit && *granularity != Granularity::All {
+            return Err(SqlError::invalid(
+                "INSERT and REPLACE queries cannot have a LIMIT unless PARTITIONED BY is \"ALL\".",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_columns(
+        &self,
+        bound: &BoundQuery,
+        granularity: &Granularity,
+        operation: &str,
+    ) -> Result<(), SqlError> {
+        let mut seen = HashSet::new();
+        for ((name, ty), place) in bound.columns.iter().zip(&bound.places) {
+            if name.starts_with("EXPR$") {
+                return Err(SqlError::invalid_at(
+                    "Insertion requires columns to be named, but at least one of the columns was unnamed.  This is usually the result of applying a function without having an AS clause, please ensure that all function callsare named with an AS clause as in \"func(X) as myColumn\".",
+                    *place,
+                ));
+            }
+            if !seen.insert(name) {
+                return Err(SqlError::invalid(format!("Duplicate field in SELECT: [{name}]")));
+            }
+            if name == "__time" && *ty != SqlType::Timestamp {
+                return Err(SqlError::invalid(format!(
+                    "Field[__time] was the wrong type[{}], expected TIMESTAMP",
+                    ty.name()
+                )));
+            }
+        }
+        let time = bound.columns.iter().any(|(name, _)| name == "__time");
+        if !time && *granularity != Granularity::All {
+            return Err(SqlError::input(format!(
+                "The granularity [{}] specified in the PARTITIONED BY clause of the {operation} query is different from ALL. Therefore, the query must specify a time column (named __time).",
+                shown(granularity)
+            )));
+        }
+        Ok(())
+    }
+
+    /// Text arrays and multi-value strings of one column do not mix, unless the user says so.
+    fn check_existing(&self, bound: &BoundQuery, target: &str) -> Result<(), SqlError> {
+        let Some(existing) = self.catalog.table("druid", target) else {
+            return Ok(());
+        };
+        let schema = existing.schema();
+        let skip = self.context.list("skipTypeVerification")?;
+        let mode = self
+            .context
+            .string("arrayIngestMode")?
+            .unwrap_or_else(|| "array".into())
+            .to_ascii_lowercase();
+        for (name, ty) in &bound.columns {
+            let Ok(field) = schema.field_with_name(name) else {
+                continue;
+            };
+            if skip.contains(name) {
+                continue;
+            }
+            let old = SqlType::from_field(field);
+            let array = |ty: &SqlType| matches!(ty, SqlType::Array(element) if element.is_text());
+            let becomes_array = array(ty) && mode == "array";
+            if becomes_array && old.is_text() {
+                return Err(SqlError::invalid(format!(
+                    "Cannot write into field[{name}] using type[{}] and arrayIngestMode[{mode}], since the existing type is[VARCHAR]. Try wrapping this field using ARRAY_TO_MV(...) AS \"{name}\". See https://druid.apache.org/docs/latest/querying/arrays#arrayingestmode for more details about this check and how to override it if needed.",
+                    ty.in_message()
+                )));
+            }
+            if array(&old) && (ty.is_text() || (array(ty) && mode == "mvd")) {
+                return Err(SqlError::invalid(format!(
+                    "Cannot write into field[{name}] using type[{}] and arrayIngestMode[{mode}], since the existing type is[VARCHAR ARRAY]. Try setting arrayIngestMode to[array] and adjusting your query to write arrays. See https://druid.apache.org/docs/latest/querying/arrays#arrayingestmode for more details about this check and how to override it if needed.",
+                    ty.in_message()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_sort_order(&self, bound: &BoundQuery) -> Result<(), SqlError> {
+        let order = self.context.list("segmentSortOrder")?;
+        for name in &order {
+            if !bound.columns.iter().any(|(column, _)| column == name) {
+                return Err(SqlError::invalid(format!(
+                    "Column[{name}] from context parameter[segmentSortOrder] does not appear in the query output"
+                )));
+            }
+        }
+        let by_time = self.context.boolean("forceSegmentSortByTime")?.unwrap_or(true);
+        if by_time && order.first().is_some_and(|first| first != "__time") {
+            return Err(SqlError::invalid(
+                "Context parameter[segmentSortOrder] must start with[__time] unless context parameter[forceSegmentSortByTime] is set to[false]. Warning: support for segments not sorted by[__time] is experimental. Such segments are not readable by older version of Druid, and certain queries cannot run on them. See https://druid.apache.org/docs/latest/ingestion/partitioning#sorting for details before using this option.",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Judges PARTITIONED BY.
+    fn granularity(&self, partition: &PartitionAst) -> Result<Granularity, SqlError> {
+        let invalid = |text: &str| {
+            SqlError::invalid(format!(
+                "Invalid granularity[{text}] specified after PARTITIONED BY clause. {GRANULARITIES}"
+            ))
+        };
+        match partition {
+            PartitionAst::All => Ok(Granularity::All),
+            PartitionAst::Word(word) => {
+                let upper = word.to_ascii_uppercase();
+                match upper.as_str() {
+                    "HOUR" | "DAY" | "WEEK" | "MONTH" | "QUARTER" | "YEAR" => upper.parse().map_err(|_| invalid(word)),
+                    _ => Err(invalid(word)),
+                }
+            }
+            PartitionAst::Text(text) => match text.trim().to_ascii_uppercase().as_str() {
+                "ALL" | "ALL TIME" => Ok(Granularity::All),
+                upper => {
+                    let parsed: Granularity = upper.parse().map_err(|_| invalid(&format!("'{text}'")))?;
+                    known(parsed).ok_or_else(|| invalid(&format!("'{text}'")))
+                }
+            },
+            PartitionAst::Expr(expr) => self.granularity_expr(expr, &invalid),
+        }
+    }
+
+    fn granularity_expr(
+        &self,
+        expr: &ast::Expr,
+        invalid: &dyn Fn(&str) -> SqlError,
+    ) -> Result<Granularity, SqlError> {
+        let is_time = |argument: &ast::Expr| matches!(argument, ast::Expr::Identifier(ident) if ident.value == "__time");
+        match expr {
+            ast::Expr::Floor {
+                expr: argument,
+                field: CeilFloorKind::DateTimeField(field),
+            } => {
+                if !is_time(argument) {
+                    return Err(SqlError::invalid(format!(
+                        "Invalid argument[{argument}] provided. The first argument to FLOOR in PARTITIONED BY clause must be __time."
+                    )));
+                }
+                let unit = unit_name(field);
+                unit_period(&unit)
+                    .and_then(|period| period.parse().ok())
+                    .ok_or_else(|| SqlError::invalid(format!("{unit} is not a valid granularity for ingestion")))
+            }
+            ast::Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("TIME_FLOOR") => {
+                let ast::FunctionArguments::List(list) = &function.args else {
+                    return Err(invalid(&expr.to_string()));
+                };
+                let arguments: Vec<&ast::Expr> = list
+                    .args
+                    .iter()
+                    .filter_map(|argument| match argument {
+                        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => Some(expr),
+                        _ => None,
+                    })
+                    .collect();
+                let [time, period] = arguments.as_slice() else {
+                    return Err(SqlError::invalid(
+                        "TIME_FLOOR in PARTITIONED BY clause must have 2 arguments, but none or more were provided.".to_string(),
+                    ));
+                };
+                if !is_time(time) {
+                    return Err(SqlError::invalid(format!(
+                        "Invalid argument[{}] provided. The first argument to TIME_FLOOR in PARTITIONED BY clause must be __time.",
+                        name_of(time)
+                    )));
+                }
+                let text = self.text_literal(period)?.unwrap_or_default();
+                let parsed: Period = text
+                    .parse()
+                    .map_err(|_| SqlError::invalid(format!("granularity['{text}'] is an invalid period literal.")))?;
+                known(Granularity::Period(parsed))
+                    .ok_or_else(|| invalid(&format!("`TIME_FLOOR`(`__time`, '{text}')")))
+            }
+            other => Err(invalid(&calcite(other))),
+        }
+    }
+
+    /// Reads the time chunks of OVERWRITE WHERE.
+    fn chunks(&self, condition: &ast::Expr, granularity: &Granularity) -> Result<Vec<Interval>, SqlError> {
+        let (intervals, words) = self.overwrite(condition, condition)?;
+        let intervals = Interval::condense(intervals);
+        if intervals.is_empty() {
+            return Err(SqlError::invalid(format!(
+                "The OVERWRITE WHERE clause [{words}] produced no time intervals, are the bounds overly restrictive?"
+            )));
+        }
+        for interval in &intervals {
+            if !granularity.aligned(interval) {
+                return Err(SqlError::invalid(format!(
+                    "OVERWRITE WHERE clause identified interval [{interval}] which is not aligned with PARTITIONED BY granularity [{}]",
+                    shown(granularity)
+                )));
+            }
+        }
+        Ok(intervals)
+    }
+
+    /// Gives the intervals of a condition, and Druid's words for it.
+    fn overwrite(&self, expr: &ast::Expr, whole: &ast::Expr) -> Result<(Vec<Interval>, String), SqlError> {
+        let refuse = |why: String| {
+            SqlError::invalid(format!(
+                "Invalid OVERWRITE WHERE clause [{}]: {why}",
+                calcite(whole)
+            ))
+        };
+        match expr {
+            ast::Expr::Nested(inner) => self.overwrite(inner, whole),
+            ast::Expr::BinaryOp { left, op: B::And, right } => {
+                let (a, a_words) = self.overwrite(left, whole)?;
+                let (b, b_words) = self.overwrite(right, whole)?;
+                let both = a
+                    .iter()
+                    .flat_map(|x| b.iter().filter_map(|y| x.intersection(y)))
+                    .collect();
+                Ok((both, format!("({a_words} && {b_words})")))
+            }
+            ast::Expr::BinaryOp { left, op: B::Or, right } => {
+                let (mut a, a_words) = self.overwrite(left, whole)?;
+                let (b, b_words) = self.overwrite(right, whole)?;
+                a.extend(b);
+                Ok((a, format!("({a_words} || {b_words})")))
+            }
+            ast::Expr::UnaryOp {
+                op: ast::UnaryOperator::Not,
+                expr: inner,
+            } => {
+                let (a, words) = self.overwrite(inner, whole)?;
+                Ok((Interval::subtract([Interval::ETERNITY], a), format!("!{words}")))
+            }
+            ast::Expr::Between {
+                expr: column,
+                negated,
+                low,
+                high,
+            } => {
+                let (low, high) = (self.bound_of(low, whole)?, self.bound_of(high, whole)?);
+                self.time_column(column, whole)?;
+                let inside = Interval::new(low, high.saturating_add(1)).ok().into_iter().collect::<Vec<_>>();
+                let words = format!("{low} <= __time as numeric <= {high}");
+                if *negated {
+                    return Ok((Interval::subtract([Interval::ETERNITY], inside), format!("!{words}")));
+                }
+                Ok((inside, words))
+            }
+            ast::Expr::BinaryOp { left, op, right } => {
+                let (eternity, after) = (Interval::ETERNITY, |at: i64| at.saturating_add(1));
+                if !matches!(op, B::Lt | B::LtEq | B::Gt | B::GtEq) {
+                    self.bound_of(right, whole)?;
+                    return Err(refuse(format!("Unsupported operation [{op}] in OVERWRITE WHERE clause.")));
+                }
+                let at = self.bound_of(right, whole)?;
+                self.time_column(left, whole)?;
+                let (start_ms, end_ms, words) = match op {
+                    B::Lt => (eternity.start_ms, at, format!("__time as numeric < {at}")),
+                    B::LtEq => (eternity.start_ms, after(at), format!("__time as numeric <= {at}")),
+                    B::Gt => (after(at), eternity.end_ms, format!("{at} < __time as numeric")),
+                    _ => (at, eternity.end_ms, format!("{at} <= __time as numeric")),
+                };
+                Ok((vec![Interval { start_ms, end_ms }], words))
+            }
+            other => Err(refuse(format!(
+                "Unsupported operation [{other}] in OVERWRITE WHERE clause."
+            ))),
+        }
+    }
+
+    fn bound_of(&self, expr: &ast::Expr, whole: &ast::Expr) -> Result<i64, SqlError> {
+        let typed = match expr {
+            ast::Expr::TypedString(typed) => Some(self.typed_string(typed, expr)?),
+            _ => None,
+        };
+        match typed.map(|typed| typed.expr) {
+            Some(datafusion::logical_expr::Expr::Literal(
+                datafusion::common::ScalarValue::TimestampMillisecond(Some(millis), _),
+                _,
+            )) => Ok(millis),
+            _ => Err(SqlError::invalid(format!(
+                "Invalid OVERWRITE WHERE clause [{}]: Cannot get a timestamp from sql expression [{}]",
+                calcite(whole),
+                calcite(expr)
+            ))),
+        }
+    }
+
+    fn time_column(&self, expr: &ast::Expr, whole: &ast::Expr) -> Result<(), SqlError> {
+        match expr {
+            ast::Expr::Identifier(ident) if ident.value == "__time" => Ok(()),
+            other => Err(SqlError::invalid(format!(
+                "Invalid OVERWRITE WHERE clause [{}]: OVERWRITE WHERE clause only supports filtering on the __time column, got [{}]",
+                calcite(whole),
+                calcite(other)
+            ))),
+        }
+    }
+}
+
+/// Passes only the granularities that Druid has a name for.
+fn known(granularity: Granularity) -> Option<Granularity> {
+    granularity.name().map(|_| granularity)
+}
+
+/// Words a granularity as Druid's messages do.
+fn shown(granularity: &Granularity) -> String {
+    match granularity {
+        Granularity::All => "AllGranularity".into(),
+        Granularity::Period(period) => format!("{{type=period, period={period}, timeZone=UTC, origin=null}}"),
+    }
+}
+
+fn name_of(expr: &ast::Expr) -> String {
+    match expr {
+        ast::Expr::Identifier(ident) => ident.value.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Words an expression as Calcite unparses it: identifiers in back quotes.
+fn calcite(expr: &ast::Expr) -> String {
+    match expr {
+        ast::Expr::Identifier(ident) => format!("`{}`", ident.value),
+        ast::Expr::BinaryOp { left, op, right } => format!("{} {op} {}", calcite(left), calcite(right)),
+        ast::Expr::Nested(inner) => calcite(inner),
+        ast::Expr::Floor { expr, field } => match field {
+            CeilFloorKind::DateTimeField(field) => format!("FLOOR({} TO {})", calcite(expr), unit_name(field)),
+            CeilFloorKind::Scale(scale) => format!("FLOOR({}, {scale})", calcite(expr)),
+        },
+        other => other.to_string(),
+    }
+}

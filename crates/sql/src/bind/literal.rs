@@ -1,0 +1,326 @@
+//! Literals: numbers, text, TIMESTAMP, DATE, INTERVAL, `?`.
+
+use chrono::NaiveDate;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{Expr, lit};
+use datafusion::sql::sqlparser::ast::{self, DateTimeField, Value, ValueWithSpan};
+use serde_json::Value as Json;
+
+use super::{Binder, Typed};
+use crate::parse::position;
+use crate::{SqlError, SqlType};
+
+/// Makes a text literal.
+pub(crate) fn text(value: impl Into<String>) -> Typed {
+    let value = value.into();
+    let length = u32::try_from(value.encode_utf16().count()).unwrap_or(u32::MAX);
+    Typed::new(lit(value), SqlType::Char(length.max(1)))
+}
+
+/// Makes a whole number literal: INTEGER up to 32 bits, BIGINT beyond.
+pub(crate) fn long(value: i64) -> Typed {
+    let ty = if i32::try_from(value).is_ok() {
+        SqlType::Integer
+    } else {
+        SqlType::BigInt
+    };
+    Typed::new(lit(value), ty)
+}
+
+/// Makes a point in time.
+pub(crate) fn timestamp(millis: i64) -> Expr {
+    Expr::Literal(ScalarValue::TimestampMillisecond(Some(millis), None), None)
+}
+
+/// Gives the text of a literal expression.
+pub(crate) fn as_text(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Literal(ScalarValue::Utf8(Some(text)), _) => Some(text),
+        _ => None,
+    }
+}
+
+/// Gives the number of a literal expression.
+pub(crate) fn as_long(expr: &Expr) -> Option<i64> {
+    match expr {
+        Expr::Literal(ScalarValue::Int64(Some(value)), _) => Some(*value),
+        _ => None,
+    }
+}
+
+impl Binder<'_> {
+    pub(super) fn value(&self, value: &ValueWithSpan) -> Result<Typed, SqlError> {
+        Ok(match &value.value {
+            Value::Number(number, _) => self.number(number, value)?,
+            Value::SingleQuotedString(s)
+            | Value::NationalStringLiteral(s)
+            | Value::EscapedStringLiteral(s)
+            | Value::UnicodeStringLiteral(s) => text(s.as_str()),
+            Value::Boolean(b) => Typed::new(lit(*b), SqlType::Boolean),
+            Value::Null => Typed::new(lit(ScalarValue::Null), SqlType::Null),
+            Value::Placeholder(_) => self.parameter(value)?,
+            Value::HexStringLiteral(hex) => {
+                return Err(SqlError::unplannable(format!(
+                    "Cannot handle literal [X'{hex}':BINARY({})] of unsupported type [BINARY].",
+                    hex.len() / 2
+                )));
+            }
+            other => {
+                return Err(SqlError::invalid_at(
+                    format!("Literal [{other}] is not supported"),
+                    Some(position(value.span)),
+                ));
+            }
+        })
+    }
+
+    fn number(&self, number: &str, value: &ValueWithSpan) -> Result<Typed, SqlError> {
+        let out_of_range = || {
+            SqlError::invalid_at(
+                format!("Numeric literal '{number}' out of range"),
+                Some(position(value.span)),
+            )
+        };
+        if number.contains(['e', 'E']) {
+            let double: f64 = number.parse().map_err(|_| out_of_range())?;
+            if !double.is_finite() {
+                return Err(out_of_range());
+            }
+            return Ok(Typed::new(lit(double), SqlType::Double));
+        }
+        if number.contains('.') {
+            let double: f64 = number.parse().map_err(|_| out_of_range())?;
+            return Ok(Typed::new(lit(double), SqlType::Decimal));
+        }
+        number.parse::<i64>().map(long).map_err(|_| out_of_range())
+    }
+
+    /// Gives the text of a literal argument; `None` for NULL.
+    pub(super) fn text_literal(&self, expr: &ast::Expr) -> Result<Option<String>, SqlError> {
+        let ast::Expr::Value(value) = expr else {
+            return Err(SqlError::invalid_at("Expected a text literal".to_string(), self.place(expr)));
+        };
+        let typed = self.value(value)?;
+        match &typed.expr {
+            Expr::Literal(ScalarValue::Utf8(text), _) => Ok(text.clone()),
+            Expr::Literal(ScalarValue::Null, _) => Ok(None),
+            _ => Err(SqlError::invalid_at("Expected a text literal".to_string(), self.place(expr))),
+        }
+    }
+
+    fn parameter(&self, value: &ValueWithSpan) -> Result<Typed, SqlError> {
+        let at = self.tokens.at(value.span.start).unwrap_or(0);
+        let index = self.tokens.list()[..at]
+            .iter()
+            .filter(|t| {
+                matches!(&t.token, datafusion::sql::sqlparser::tokenizer::Token::Placeholder(p) if p == "?")
+            })
+            .count();
+        let Some(parameter) = self.parameters.get(index) else {
+            if self.parameters.is_empty() {
+                return Err(SqlError::invalid_at(
+                    "Illegal use of dynamic parameter".to_string(),
+                    Some(position(value.span)),
+                ));
+            }
+            return Err(SqlError::invalid(format!(
+                "No value bound for parameter (position [{}])",
+                index + 1
+            )));
+        };
+        let bad = || {
+            SqlError::general(
+                crate::Persona::Operator,
+                crate::Category::RuntimeFailure,
+                "Cannot handle query",
+            )
+            .hint(Some(format!(
+                "parameter {} is no {}: {}",
+                index + 1,
+                parameter.sql_type,
+                parameter.value
+            )))
+        };
+        let sql_type = parameter.sql_type.to_ascii_uppercase();
+        if parameter.value.is_null() {
+            let ty = SqlType::parse(&sql_type).unwrap_or(SqlType::Varchar);
+            return Ok(self.null_of(&ty));
+        }
+        match (sql_type.as_str(), &parameter.value) {
+            ("VARCHAR" | "CHAR" | "OTHER", Json::String(s)) => Ok(text(s.as_str())),
+            ("VARCHAR" | "CHAR" | "OTHER", other) => Ok(text(other.to_string())),
+            ("BOOLEAN", Json::Bool(b)) => Ok(Typed::new(lit(*b), SqlType::Boolean)),
+            ("BOOLEAN", Json::String(s)) => Ok(Typed::new(lit(s.eq_ignore_ascii_case("true")), SqlType::Boolean)),
+            ("TINYINT" | "SMALLINT" | "INTEGER" | "BIGINT", Json::Number(n)) => {
+                n.as_i64().or_else(|| n.as_f64().map(|d| d as i64)).map(long).ok_or_else(bad)
+            }
+            ("TINYINT" | "SMALLINT" | "INTEGER" | "BIGINT", Json::String(s)) => {
+                s.trim().parse().map(long).map_err(|_| bad())
+            }
+            ("DECIMAL" | "NUMERIC", Json::Number(n)) => match n.as_i64() {
+                Some(whole) => Ok(long(whole)),
+                None => Ok(Typed::new(lit(n.as_f64().ok_or_else(bad)?), SqlType::Decimal)),
+            },
+            ("FLOAT" | "REAL" | "DOUBLE", Json::Number(n)) => {
+                Ok(Typed::new(lit(n.as_f64().ok_or_else(bad)?), SqlType::Double))
+            }
+            ("FLOAT" | "REAL" | "DOUBLE" | "DECIMAL" | "NUMERIC", Json::String(s)) => {
+                Ok(Typed::new(lit(s.trim().parse::<f64>().map_err(|_| bad())?), SqlType::Double))
+            }
+            ("TIMESTAMP", Json::Number(n)) => {
+                Ok(Typed::new(timestamp(n.as_i64().ok_or_else(bad)?), SqlType::Timestamp))
+            }
+            ("TIMESTAMP", Json::String(s)) => {
+                let millis = self.lenient_timestamp(s).ok_or_else(bad)?;
+                Ok(Typed::new(timestamp(millis), SqlType::Timestamp))
+            }
+            ("DATE", _) => Err(SqlError::invalid_at(
+                "Illegal use of dynamic parameter".to_string(),
+                Some(position(value.span)),
+            )),
+            ("ARRAY", Json::Array(items)) => array_parameter(items).ok_or_else(bad),
+            _ => Err(bad()),
+        }
+    }
+
+    /// `TIMESTAMP '…'`, `DATE '…'`.
+    pub(super) fn typed_string(&self, typed: &ast::TypedString, expr: &ast::Expr) -> Result<Typed, SqlError> {
+        let Value::SingleQuotedString(content) = &typed.value.value else {
+            return Err(SqlError::invalid_at("Expected a text literal".to_string(), self.place(expr)));
+        };
+        match typed.data_type {
+            ast::DataType::Timestamp(..) => match self.sql_timestamp(content) {
+                Some(millis) => Ok(Typed::new(timestamp(millis), SqlType::Timestamp)),
+                None => Err(SqlError::invalid_at(
+                    format!("Illegal TIMESTAMP literal '{content}': not in format 'yyyy-MM-dd HH:mm:ss'"),
+                    self.place(expr),
+                )),
+            },
+            ast::DataType::Date => match sql_date(content.trim()) {
+                Some(day) => Ok(Typed::new(
+                    timestamp(self.zone.from_local(day * 86_400_000)),
+                    SqlType::Date,
+                )),
+                None => Err(SqlError::invalid_at(
+                    format!("Illegal DATE literal '{content}': not in format 'yyyy-MM-dd'"),
+                    self.place(expr),
+                )),
+            },
+            _ => Err(SqlError::unplannable(format!(
+                "Cannot handle literal [{content}] of unsupported type [{}].",
+                typed.data_type
+            ))),
+        }
+    }
+
+    /// Reads `yyyy-MM-dd[ HH:mm:ss[.S…]]` on the query's clock.
+    pub(super) fn sql_timestamp(&self, text: &str) -> Option<i64> {
+        crate::functions::time::read_sql_timestamp(text).map(|local| self.zone.from_local(local))
+    }
+
+    /// Reads SQL text or ISO-8601.
+    pub(super) fn lenient_timestamp(&self, text: &str) -> Option<i64> {
+        crate::functions::time::read_timestamp(text, self.zone)
+    }
+
+    pub(super) fn interval(&self, interval: &ast::Interval, whole: &ast::Expr) -> Result<Typed, SqlError> {
+        let bad = |text: &str| {
+            SqlError::invalid_at(
+                format!("Illegal INTERVAL literal '{text}'; at line 1, column 1 does not match the interval's fields"),
+                self.place(whole),
+            )
+        };
+        let typed = self.expr(&interval.value, &super::expr::Cx::constant())?;
+        let text = match &typed.expr {
+            Expr::Literal(ScalarValue::Utf8(Some(text)), _) => text.clone(),
+            Expr::Literal(ScalarValue::Int64(Some(n)), _) => n.to_string(),
+            _ => return Err(bad("?")),
+        };
+        let Some(first) = &interval.leading_field else {
+            return Err(bad(&text));
+        };
+        read_interval(&text, first, interval.last_field.as_ref()).ok_or_else(|| bad(&text))
+    }
+}
+
+fn array_parameter(items: &[Json]) -> Option<Typed> {
+    use datafusion::logical_expr::Expr as E;
+    let (ty, values): (SqlType, Vec<ScalarValue>) = if items.iter().any(Json::is_string) {
+        let texts = items
+            .iter()
+            .map(|item| match item {
+                Json::Null => ScalarValue::Utf8(None),
+                Json::String(s) => ScalarValue::Utf8(Some(s.clone())),
+                other => ScalarValue::Utf8(Some(other.to_string())),
+            })
+            .collect();
+        (SqlType::Varchar, texts)
+    } else if items.iter().all(|item| item.is_i64() || item.is_null()) {
+        (SqlType::BigInt, items.iter().map(|item| ScalarValue::Int64(item.as_i64())).collect())
+    } else {
+        (SqlType::Double, items.iter().map(|item| ScalarValue::Float64(item.as_f64())).collect())
+    };
+    let list = ScalarValue::new_list_nullable(&values, &ty.arrow());
+    Some(Typed::new(
+        E::Literal(ScalarValue::List(list), None),
+        SqlType::Array(Box::new(ty)),
+    ))
+}
+
+/// Reads `yyyy-M-d` as days since the epoch.
+pub(crate) fn sql_date(text: &str) -> Option<i64> {
+    let mut parts = text.split('-');
+    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() || year.len() > 4 || year.is_empty() {
+        return None;
+    }
+    let date = NaiveDate::from_ymd_opt(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?)?;
+    Some(i64::from(date.to_epoch_days()))
+}
+
+fn read_interval(text: &str, first: &DateTimeField, last: Option<&DateTimeField>) -> Option<Typed> {
+    let negative = text.trim().starts_with('-');
+    let body = text.trim().trim_start_matches(['-', '+']);
+    let sign = if negative { -1 } else { 1 };
+    let months = |n: i64| Typed::new(lit(sign * n), SqlType::IntervalMonth);
+    let millis = |n: i64| Typed::new(lit(sign * n), SqlType::IntervalDay);
+    let whole = || body.trim().parse::<i64>().ok();
+    let unit = |field: &DateTimeField| -> Option<i64> {
+        Some(match field {
+            DateTimeField::Week(_) | DateTimeField::Weeks => 7 * 86_400_000,
+            DateTimeField::Day | DateTimeField::Days => 86_400_000,
+            DateTimeField::Hour | DateTimeField::Hours => 3_600_000,
+            DateTimeField::Minute | DateTimeField::Minutes => 60_000,
+            DateTimeField::Second | DateTimeField::Seconds => 1000,
+            _ => return None,
+        })
+    };
+    let Some(last) = last else {
+        return Some(match first {
+            DateTimeField::Year | DateTimeField::Years => months(whole()?.checked_mul(12)?),
+            DateTimeField::Quarter => months(whole()?.checked_mul(3)?),
+            DateTimeField::Month | DateTimeField::Months => months(whole()?),
+            DateTimeField::Second | DateTimeField::Seconds => {
+                millis((body.trim().parse::<f64>().ok()? * 1000.0).round() as i64)
+            }
+            other => millis(whole()?.checked_mul(unit(other)?)?),
+        });
+    };
+    if matches!(first, DateTimeField::Year) && matches!(last, DateTimeField::Month) {
+        let (years, rest) = body.split_once('-')?;
+        return Some(months(years.parse::<i64>().ok()?.checked_mul(12)? + rest.parse::<i64>().ok()?));
+    }
+    // `d h:m:s.f` from the first field to the last.
+    let units = [86_400_000i64, 3_600_000, 60_000, 1000];
+    let at = units.iter().position(|u| Some(*u) == unit(first))?;
+    let to = units.iter().position(|u| Some(*u) == unit(last))?;
+    let parts: Vec<&str> = body.split([' ', ':']).filter(|part| !part.is_empty()).collect();
+    if to < at || parts.len() != to - at + 1 {
+        return None;
+    }
+    let mut total = 0i64;
+    for (part, unit) in parts.iter().zip(&units[at..=to]) {
+        total = total.checked_add((part.parse::<f64>().ok()? * *unit as f64).round() as i64)?;
+    }
+    Some(millis(total))
+}

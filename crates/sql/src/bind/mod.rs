@@ -1,0 +1,335 @@
+//! Syntax tree to logical plan: names, types, coercions, and every message with its place.
+//!
+//! The binder does what Calcite's validator and Druid's conversion do, on DataFusion's plan builder:
+//!
+//! * [`scope`] finds columns; every table of a FROM gets a qualifier that is unique in the statement.
+//! * [`query`] and [`select`] build the relational part: CTEs, set operations, FROM, GROUP BY, windows, ORDER BY.
+//! * [`expr`] and [`call`] bind expressions to a [`Typed`]: DataFusion's expression with Druid's type.
+//! * [`coerce`] holds the rules of casts and comparisons.
+
+pub(crate) mod aggregate;
+mod call;
+pub(crate) mod coerce;
+mod expr;
+mod from;
+mod ingest;
+mod literal;
+mod query;
+mod scope;
+mod select;
+mod window;
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
+
+use datafusion::common::DataFusionError;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::ast::Spanned;
+use datafusion::sql::sqlparser::tokenizer::Location;
+use henge_input::ExternSpec;
+
+use crate::error::Position;
+use crate::functions::Zone;
+use crate::parse::{Parsed, Tokens, position};
+use crate::statement::Resource;
+use crate::{EngineKind, QueryContext, SchemaCatalog, SqlError, SqlParameter, SqlType};
+
+pub(crate) use scope::{Cte, Scope};
+
+/// An expression with Druid's type.
+#[derive(Debug, Clone)]
+pub(crate) struct Typed {
+    pub expr: Expr,
+    pub ty: SqlType,
+}
+
+impl Typed {
+    pub fn new(expr: Expr, ty: SqlType) -> Self {
+        Typed { expr, ty }
+    }
+}
+
+/// A query, bound: the plan's first fields are the visible columns, in order and with unique names.
+#[derive(Debug, Clone)]
+pub(crate) struct BoundQuery {
+    pub plan: LogicalPlan,
+    /// Names as the user sees them, and types.
+    pub columns: Vec<(String, SqlType)>,
+    /// Where each column was written, for messages.
+    pub places: Vec<Option<Position>>,
+    /// Names of the plan's fields that sort (CLUSTERED BY), hidden ones included.
+    pub keys: Vec<String>,
+}
+
+/// A table that a statement reads, by the qualifier that the plan knows it under.
+#[derive(Debug, Clone)]
+pub(crate) enum TableSource {
+    /// A stored or system table.
+    Table { schema: String, name: String },
+    /// External data.
+    Extern(Box<ExternSpec>),
+}
+
+/// Binds one statement.
+pub(crate) struct Binder<'a> {
+    pub catalog: &'a dyn SchemaCatalog,
+    pub engine: EngineKind,
+    pub tokens: &'a Tokens,
+    pub parsed: &'a Parsed,
+    pub context: &'a QueryContext,
+    pub parameters: &'a [SqlParameter],
+    pub zone: Zone,
+    pub now_ms: i64,
+    state: RefCell<State>,
+}
+
+/// What binding gathers along the way.
+#[derive(Default)]
+struct State {
+    qualifiers: HashSet<String>,
+    tables: HashMap<String, TableSource>,
+    resources: BTreeSet<Resource>,
+    depth: usize,
+}
+
+type Ctes = Vec<Rc<Cte>>;
+
+impl<'a> Binder<'a> {
+    pub fn new(
+        catalog: &'a dyn SchemaCatalog,
+        engine: EngineKind,
+        tokens: &'a Tokens,
+        parsed: &'a Parsed,
+        context: &'a QueryContext,
+        parameters: &'a [SqlParameter],
+    ) -> Self {
+        Binder {
+            catalog,
+            engine,
+            tokens,
+            parsed,
+            context,
+            parameters,
+            zone: context.time_zone(),
+            now_ms: chrono::Utc::now().timestamp_millis(),
+            state: RefCell::default(),
+        }
+    }
+
+    /// Gives the tables by qualifier and the resources.
+    pub fn finish(self) -> (HashMap<String, TableSource>, Vec<Resource>) {
+        let state = self.state.into_inner();
+        (state.tables, state.resources.into_iter().collect())
+    }
+
+    fn add_resource(&self, name: &str, kind: &str) {
+        self.state.borrow_mut().resources.insert(Resource {
+            name: name.into(),
+            kind: kind.into(),
+        });
+    }
+
+    /// Gives a qualifier that no other table of the statement has.
+    fn qualifier(&self, wanted: &str) -> String {
+        let mut state = self.state.borrow_mut();
+        let mut name = wanted.to_string();
+        let mut n = 0;
+        while !state.qualifiers.insert(name.clone()) {
+            n += 1;
+            name = format!("{wanted}#{n}");
+        }
+        name
+    }
+
+    /// Runs a step of recursive descent; on the way down the stack was made large enough for the limit.
+    fn deeper<T>(&self, step: impl FnOnce() -> Result<T, SqlError>) -> Result<T, SqlError> {
+        {
+            let mut state = self.state.borrow_mut();
+            state.depth += 1;
+            if state.depth > crate::limits::MAX_NESTING {
+                return Err(SqlError::invalid(format!(
+                    "Statement is nested deeper than the limit of {} levels",
+                    crate::limits::MAX_NESTING
+                )));
+            }
+        }
+        let result = step();
+        self.state.borrow_mut().depth -= 1;
+        result
+    }
+
+    /// Gives the place of an expression, as Calcite would.
+    pub fn place(&self, expr: &ast::Expr) -> Option<Position> {
+        let (first, last) = self.extent(expr, 0)?;
+        self.tokens.range(first, last)
+    }
+
+    fn place_of_name(&self, name: &ast::ObjectName) -> Option<Position> {
+        let span = name.span();
+        (span.start.line > 0).then(|| position(span))
+    }
+
+    /// Gives the first and last token of an expression.
+    fn extent(&self, expr: &ast::Expr, depth: usize) -> Option<(usize, usize)> {
+        use ast::Expr as E;
+        if depth > 64 {
+            return None;
+        }
+        let of = |e: &ast::Expr| self.extent(e, depth + 1);
+        let join = |a: &ast::Expr, b: &ast::Expr| Some((of(a)?.0, of(b)?.1));
+        match expr {
+            E::Function(function) => {
+                let first = self.tokens.at(function.name.span().start)?;
+                let mut open = first;
+                while matches!(
+                    self.tokens.list().get(open)?.token,
+                    datafusion::sql::sqlparser::tokenizer::Token::Word(_)
+                        | datafusion::sql::sqlparser::tokenizer::Token::Period
+                ) {
+                    open += 1;
+                    if open >= self.tokens.list().len() {
+                        return Some((first, open - 1));
+                    }
+                }
+                match self.tokens.matching(open) {
+                    Some(close) if self.is_open(open) => Some((first, close)),
+                    _ => Some((first, first)),
+                }
+            }
+            E::BinaryOp { left, right, .. } => join(left, right),
+            E::IsDistinctFrom(left, right) | E::IsNotDistinctFrom(left, right) => join(left, right),
+            E::Between { expr, high, .. } => join(expr, high),
+            E::Like { expr, pattern, .. } => join(expr, pattern),
+            E::Nested(inner) => {
+                let (first, last) = of(inner)?;
+                Some((first.checked_sub(1)?, last + 1))
+            }
+            E::Cast { expr, .. } | E::Floor { expr, .. } | E::Ceil { expr, .. } => {
+                let (first, _) = of(expr)?;
+                let open = first.checked_sub(1)?;
+                Some((open.checked_sub(1)?, self.tokens.matching(open)?))
+            }
+            E::Extract { expr, .. } => {
+                let (_, last) = of(expr)?;
+                let mut open = last;
+                while !self.is_open(open) || self.tokens.matching(open) != Some(last + 1) {
+                    open = open.checked_sub(1)?;
+                }
+                Some((open.checked_sub(1)?, last + 1))
+            }
+            E::Substring { expr, .. } | E::Trim { expr, .. } | E::Position { expr, .. } => {
+                let (first, _) = of(expr)?;
+                let mut open = first;
+                while !self.is_open(open) {
+                    open = open.checked_sub(1)?;
+                }
+                Some((open.checked_sub(1)?, self.tokens.matching(open)?))
+            }
+            E::TypedString(typed) => {
+                let at = self.tokens.at(typed.value.span.start)?;
+                Some((at.checked_sub(1)?, at))
+            }
+            E::Interval(interval) => {
+                let (first, last) = of(&interval.value)?;
+                let more = usize::from(interval.leading_field.is_some()) + 2 * usize::from(interval.last_field.is_some());
+                Some((first.checked_sub(1)?, last + more))
+            }
+            E::UnaryOp { expr, .. } => {
+                let (first, last) = of(expr)?;
+                Some((first.checked_sub(1)?, last))
+            }
+            E::Case {
+                case_token, end_token, ..
+            } => Some((
+                self.tokens.at(case_token.0.span.start)?,
+                self.tokens.at(end_token.0.span.start)?,
+            )),
+            E::InList { expr, list, .. } => {
+                let (first, _) = of(expr)?;
+                let (_, last) = of(list.last()?)?;
+                Some((first, last + 1))
+            }
+            E::IsNull(inner) => of(inner).map(|(first, last)| (first, last + 2)),
+            E::IsNotNull(inner) => of(inner).map(|(first, last)| (first, last + 3)),
+            other => {
+                let span = other.span();
+                if span.start.line == 0 {
+                    return None;
+                }
+                let first = self.tokens.at(span.start)?;
+                let mut last = first;
+                while let Some(next) = self.tokens.list().get(last + 1) {
+                    if (next.span.start.line, next.span.start.column) >= (span.end.line, span.end.column) {
+                        break;
+                    }
+                    last += 1;
+                }
+                Some((first, last))
+            }
+        }
+    }
+
+    fn is_open(&self, index: usize) -> bool {
+        self.tokens
+            .list()
+            .get(index)
+            .is_some_and(|t| t.token == datafusion::sql::sqlparser::tokenizer::Token::LParen)
+    }
+
+    fn place_of_start(&self, start: Location) -> Option<Position> {
+        self.tokens.call(start)
+    }
+}
+
+/// Maps a planning error of DataFusion that no rule of the binder foresaw.
+pub(crate) fn from_datafusion(error: &DataFusionError) -> SqlError {
+    if let Some(known) = SqlError::in_datafusion(error) {
+        return known;
+    }
+    let text = error.strip_backtrace();
+    SqlError::unplannable(text.lines().next().unwrap_or_default().trim())
+}
+
+/// Gives the nearest of some names, if one is near.
+pub(crate) fn nearest<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
+    let limit = (wanted.chars().count() / 3).max(1);
+    let lower = wanted.to_lowercase();
+    names
+        .take(crate::limits::MAX_NAMES_COMPARED)
+        .filter(|name| !name.is_empty())
+        .map(|name| (distance(&lower, &name.to_lowercase(), limit), name))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name.to_string())
+}
+
+/// Counts the edits between two words, giving up beyond the limit.
+fn distance(a: &str, b: &str, limit: usize) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    if a.len().abs_diff(b.len()) > limit {
+        return limit + 1;
+    }
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let cost = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = cost.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn near_names() {
+        let names = ["country", "city", "__time"];
+        assert_eq!(super::nearest("contry", names.into_iter()), Some("country".to_string()));
+        assert_eq!(super::nearest("zebra", names.into_iter()), None);
+    }
+}

@@ -1,0 +1,330 @@
+//! Queries: WITH, set operations, VALUES, and the order and limits around a SELECT.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use datafusion::common::Column;
+use datafusion::logical_expr::expr::Sort;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::sql::sqlparser::ast::{
+    self, LimitClause, OrderByExpr, OrderByKind, Query, SetExpr, SetOperator, SetQuantifier,
+};
+
+use super::coerce::common_type;
+use super::expr::Cx;
+use super::select::{Tail, build, ordinal, unique};
+use super::{Binder, BoundQuery, Cte, Ctes, Scope, Typed, from_datafusion};
+use crate::{SqlError, SqlType};
+
+impl Binder<'_> {
+    /// Binds a query.
+    pub(crate) fn query(&self, query: &Query, ctes: &Ctes, parent: Option<&Scope>) -> Result<BoundQuery, SqlError> {
+        self.query_clustered(query, ctes, parent, &[])
+    }
+
+    /// Binds a query whose rows are clustered by more expressions.
+    pub(crate) fn query_clustered(
+        &self,
+        query: &Query,
+        ctes: &Ctes,
+        parent: Option<&Scope>,
+        clustered_by: &[OrderByExpr],
+    ) -> Result<BoundQuery, SqlError> {
+        let mut ctes = ctes.clone();
+        if let Some(with) = &query.with {
+            for cte in &with.cte_tables {
+                let bound = self.deeper(|| self.query(&cte.query, &ctes, parent))?;
+                let columns = if cte.alias.columns.is_empty() {
+                    bound.columns
+                } else {
+                    bound
+                        .columns
+                        .into_iter()
+                        .zip(&cte.alias.columns)
+                        .map(|((_, ty), column)| (column.name.value.clone(), ty))
+                        .collect()
+                };
+                ctes.push(Rc::new(Cte {
+                    name: cte.alias.name.value.clone(),
+                    plan: bound.plan,
+                    columns,
+                }));
+            }
+        }
+        let order_by = match query.order_by.as_ref().map(|order| &order.kind) {
+            None => &[][..],
+            Some(OrderByKind::Expressions(list)) => list.as_slice(),
+            Some(OrderByKind::All(_)) => return Err(SqlError::unsupported("ORDER BY ALL is not supported")),
+        };
+        let (skip, fetch) = self.limits(query)?;
+        let tail = Tail {
+            order_by,
+            clustered_by,
+            skip,
+            fetch,
+        };
+        if let SetExpr::Select(select) = query.body.as_ref() {
+            return self.deeper(|| self.select(select, &tail, &ctes, parent));
+        }
+        let bound = self.set_expr(&query.body, &ctes, parent)?;
+        self.ordered(bound, &tail)
+    }
+
+    fn limits(&self, query: &Query) -> Result<(usize, Option<usize>), SqlError> {
+        let (mut skip, mut fetch) = (0, None);
+        match &query.limit_clause {
+            None => {}
+            Some(LimitClause::LimitOffset { limit, offset, .. }) => {
+                if let Some(limit) = limit {
+                    fetch = Some(self.count(limit)?);
+                }
+                if let Some(offset) = offset {
+                    skip = self.count(&offset.value)?;
+                }
+            }
+            Some(LimitClause::OffsetCommaLimit { offset, limit }) => {
+                skip = self.count(offset)?;
+                fetch = Some(self.count(limit)?);
+            }
+        }
+        if let Some(found) = &query.fetch {
+            fetch = Some(match &found.quantity {
+                Some(quantity) => self.count(quantity)?,
+                None => 1,
+            });
+        }
+        Ok((skip, fetch.filter(|count| *count != usize::MAX)))
+    }
+
+    fn set_expr(&self, body: &SetExpr, ctes: &Ctes, parent: Option<&Scope>) -> Result<BoundQuery, SqlError> {
+        match body {
+            SetExpr::Select(select) => self.deeper(|| self.select(select, &Tail::default(), ctes, parent)),
+            SetExpr::Query(query) => self.deeper(|| self.query(query, ctes, parent)),
+            SetExpr::Values(values) => {
+                let rows: Vec<&[ast::Expr]> = values.rows.iter().map(|row| row.content.as_slice()).collect();
+                self.values(&rows, parent)
+            }
+            SetExpr::SetOperation { .. } => self.set_operation(body, ctes, parent),
+            SetExpr::Table(table) => {
+                let parts: Vec<ast::Ident> = table
+                    .schema_name
+                    .iter()
+                    .chain(table.table_name.iter())
+                    .map(|name| ast::Ident::new(name.as_str()))
+                    .collect();
+                Err(SqlError::unsupported(format!(
+                    "TABLE {} is not supported, use SELECT * FROM",
+                    ast::ObjectName::from(parts)
+                )))
+            }
+            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
+                Err(SqlError::invalid("Non-query expression encountered in illegal context"))
+            }
+        }
+    }
+
+    /// A left-deep chain of set operations, walked without recursion.
+    fn set_operation(&self, body: &SetExpr, ctes: &Ctes, parent: Option<&Scope>) -> Result<BoundQuery, SqlError> {
+        let mut steps = Vec::new();
+        let mut at = body;
+        while let SetExpr::SetOperation {
+            left,
+            op,
+            set_quantifier,
+            right,
+        } = at
+        {
+            steps.push((op, set_quantifier, right.as_ref()));
+            at = left;
+        }
+        let mut left = self.set_expr(at, ctes, parent)?;
+        for (op, quantifier, right) in steps.into_iter().rev() {
+            let right = self.set_expr(right, ctes, parent)?;
+            left = self.combine(left, *op, *quantifier, right)?;
+        }
+        Ok(left)
+    }
+
+    fn combine(
+        &self,
+        left: BoundQuery,
+        op: SetOperator,
+        quantifier: SetQuantifier,
+        right: BoundQuery,
+    ) -> Result<BoundQuery, SqlError> {
+        if left.columns.len() != right.columns.len() {
+            return Err(SqlError::invalid(format!(
+                "Column count mismatch in {}",
+                op.to_string().to_uppercase()
+            )));
+        }
+        let mut types = Vec::with_capacity(left.columns.len());
+        for (i, ((_, a), (_, b))) in left.columns.iter().zip(&right.columns).enumerate() {
+            types.push(common_type(a, b).ok_or_else(|| {
+                SqlError::invalid(format!(
+                    "Type mismatch in column {} of {}",
+                    i + 1,
+                    op.to_string().to_uppercase()
+                ))
+            })?);
+        }
+        let mut taken = HashSet::new();
+        let names: Vec<String> = left
+            .columns
+            .iter()
+            .map(|(name, _)| unique(name, &mut taken))
+            .collect();
+        let all = matches!(quantifier, SetQuantifier::All | SetQuantifier::AllByName);
+        let (a, b) = (
+            self.cast_columns(&left, &types, &names)?,
+            self.cast_columns(&right, &types, &names)?,
+        );
+        let plan = match (op, all) {
+            (SetOperator::Union, true) => build(LogicalPlanBuilder::from(a).union(b))?,
+            (SetOperator::Union, false) => build(LogicalPlanBuilder::from(a).union_distinct(b))?,
+            (SetOperator::Intersect, _) => {
+                LogicalPlanBuilder::intersect(a, b, all).map_err(|e| from_datafusion(&e))?
+            }
+            (SetOperator::Except | SetOperator::Minus, _) => {
+                LogicalPlanBuilder::except(a, b, all).map_err(|e| from_datafusion(&e))?
+            }
+        };
+        let columns = left
+            .columns
+            .into_iter()
+            .zip(types)
+            .map(|((name, _), ty)| (name, ty))
+            .collect();
+        Ok(BoundQuery {
+            plan,
+            columns,
+            places: left.places,
+            keys: Vec::new(),
+        })
+    }
+
+    fn cast_columns(&self, query: &BoundQuery, types: &[SqlType], names: &[String]) -> Result<LogicalPlan, SqlError> {
+        let exprs: Vec<Expr> = query
+            .plan
+            .schema()
+            .columns()
+            .into_iter()
+            .zip(&query.columns)
+            .zip(types)
+            .zip(names)
+            .map(|(((column, (_, from)), to), name)| {
+                let typed = Typed::new(Expr::Column(column), from.clone());
+                self.cast(typed, to).map(|typed| typed.expr.alias(name.as_str()))
+            })
+            .collect::<Result<_, SqlError>>()?;
+        build(LogicalPlanBuilder::from(query.plan.clone()).project(exprs))
+    }
+
+    fn values(&self, rows: &[&[ast::Expr]], parent: Option<&Scope>) -> Result<BoundQuery, SqlError> {
+        let width = rows.first().map_or(0, |row| row.len());
+        let empty = Scope::child_of(parent);
+        let cx = Cx {
+            clause: "VALUES",
+            ..Cx::plain(&empty)
+        };
+        let mut types = vec![SqlType::Null; width];
+        let mut bound: Vec<Vec<Typed>> = Vec::with_capacity(rows.len());
+        for row in rows {
+            if row.len() != width {
+                return Err(SqlError::invalid(
+                    "Unequal number of entries in VALUES: every row must have as many entries as the first",
+                ));
+            }
+            let row: Vec<Typed> = row.iter().map(|expr| self.expr(expr, &cx)).collect::<Result<_, _>>()?;
+            for (ty, typed) in types.iter_mut().zip(&row) {
+                *ty = match common_type(ty, &typed.ty) {
+                    Some(common) if !(common.is_text() && (ty.is_numeric() || typed.ty.is_numeric())) => common,
+                    _ => {
+                        return Err(SqlError::invalid(format!(
+                            "Values passed to VALUES operator must have compatible types, got {} and {}",
+                            ty.in_message(),
+                            typed.ty.in_message()
+                        )));
+                    }
+                };
+            }
+            bound.push(row);
+        }
+        let rows: Vec<Vec<Expr>> = bound
+            .into_iter()
+            .map(|row| {
+                row.into_iter()
+                    .zip(&types)
+                    .map(|(typed, ty)| self.cast(typed, ty).map(|t| t.expr))
+                    .collect::<Result<Vec<_>, _>>()
+            })
+            .collect::<Result<_, _>>()?;
+        let plan = build(LogicalPlanBuilder::values(rows))?;
+        let columns: Vec<(String, SqlType)> = types
+            .into_iter()
+            .enumerate()
+            .map(|(i, ty)| (format!("EXPR${i}"), ty))
+            .collect();
+        let exprs: Vec<Expr> = plan
+            .schema()
+            .columns()
+            .into_iter()
+            .zip(&columns)
+            .map(|(column, (name, _))| Expr::Column(column).alias(name.as_str()))
+            .collect();
+        let plan = build(LogicalPlanBuilder::from(plan).project(exprs))?;
+        let places = vec![None; columns.len()];
+        Ok(BoundQuery {
+            plan,
+            columns,
+            places,
+            keys: Vec::new(),
+        })
+    }
+
+    /// Sorts and cuts the result of a set operation or VALUES: keys are output columns only.
+    fn ordered(&self, bound: BoundQuery, tail: &Tail) -> Result<BoundQuery, SqlError> {
+        let fields: Vec<String> = bound.plan.schema().fields().iter().map(|f| f.name().clone()).collect();
+        let find = |expr: &ast::Expr| -> Result<String, SqlError> {
+            let index = match (ordinal(expr), expr) {
+                (Some(n), _) => n.checked_sub(1).filter(|i| *i < fields.len()),
+                (None, ast::Expr::Identifier(ident)) => {
+                    bound.columns.iter().position(|(name, _)| *name == ident.value)
+                }
+                _ => None,
+            };
+            match (index, expr) {
+                (Some(i), _) => Ok(fields[i].clone()),
+                (None, ast::Expr::Identifier(ident)) => Err(SqlError::invalid_at(
+                    format!("Column '{}' not found in any table", ident.value),
+                    self.place(expr),
+                )),
+                _ => Err(SqlError::invalid_at("Ordinal out of range".to_string(), self.place(expr))),
+            }
+        };
+        let mut builder = LogicalPlanBuilder::from(bound.plan.clone());
+        let mut sorts = Vec::new();
+        for key in tail.order_by {
+            let asc = key.options.asc.unwrap_or(true);
+            let column = Expr::Column(Column::new_unqualified(find(&key.expr)?));
+            sorts.push(Sort::new(column, asc, key.options.nulls_first.unwrap_or(asc)));
+        }
+        if !sorts.is_empty() {
+            builder = builder.sort(sorts).map_err(|e| from_datafusion(&e))?;
+        }
+        if tail.skip > 0 || tail.fetch.is_some() {
+            builder = builder.limit(tail.skip, tail.fetch).map_err(|e| from_datafusion(&e))?;
+        }
+        let keys = tail
+            .clustered_by
+            .iter()
+            .map(|key| find(&key.expr))
+            .collect::<Result<_, _>>()?;
+        Ok(BoundQuery {
+            plan: builder.build().map_err(|e| from_datafusion(&e))?,
+            columns: bound.columns,
+            places: bound.places,
+            keys,
+        })
+    }
+}

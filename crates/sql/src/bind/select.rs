@@ -1,0 +1,624 @@
+//! SELECT: grouping, windows, projection, order.
+//!
+//! 1. FROM, WHERE.
+//! 2. GROUP BY expressions, then select list, HAVING, ORDER BY are bound; aggregates and windows turn into placeholders.
+//! 3. If anything aggregates: the Aggregate node, and every bound expression is rewritten onto its output.
+//! 4. Window node, QUALIFY, projection with hidden sort columns, DISTINCT, sort, limit, projection without them.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::expr::Sort;
+use datafusion::logical_expr::{Expr, GroupingSet, LogicalPlan, LogicalPlanBuilder};
+use datafusion::sql::sqlparser::ast::{self, GroupByExpr, OrderByExpr, Select, SelectItem};
+
+use super::aggregate::{AGGREGATE, Aggregates};
+use super::expr::Cx;
+use super::window::{WINDOW, Windows};
+use super::{Binder, BoundQuery, Ctes, Scope, Typed, from_datafusion, literal};
+use crate::parse::position;
+use crate::{Position, SqlError, SqlType};
+
+/// What surrounds a SELECT: order, clustering and limits of its query.
+#[derive(Default)]
+pub(super) struct Tail<'q> {
+    pub order_by: &'q [OrderByExpr],
+    pub clustered_by: &'q [OrderByExpr],
+    pub skip: usize,
+    pub fetch: Option<usize>,
+}
+
+/// A column of the select list.
+struct Item {
+    name: String,
+    typed: Typed,
+    place: Option<Position>,
+    ast: Option<ast::Expr>,
+}
+
+/// Where a sort key's value is.
+enum Key {
+    Visible(usize),
+    Hidden(usize),
+}
+
+/// The plan's columns for grouped expressions and aggregates.
+struct Grouped {
+    groups: Vec<(Expr, Expr)>,
+    aggregates: Vec<Expr>,
+}
+
+impl Binder<'_> {
+    pub(super) fn select(
+        &self,
+        select: &Select,
+        tail: &Tail,
+        ctes: &Ctes,
+        parent: Option<&Scope>,
+    ) -> Result<BoundQuery, SqlError> {
+        let (mut plan, scope) = self.from_clause(&select.from, ctes, parent)?;
+        if let Some(selection) = &select.selection {
+            let cx = Cx {
+                clause: "WHERE",
+                ctes: Some(ctes),
+                ..Cx::plain(&scope)
+            };
+            let condition = self.condition_in(selection, &cx)?;
+            plan = build(LogicalPlanBuilder::from(plan).filter(condition))?;
+        }
+        let (aggregates, windows) = (RefCell::new(Aggregates::default()), RefCell::new(Windows::default()));
+        let cx = |clause, aliases| Cx {
+            scope: Some(&scope),
+            aggregates: Some(&aggregates),
+            windows: Some(&windows),
+            clause,
+            ctes: Some(ctes),
+            aliases,
+            named_windows: &select.named_window,
+        };
+        let sets = self.group_by(select, &scope, ctes)?;
+        let mut items = self.items(select, &scope, &cx("SELECT", &[]))?;
+        let aliases: Vec<(String, Typed)> = items
+            .iter()
+            .filter(|item| item.ast.is_some())
+            .map(|item| (item.name.clone(), item.typed.clone()))
+            .collect();
+        let mut having = match &select.having {
+            Some(having) => Some(self.condition_in(having, &cx("HAVING", &aliases))?),
+            None => None,
+        };
+        let mut qualify = match &select.qualify {
+            Some(qualify) => Some(self.condition_in(qualify, &cx("QUALIFY", &aliases))?),
+            None => None,
+        };
+        let mut hidden: Vec<(Expr, Option<ast::Expr>)> = Vec::new();
+        let order_cx = cx("ORDER BY", &aliases);
+        let mut keys: Vec<(Key, &OrderByExpr)> = Vec::new();
+        for key in tail.order_by.iter().chain(tail.clustered_by) {
+            keys.push((self.sort_key(&key.expr, &items, &order_cx, &mut hidden)?, key));
+        }
+        let grouped = !sets.is_empty() || !aggregates.borrow().exprs.is_empty();
+        if !grouped
+            && let Some(having) = &select.having
+        {
+            // HAVING without grouping makes one group of everything.
+            return Err(SqlError::invalid_at(
+                "HAVING needs GROUP BY or an aggregate".to_string(),
+                self.place(having),
+            ));
+        }
+        let mut window_exprs = windows.into_inner().exprs;
+        if grouped {
+            let (aggregated, map) = self.aggregate_plan(plan, &sets, aggregates.into_inner().exprs)?;
+            plan = aggregated;
+            for item in &mut items {
+                item.typed.expr = self.regroup(item.typed.expr.clone(), &map, item.ast.as_ref(), &scope)?;
+            }
+            for (expr, ast) in &mut hidden {
+                *expr = self.regroup(expr.clone(), &map, ast.as_ref(), &scope)?;
+            }
+            for expr in &mut window_exprs {
+                *expr = self.regroup(expr.clone(), &map, None, &scope)?;
+            }
+            if let Some(condition) = having.take() {
+                let condition = self.regroup(condition, &map, select.having.as_ref(), &scope)?;
+                plan = build(LogicalPlanBuilder::from(plan).having(condition))?;
+            }
+            if let Some(condition) = qualify.take() {
+                qualify = Some(self.regroup(condition, &map, select.qualify.as_ref(), &scope)?);
+            }
+        }
+        if !window_exprs.is_empty() {
+            let before = plan.schema().fields().len();
+            let sources: Vec<String> = window_exprs.iter().map(|e| e.schema_name().to_string()).collect();
+            plan = LogicalPlanBuilder::window_plan(plan, window_exprs).map_err(|e| from_datafusion(&e))?;
+            let columns: Vec<Column> = plan.schema().columns().split_off(before);
+            let resolve = |expr: Expr| -> Result<Expr, SqlError> {
+                expr.transform_down(|e| {
+                    Ok(match &e {
+                        Expr::Column(column) if column.relation.as_ref().is_some_and(|r| r.table() == WINDOW) => {
+                            let index: usize = column.name.parse().unwrap_or(usize::MAX);
+                            let found = sources
+                                .get(index)
+                                .and_then(|source| columns.iter().find(|c| c.name == *source));
+                            match found {
+                                Some(column) => Transformed::yes(Expr::Column(column.clone())),
+                                None => Transformed::no(e),
+                            }
+                        }
+                        _ => Transformed::no(e),
+                    })
+                })
+                .map(|t| t.data)
+                .map_err(|e| from_datafusion(&e))
+            };
+            for item in &mut items {
+                item.typed.expr = resolve(item.typed.expr.clone())?;
+            }
+            for (expr, _) in &mut hidden {
+                *expr = resolve(expr.clone())?;
+            }
+            if let Some(condition) = qualify.take() {
+                qualify = Some(resolve(condition)?);
+            }
+        }
+        if let Some(condition) = qualify {
+            plan = build(LogicalPlanBuilder::from(plan).filter(condition))?;
+        }
+        self.project(plan, items, hidden, keys, select, tail)
+    }
+
+    /// The last steps: projection, DISTINCT, sort, limit.
+    fn project(
+        &self,
+        plan: LogicalPlan,
+        items: Vec<Item>,
+        hidden: Vec<(Expr, Option<ast::Expr>)>,
+        keys: Vec<(Key, &OrderByExpr)>,
+        select: &Select,
+        tail: &Tail,
+    ) -> Result<BoundQuery, SqlError> {
+        let distinct = matches!(select.distinct, Some(ast::Distinct::Distinct));
+        let mut taken = HashSet::new();
+        let mut names: Vec<String> = items.iter().map(|item| unique(&item.name, &mut taken)).collect();
+        let visible = names.len();
+        for i in 0..hidden.len() {
+            names.push(unique(&format!("__henge_key_{i}"), &mut taken));
+        }
+        if distinct
+            && let Some((_, key)) = keys.iter().find(|(key, _)| matches!(key, Key::Hidden(_)))
+        {
+            return Err(SqlError::invalid_at(
+                format!("Expression '{}' is not in the select clause", key.expr),
+                self.place(&key.expr),
+            ));
+        }
+        let exprs: Vec<Expr> = items
+            .iter()
+            .map(|item| item.typed.expr.clone())
+            .chain(hidden.into_iter().map(|(expr, _)| expr))
+            .zip(&names)
+            .map(|(expr, name)| expr.alias(name.as_str()))
+            .collect();
+        let mut builder = LogicalPlanBuilder::from(plan)
+            .project(exprs)
+            .map_err(|e| from_datafusion(&e))?;
+        if distinct {
+            builder = builder.distinct().map_err(|e| from_datafusion(&e))?;
+        }
+        let column = |name: &str| Expr::Column(Column::new_unqualified(name));
+        let key_name = |key: &Key| match key {
+            Key::Visible(i) => names[*i].clone(),
+            Key::Hidden(i) => names[visible + i].clone(),
+        };
+        let order = tail.order_by.len();
+        let sorts: Vec<Sort> = keys[..order]
+            .iter()
+            .map(|(key, ast)| {
+                let asc = ast.options.asc.unwrap_or(true);
+                Sort::new(column(&key_name(key)), asc, ast.options.nulls_first.unwrap_or(asc))
+            })
+            .collect();
+        let cluster_keys: Vec<String> = keys[order..].iter().map(|(key, _)| key_name(key)).collect();
+        if !sorts.is_empty() {
+            builder = builder.sort(sorts).map_err(|e| from_datafusion(&e))?;
+        }
+        if tail.skip > 0 || tail.fetch.is_some() {
+            builder = builder.limit(tail.skip, tail.fetch).map_err(|e| from_datafusion(&e))?;
+        }
+        if names.len() > visible && tail.clustered_by.is_empty() {
+            builder = builder
+                .project(names[..visible].iter().map(|name| column(name)))
+                .map_err(|e| from_datafusion(&e))?;
+        }
+        Ok(BoundQuery {
+            plan: builder.build().map_err(|e| from_datafusion(&e))?,
+            columns: items
+                .iter()
+                .map(|item| (item.name.clone(), item.typed.ty.clone()))
+                .collect(),
+            places: items.iter().map(|item| item.place).collect(),
+            keys: cluster_keys,
+        })
+    }
+
+    fn items(&self, select: &Select, scope: &Scope, cx: &Cx) -> Result<Vec<Item>, SqlError> {
+        let mut items: Vec<Item> = Vec::with_capacity(select.projection.len());
+        let all = |columns: &mut dyn Iterator<Item = &super::scope::ScopeColumn>, items: &mut Vec<Item>| {
+            for column in columns {
+                items.push(Item {
+                    name: column.name.clone(),
+                    typed: Typed::new(Expr::Column(column.column.clone()), column.ty.clone()),
+                    place: None,
+                    ast: None,
+                });
+            }
+        };
+        for item in &select.projection {
+            match item {
+                SelectItem::Wildcard(options) => {
+                    if scope.relations.is_empty() {
+                        return Err(SqlError::invalid_at(
+                            "SELECT * requires a FROM clause".to_string(),
+                            Some(position(options.wildcard_token.0.span)),
+                        ));
+                    }
+                    all(&mut scope.columns(), &mut items);
+                }
+                SelectItem::QualifiedWildcard(kind, _) => {
+                    let ast::SelectItemQualifiedWildcardKind::ObjectName(name) = kind else {
+                        return Err(SqlError::invalid("Only a table's columns can be selected by [.*]"));
+                    };
+                    let parts: Vec<&str> = name
+                        .0
+                        .iter()
+                        .filter_map(|part| part.as_ident().map(|ident| ident.value.as_str()))
+                        .collect();
+                    match scope.relation(&parts) {
+                        Some(relation) => all(&mut relation.columns.iter(), &mut items),
+                        None => {
+                            return Err(SqlError::invalid_at(
+                                format!("Unknown identifier '{}'", parts.join(".")),
+                                self.place_of_name(name),
+                            ));
+                        }
+                    }
+                }
+                SelectItem::UnnamedExpr(expr) => {
+                    let typed = self.expr(expr, cx)?;
+                    let name = match expr {
+                        ast::Expr::Identifier(ident) => ident.value.clone(),
+                        ast::Expr::CompoundIdentifier(parts) => {
+                            parts.last().map(|ident| ident.value.clone()).unwrap_or_default()
+                        }
+                        _ => format!("EXPR${}", items.len()),
+                    };
+                    items.push(Item {
+                        name,
+                        typed,
+                        place: self.place(expr),
+                        ast: Some(expr.clone()),
+                    });
+                }
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    if alias.quote_style == Some('\'') {
+                        return Err(SqlError::invalid("Expecting alias, found character literal"));
+                    }
+                    let typed = self.expr(expr, cx)?;
+                    items.push(Item {
+                        name: alias.value.clone(),
+                        typed,
+                        place: self.place(expr),
+                        ast: Some(expr.clone()),
+                    });
+                }
+                SelectItem::ExprWithAliases { .. } => {
+                    return Err(SqlError::invalid("Only one alias is allowed for an expression"));
+                }
+            }
+        }
+        Ok(items)
+    }
+
+    /// Gives the grouping sets: none for no grouping, one for plain GROUP BY.
+    fn group_by(&self, select: &Select, scope: &Scope, ctes: &Ctes) -> Result<Vec<Vec<Expr>>, SqlError> {
+        let GroupByExpr::Expressions(exprs, modifiers) = &select.group_by else {
+            return Err(SqlError::unsupported("GROUP BY ALL is not supported"));
+        };
+        if !modifiers.is_empty() {
+            return Err(SqlError::unsupported("GROUP BY ... WITH is not supported"));
+        }
+        if exprs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let cx = Cx {
+            clause: "GROUP BY",
+            ctes: Some(ctes),
+            ..Cx::plain(scope)
+        };
+        // Every element is a list of sets; the whole is their product.
+        let mut sets: Vec<Vec<Expr>> = vec![Vec::new()];
+        for expr in exprs {
+            let element: Vec<Vec<Expr>> = match expr {
+                ast::Expr::GroupingSets(list) => list
+                    .iter()
+                    .map(|set| self.group_set(set, select, scope, &cx))
+                    .collect::<Result<_, _>>()?,
+                ast::Expr::Rollup(list) => {
+                    let parts: Vec<Vec<Expr>> = list
+                        .iter()
+                        .map(|set| self.group_set(set, select, scope, &cx))
+                        .collect::<Result<_, _>>()?;
+                    (0..=parts.len()).rev().map(|n| parts[..n].concat()).collect()
+                }
+                ast::Expr::Cube(list) => {
+                    let parts: Vec<Vec<Expr>> = list
+                        .iter()
+                        .map(|set| self.group_set(set, select, scope, &cx))
+                        .collect::<Result<_, _>>()?;
+                    if parts.len() > 12 {
+                        return Err(SqlError::unplannable("CUBE of more than 12 columns"));
+                    }
+                    (0..1usize << parts.len())
+                        .rev()
+                        .map(|mask| {
+                            let mut set = Vec::new();
+                            for (i, part) in parts.iter().enumerate() {
+                                if mask & (1 << (parts.len() - 1 - i)) != 0 {
+                                    set.extend(part.iter().cloned());
+                                }
+                            }
+                            set
+                        })
+                        .collect()
+                }
+                ast::Expr::Tuple(list) => vec![self.group_set(list, select, scope, &cx)?],
+                single => vec![vec![self.group_key(single, select, scope, &cx)?]],
+            };
+            let mut product = Vec::with_capacity(sets.len() * element.len());
+            for left in &sets {
+                for right in &element {
+                    let mut set = left.clone();
+                    for expr in right {
+                        if !set.contains(expr) {
+                            set.push(expr.clone());
+                        }
+                    }
+                    product.push(set);
+                }
+            }
+            sets = product;
+        }
+        Ok(sets)
+    }
+
+    fn group_set(
+        &self,
+        set: &[ast::Expr],
+        select: &Select,
+        scope: &Scope,
+        cx: &Cx,
+    ) -> Result<Vec<Expr>, SqlError> {
+        set.iter().map(|expr| self.group_key(expr, select, scope, cx)).collect()
+    }
+
+    fn group_key(&self, expr: &ast::Expr, select: &Select, scope: &Scope, cx: &Cx) -> Result<Expr, SqlError> {
+        let item_expr = |item: &SelectItem| match item {
+            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr.clone()),
+            _ => None,
+        };
+        if let Some(ordinal) = ordinal(expr) {
+            let simple = select.projection.iter().all(|item| item_expr(item).is_some());
+            if !simple {
+                let none = RefCell::new(Aggregates::default());
+                let windows = RefCell::new(Windows::default());
+                let cx = Cx {
+                    aggregates: Some(&none),
+                    windows: Some(&windows),
+                    ..cx.inside("SELECT")
+                };
+                let items = self.items(select, scope, &cx)?;
+                return match ordinal.checked_sub(1).and_then(|i| items.get(i)) {
+                    Some(item) => Ok(item.typed.expr.clone()),
+                    None => Err(self.out_of_range(expr)),
+                };
+            }
+            return match ordinal
+                .checked_sub(1)
+                .and_then(|i| select.projection.get(i))
+                .and_then(item_expr)
+            {
+                Some(target) => Ok(self.expr(&target, cx)?.expr),
+                None => Err(self.out_of_range(expr)),
+            };
+        }
+        if let ast::Expr::Identifier(ident) = expr
+            && !scope.columns().any(|column| column.name == ident.value)
+        {
+            let aliased = select.projection.iter().find_map(|item| match item {
+                SelectItem::ExprWithAlias { expr, alias } if alias.value == ident.value => Some(expr),
+                _ => None,
+            });
+            if let Some(target) = aliased {
+                return Ok(self.expr(target, cx)?.expr);
+            }
+        }
+        Ok(self.expr(expr, cx)?.expr)
+    }
+
+    fn out_of_range(&self, expr: &ast::Expr) -> SqlError {
+        SqlError::invalid_at("Ordinal out of range".to_string(), self.place(expr))
+    }
+
+    fn sort_key(
+        &self,
+        expr: &ast::Expr,
+        items: &[Item],
+        cx: &Cx,
+        hidden: &mut Vec<(Expr, Option<ast::Expr>)>,
+    ) -> Result<Key, SqlError> {
+        if let Some(ordinal) = ordinal(expr) {
+            return match ordinal.checked_sub(1) {
+                Some(i) if i < items.len() => Ok(Key::Visible(i)),
+                _ => Err(self.out_of_range(expr)),
+            };
+        }
+        if let ast::Expr::Identifier(ident) = expr
+            && let Some(i) = items.iter().position(|item| item.name == ident.value)
+        {
+            return Ok(Key::Visible(i));
+        }
+        let typed = self.expr(expr, cx)?;
+        if let Some(i) = items.iter().position(|item| item.typed.expr == typed.expr) {
+            return Ok(Key::Visible(i));
+        }
+        if let Some(i) = hidden.iter().position(|(known, _)| *known == typed.expr) {
+            return Ok(Key::Hidden(i));
+        }
+        hidden.push((typed.expr, Some(expr.clone())));
+        Ok(Key::Hidden(hidden.len() - 1))
+    }
+
+    fn aggregate_plan(
+        &self,
+        plan: LogicalPlan,
+        sets: &[Vec<Expr>],
+        aggregates: Vec<Expr>,
+    ) -> Result<(LogicalPlan, Grouped), SqlError> {
+        let (group_exprs, groups, skip): (Vec<Expr>, Vec<Expr>, usize) = match sets {
+            [] => (Vec::new(), Vec::new(), 0),
+            [one] => (one.clone(), one.clone(), 0),
+            many => {
+                let set = GroupingSet::GroupingSets(many.to_vec());
+                let distinct: Vec<Expr> = set.distinct_expr().into_iter().cloned().collect();
+                (vec![Expr::GroupingSet(set)], distinct, 1)
+            }
+        };
+        let count = aggregates.len();
+        let plan = build(LogicalPlanBuilder::from(plan).aggregate(group_exprs, aggregates))?;
+        let columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+        // The analyzer may have removed nothing yet: groups first, then the id of the grouping set, then aggregates.
+        if columns.len() < groups.len() + skip + count {
+            return Err(SqlError::unplannable("aggregation lost a column"));
+        }
+        let aggregate_columns = columns[groups.len() + skip..].to_vec();
+        Ok((
+            plan,
+            Grouped {
+                groups: groups.into_iter().zip(columns).collect(),
+                aggregates: aggregate_columns,
+            },
+        ))
+    }
+
+    /// Rewrites an expression onto the output of the aggregation.
+    fn regroup(
+        &self,
+        expr: Expr,
+        grouped: &Grouped,
+        ast: Option<&ast::Expr>,
+        scope: &Scope,
+    ) -> Result<Expr, SqlError> {
+        let mut stray: Option<Column> = None;
+        let rewritten = expr
+            .transform_down(|e| {
+                if let Some((_, column)) = grouped.groups.iter().find(|(group, _)| *group == e) {
+                    return Ok(Transformed::new(column.clone(), true, TreeNodeRecursion::Jump));
+                }
+                if let Expr::Column(column) = &e {
+                    let qualifier = column.relation.as_ref().map(|r| r.table());
+                    if qualifier == Some(AGGREGATE) {
+                        let index: usize = column.name.parse().unwrap_or(usize::MAX);
+                        if let Some(found) = grouped.aggregates.get(index) {
+                            return Ok(Transformed::new(found.clone(), true, TreeNodeRecursion::Jump));
+                        }
+                    }
+                    if qualifier != Some(WINDOW) {
+                        stray.get_or_insert_with(|| column.clone());
+                    }
+                }
+                Ok(Transformed::no(e))
+            })
+            .map_err(|e| from_datafusion(&e))?;
+        let Some(column) = stray else {
+            return Ok(rewritten.data);
+        };
+        let name = scope
+            .columns()
+            .find(|known| known.column == column)
+            .map_or(column.name.clone(), |known| known.name.clone());
+        let place = ast.and_then(|ast| find_name(ast, &name)).map(position);
+        Err(SqlError::invalid_at(
+            format!("Expression '{name}' is not being grouped"),
+            place,
+        ))
+    }
+}
+
+/// Finds the place of a column's name inside an expression.
+fn find_name(expr: &ast::Expr, name: &str) -> Option<datafusion::sql::sqlparser::tokenizer::Span> {
+    let mut found = None;
+    let _ = ast::visit_expressions(expr, |e| {
+        match e {
+            ast::Expr::Identifier(ident) if ident.value == name => found = Some(ident.span),
+            ast::Expr::CompoundIdentifier(parts) => {
+                if let (Some(first), Some(last)) = (parts.first(), parts.last())
+                    && last.value == name
+                {
+                    found = Some(first.span.union(&last.span));
+                }
+            }
+            _ => {}
+        }
+        match found {
+            Some(_) => std::ops::ControlFlow::Break(()),
+            None => std::ops::ControlFlow::Continue(()),
+        }
+    });
+    found
+}
+
+/// Reads an ordinal of GROUP BY and ORDER BY.
+pub(super) fn ordinal(expr: &ast::Expr) -> Option<usize> {
+    match expr {
+        ast::Expr::Value(value) => match &value.value {
+            ast::Value::Number(number, _) => number.parse().ok(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Gives a name that no other field has.
+pub(super) fn unique(name: &str, taken: &mut HashSet<String>) -> String {
+    let mut candidate = name.to_string();
+    let mut n = 0;
+    while !taken.insert(candidate.clone()) {
+        candidate = format!("{name}{n}");
+        n += 1;
+    }
+    candidate
+}
+
+pub(super) fn build(builder: datafusion::common::Result<LogicalPlanBuilder>) -> Result<LogicalPlan, SqlError> {
+    builder
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(|e| from_datafusion(&e))
+}
+
+impl Binder<'_> {
+    /// Reads LIMIT, OFFSET and FETCH counts.
+    pub(super) fn count(&self, expr: &ast::Expr) -> Result<usize, SqlError> {
+        let typed = self.expr(expr, &Cx::constant())?;
+        match literal::as_long(&typed.expr).and_then(|n| usize::try_from(n).ok()) {
+            Some(count) => Ok(count),
+            None if typed.ty == SqlType::Null => Ok(usize::MAX),
+            None => Err(SqlError::invalid_at(
+                "LIMIT and OFFSET must be non-negative literals".to_string(),
+                self.place(expr),
+            )),
+        }
+    }
+}

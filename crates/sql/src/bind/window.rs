@@ -1,0 +1,267 @@
+//! Window functions: `fn(…) OVER (…)`.
+
+use datafusion::common::{Column, ScalarValue, TableReference};
+use datafusion::functions_window as df;
+use datafusion::logical_expr::expr::{Sort, WindowFunction, WindowFunctionParams};
+use datafusion::logical_expr::{
+    Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit,
+};
+use datafusion::sql::sqlparser::ast::{self, Spanned, WindowType};
+
+use super::aggregate;
+use super::expr::Cx;
+use super::{Binder, Typed, literal};
+use crate::parse::position;
+use crate::{SqlError, SqlType};
+
+/// Qualifier of the placeholders that stand for window functions until the plan has them.
+pub(super) const WINDOW: &str = "$window";
+
+/// Window functions that are no aggregates.
+pub(crate) const WINDOW_FUNCTIONS: [(&str, &str); 10] = [
+    ("CUME_DIST", "'CUME_DIST()'"),
+    ("DENSE_RANK", "'DENSE_RANK()'"),
+    ("FIRST_VALUE", "'FIRST_VALUE(<ANY>)'"),
+    ("LAG", "'LAG(<ANY>, [<INTEGER>, [<ANY>]])'"),
+    ("LAST_VALUE", "'LAST_VALUE(<ANY>)'"),
+    ("LEAD", "'LEAD(<ANY>, [<INTEGER>, [<ANY>]])'"),
+    ("NTILE", "'NTILE(<INTEGER>)'"),
+    ("PERCENT_RANK", "'PERCENT_RANK()'"),
+    ("RANK", "'RANK()'"),
+    ("ROW_NUMBER", "'ROW_NUMBER()'"),
+];
+
+/// The window functions of one select, each once.
+#[derive(Debug, Default)]
+pub(crate) struct Windows {
+    pub exprs: Vec<Expr>,
+}
+
+impl Windows {
+    fn add(&mut self, expr: Expr) -> Expr {
+        let at = self.exprs.iter().position(|known| *known == expr).unwrap_or_else(|| {
+            self.exprs.push(expr);
+            self.exprs.len() - 1
+        });
+        Expr::Column(Column::new(Some(TableReference::bare(WINDOW)), at.to_string()))
+    }
+}
+
+impl Binder<'_> {
+    /// Binds a window call to a placeholder.
+    pub(super) fn window(
+        &self,
+        name: &str,
+        function: &ast::Function,
+        over: &WindowType,
+        whole: &ast::Expr,
+        cx: &Cx,
+    ) -> Result<Typed, SqlError> {
+        let Some(windows) = cx.windows else {
+            return Err(SqlError::invalid_at(
+                format!("Windowed aggregate expression is illegal in {} clause", cx.clause),
+                self.place(whole),
+            ));
+        };
+        // Window functions do not nest; aggregates inside belong to the grouped query below.
+        let inner = Cx {
+            scope: cx.scope,
+            aggregates: cx.aggregates,
+            windows: None,
+            clause: "window",
+            ctes: cx.ctes,
+            aliases: &[],
+            named_windows: cx.named_windows,
+        };
+        let spec = self.window_spec(over, cx)?;
+        let mut partition_by = Vec::new();
+        let mut order_by = Vec::new();
+        let mut frame = None;
+        for spec in &spec {
+            for expr in &spec.partition_by {
+                partition_by.push(self.expr(expr, &inner)?.expr);
+            }
+            for key in &spec.order_by {
+                let typed = self.expr(&key.expr, &inner)?;
+                let asc = key.options.asc.unwrap_or(true);
+                order_by.push(Sort::new(typed.expr, asc, key.options.nulls_first.unwrap_or(asc)));
+            }
+            if let Some(found) = &spec.window_frame {
+                frame = Some(self.frame(found, whole)?);
+            }
+        }
+        let upper = name.to_ascii_uppercase();
+        let (fun, args, distinct, filter, ty) = self.window_function(&upper, function, whole, &inner)?;
+        let frame = match frame {
+            Some(frame) => frame,
+            None => WindowFrame::new((!order_by.is_empty()).then_some(true)),
+        };
+        // RANGE with a bare current row works on any number of keys; DataFusion wants one key for it to be regular.
+        let mut frame = frame;
+        frame
+            .regularize_order_bys(&mut order_by)
+            .map_err(|e| super::from_datafusion(&e))?;
+        let expr = Expr::from(WindowFunction {
+            fun,
+            params: WindowFunctionParams {
+                args,
+                partition_by,
+                order_by,
+                window_frame: frame,
+                filter,
+                null_treatment: None,
+                distinct,
+            },
+        });
+        Ok(Typed::new(windows.borrow_mut().add(expr), ty))
+    }
+
+    fn window_spec(&self, over: &WindowType, cx: &Cx) -> Result<Vec<ast::WindowSpec>, SqlError> {
+        let mut specs = Vec::new();
+        let mut named = match over {
+            WindowType::WindowSpec(spec) => {
+                specs.push(spec.clone());
+                spec.window_name.clone()
+            }
+            WindowType::NamedWindow(name) => Some(name.clone()),
+        };
+        while let Some(name) = named.take() {
+            let found = cx.named_windows.iter().find(|window| window.0.value == name.value);
+            let Some(window) = found else {
+                return Err(SqlError::invalid_at(
+                    format!("Window '{}' not found", name.value),
+                    Some(position(name.span)),
+                ));
+            };
+            if specs.len() > cx.named_windows.len() + 1 {
+                return Err(SqlError::invalid("Window definitions refer to each other"));
+            }
+            match &window.1 {
+                ast::NamedWindowExpr::NamedWindow(next) => named = Some(next.clone()),
+                ast::NamedWindowExpr::WindowSpec(spec) => {
+                    named = spec.window_name.clone();
+                    specs.push(spec.clone());
+                }
+            }
+        }
+        specs.reverse();
+        Ok(specs)
+    }
+
+    fn frame(&self, frame: &ast::WindowFrame, whole: &ast::Expr) -> Result<WindowFrame, SqlError> {
+        let units = match frame.units {
+            ast::WindowFrameUnits::Rows => WindowFrameUnits::Rows,
+            ast::WindowFrameUnits::Range => WindowFrameUnits::Range,
+            ast::WindowFrameUnits::Groups => {
+                return Err(SqlError::invalid_at("GROUPS frames are not supported".to_string(), self.place(whole)));
+            }
+        };
+        let amount = |bound: &Option<Box<ast::Expr>>| -> Result<ScalarValue, SqlError> {
+            let Some(expr) = bound else {
+                return Ok(ScalarValue::UInt64(None));
+            };
+            let typed = self.expr(expr, &Cx::constant())?;
+            let rows = literal::as_long(&typed.expr).and_then(|n| u64::try_from(n).ok());
+            match rows {
+                Some(_) if units == WindowFrameUnits::Range => Err(SqlError::unplannable(
+                    "Order By with RANGE clause is not supported in windows unless its bounds are UNBOUNDED or CURRENT ROW",
+                )),
+                Some(rows) => Ok(ScalarValue::UInt64(Some(rows))),
+                None => Err(SqlError::invalid_at(
+                    "Window frames with expression based lower/upper bounds are not supported".to_string(),
+                    self.place(expr),
+                )),
+            }
+        };
+        let bound = |bound: &ast::WindowFrameBound| -> Result<WindowFrameBound, SqlError> {
+            Ok(match bound {
+                ast::WindowFrameBound::CurrentRow => WindowFrameBound::CurrentRow,
+                ast::WindowFrameBound::Preceding(n) => WindowFrameBound::Preceding(amount(n)?),
+                ast::WindowFrameBound::Following(n) => WindowFrameBound::Following(amount(n)?),
+            })
+        };
+        let start = bound(&frame.start_bound)?;
+        let end = match &frame.end_bound {
+            Some(end) => bound(end)?,
+            None => WindowFrameBound::CurrentRow,
+        };
+        Ok(WindowFrame::new_bounds(units, start, end))
+    }
+
+    #[allow(clippy::type_complexity, reason = "the parts of one call, used once")]
+    fn window_function(
+        &self,
+        name: &str,
+        function: &ast::Function,
+        whole: &ast::Expr,
+        cx: &Cx,
+    ) -> Result<(WindowFunctionDefinition, Vec<Expr>, bool, Option<Box<Expr>>, SqlType), SqlError> {
+        if !WINDOW_FUNCTIONS.iter().any(|(known, _)| *known == name) {
+            let Some(def) = aggregate::find(name) else {
+                return Err(self.unknown_function(name, function, whole, cx));
+            };
+            let parts = self.aggregate_parts(def, function, whole, cx)?;
+            if parts.distinct {
+                return Err(SqlError::invalid_at(
+                    "DISTINCT is not supported for window functions".to_string(),
+                    Some(position(function.name.span())),
+                ));
+            }
+            return Ok((
+                WindowFunctionDefinition::AggregateUDF(parts.udaf),
+                parts.args,
+                false,
+                parts.filter,
+                parts.ty,
+            ));
+        }
+        let (args, _, _) = self.arguments(function, cx)?;
+        let wrong = || {
+            SqlError::invalid_at(
+                format!("Invalid number of arguments to function '{name}'"),
+                self.place(whole),
+            )
+        };
+        let first = args.first().cloned();
+        let ty = first.as_ref().map(|a| a.ty.clone()).unwrap_or(SqlType::Null);
+        let numbers: Vec<Expr> = args.iter().map(|a| a.expr.clone()).collect();
+        let (udwf, args, ty) = match name {
+            "ROW_NUMBER" => (df::row_number::row_number_udwf(), vec![], SqlType::BigInt),
+            "RANK" => (df::rank::rank_udwf(), vec![], SqlType::BigInt),
+            "DENSE_RANK" => (df::rank::dense_rank_udwf(), vec![], SqlType::BigInt),
+            "PERCENT_RANK" => (df::rank::percent_rank_udwf(), vec![], SqlType::Double),
+            "CUME_DIST" => (df::cume_dist::cume_dist_udwf(), vec![], SqlType::Double),
+            "NTILE" => (
+                df::ntile::ntile_udwf(),
+                vec![first.ok_or_else(wrong)?.expr],
+                SqlType::BigInt,
+            ),
+            "FIRST_VALUE" => (
+                df::nth_value::first_value_udwf(),
+                vec![first.ok_or_else(wrong)?.expr],
+                ty,
+            ),
+            "LAST_VALUE" => (
+                df::nth_value::last_value_udwf(),
+                vec![first.ok_or_else(wrong)?.expr],
+                ty,
+            ),
+            _ => {
+                if numbers.is_empty() || numbers.len() > 3 {
+                    return Err(wrong());
+                }
+                let mut numbers = numbers;
+                if numbers.len() == 1 {
+                    numbers.push(lit(1i64));
+                }
+                let udwf = if name == "LAG" {
+                    df::lead_lag::lag_udwf()
+                } else {
+                    df::lead_lag::lead_udwf()
+                };
+                (udwf, numbers, ty)
+            }
+        };
+        Ok((WindowFunctionDefinition::WindowUDF(udwf), args, false, None, ty))
+    }
+}

@@ -1,0 +1,245 @@
+//! Arguments of a kernel, typed: a scalar is read once, an array by row.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, TimestampMillisecondArray,
+};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimeUnit, TimestampMillisecondType};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::logical_expr::ColumnarValue;
+
+/// Arguments of one call over one batch.
+pub(crate) struct Args<'a> {
+    values: &'a [ColumnarValue],
+    rows: usize,
+}
+
+/// Text by row.
+pub(crate) enum Texts {
+    /// The same in every row.
+    Scalar(Option<String>),
+    /// One a row.
+    Array(StringArray),
+}
+
+/// Whole numbers (or instants) by row.
+pub(crate) enum Longs {
+    /// The same in every row.
+    Scalar(Option<i64>),
+    /// One a row.
+    Array(Int64Array),
+}
+
+/// Fractions by row.
+pub(crate) enum Doubles {
+    /// The same in every row.
+    Scalar(Option<f64>),
+    /// One a row.
+    Array(Float64Array),
+}
+
+impl Texts {
+    /// Gives the text of a row.
+    pub fn get(&self, row: usize) -> Option<&str> {
+        match self {
+            Texts::Scalar(value) => value.as_deref(),
+            Texts::Array(array) => array.is_valid(row).then(|| array.value(row)),
+        }
+    }
+}
+
+impl Longs {
+    /// Gives the number of a row.
+    pub fn get(&self, row: usize) -> Option<i64> {
+        match self {
+            Longs::Scalar(value) => *value,
+            Longs::Array(array) => array.is_valid(row).then(|| array.value(row)),
+        }
+    }
+}
+
+impl Doubles {
+    /// Gives the number of a row.
+    pub fn get(&self, row: usize) -> Option<f64> {
+        match self {
+            Doubles::Scalar(value) => *value,
+            Doubles::Array(array) => array.is_valid(row).then(|| array.value(row)),
+        }
+    }
+}
+
+impl<'a> Args<'a> {
+    /// Wraps the arguments of a call; dictionaries must have been unpacked.
+    pub fn new(values: &'a [ColumnarValue], rows: usize) -> Self {
+        Args { values, rows }
+    }
+
+    /// Gives the number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Gives the number of arguments.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Gives the Arrow type of an argument.
+    pub fn data_type(&self, index: usize) -> DataType {
+        self.values.get(index).map_or(DataType::Null, ColumnarValue::data_type)
+    }
+
+    /// Gives an argument as an array of as many elements as there are rows.
+    pub fn array(&self, index: usize) -> Result<ArrayRef> {
+        match self.values.get(index) {
+            Some(value) => value.to_array(self.rows),
+            None => Ok(arrow::array::new_null_array(&DataType::Null, self.rows)),
+        }
+    }
+
+    /// Gives an argument as text.
+    pub fn text(&self, index: usize) -> Result<Texts> {
+        match self.values.get(index) {
+            None => Ok(Texts::Scalar(None)),
+            Some(ColumnarValue::Scalar(value)) => match value {
+                ScalarValue::Utf8(text) | ScalarValue::LargeUtf8(text) | ScalarValue::Utf8View(text) => {
+                    Ok(Texts::Scalar(text.clone()))
+                }
+                ScalarValue::Dictionary(_, inner) => match inner.as_ref() {
+                    ScalarValue::Utf8(text) => Ok(Texts::Scalar(text.clone())),
+                    _ => Err(wrong("text", &value.data_type())),
+                },
+                ScalarValue::Null => Ok(Texts::Scalar(None)),
+                other => Err(wrong("text", &other.data_type())),
+            },
+            Some(ColumnarValue::Array(array)) => Ok(Texts::Array(strings(array)?)),
+        }
+    }
+
+    /// Gives an argument as whole numbers; instants are their milliseconds, booleans 1 and 0.
+    pub fn long(&self, index: usize) -> Result<Longs> {
+        match self.values.get(index) {
+            None => Ok(Longs::Scalar(None)),
+            Some(ColumnarValue::Scalar(ScalarValue::Int64(value))) => Ok(Longs::Scalar(*value)),
+            Some(ColumnarValue::Scalar(ScalarValue::TimestampMillisecond(value, _))) => Ok(Longs::Scalar(*value)),
+            Some(ColumnarValue::Scalar(value)) => {
+                let array = longs(&value.to_array_of_size(1)?)?;
+                Ok(Longs::Scalar(array.is_valid(0).then(|| array.value(0))))
+            }
+            Some(ColumnarValue::Array(array)) => Ok(Longs::Array(longs(array)?)),
+        }
+    }
+
+    /// Gives an argument as fractions.
+    pub fn double(&self, index: usize) -> Result<Doubles> {
+        match self.values.get(index) {
+            None => Ok(Doubles::Scalar(None)),
+            Some(ColumnarValue::Scalar(value)) => {
+                let array = doubles(&value.to_array_of_size(1)?)?;
+                Ok(Doubles::Scalar(array.is_valid(0).then(|| array.value(0))))
+            }
+            Some(ColumnarValue::Array(array)) => Ok(Doubles::Array(doubles(array)?)),
+        }
+    }
+
+    /// Gives an argument as booleans.
+    pub fn boolean(&self, index: usize) -> Result<BooleanArray> {
+        let array = self.array(index)?;
+        Ok(cast(&array, &DataType::Boolean)?.as_boolean().clone())
+    }
+
+    /// Gives an argument as lists.
+    pub fn list(&self, index: usize) -> Result<ListArray> {
+        let array = self.array(index)?;
+        match array.data_type() {
+            DataType::List(_) => Ok(array.as_list::<i32>().clone()),
+            DataType::Null => Ok(arrow::array::new_null_array(&DataType::new_list(DataType::Utf8, true), self.rows)
+                .as_list::<i32>()
+                .clone()),
+            other => Err(wrong("an array", other)),
+        }
+    }
+}
+
+/// Gives an array as plain strings.
+pub(crate) fn strings(array: &ArrayRef) -> Result<StringArray> {
+    match array.data_type() {
+        DataType::Utf8 => Ok(array.as_string::<i32>().clone()),
+        DataType::Null => Ok(StringArray::new_null(array.len())),
+        _ => Ok(cast(array, &DataType::Utf8)?.as_string::<i32>().clone()),
+    }
+}
+
+fn longs(array: &ArrayRef) -> Result<Int64Array> {
+    Ok(match array.data_type() {
+        DataType::Int64 => array.as_primitive::<Int64Type>().clone(),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => array
+            .as_primitive::<TimestampMillisecondType>()
+            .reinterpret_cast::<Int64Type>(),
+        DataType::Timestamp(..) => {
+            let millis = cast(array, &DataType::Timestamp(TimeUnit::Millisecond, None))?;
+            millis
+                .as_primitive::<TimestampMillisecondType>()
+                .reinterpret_cast::<Int64Type>()
+        }
+        DataType::Float64 => array.as_primitive::<Float64Type>().unary(|double| double as i64),
+        DataType::Float32 => array.as_primitive::<Float32Type>().unary(|float| float as i64),
+        _ => cast(array, &DataType::Int64)?.as_primitive::<Int64Type>().clone(),
+    })
+}
+
+fn doubles(array: &ArrayRef) -> Result<Float64Array> {
+    Ok(match array.data_type() {
+        DataType::Float64 => array.as_primitive::<Float64Type>().clone(),
+        _ => cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().clone(),
+    })
+}
+
+fn wrong(wanted: &str, got: &DataType) -> DataFusionError {
+    DataFusionError::Internal(format!("kernel expected {wanted}, got {got}"))
+}
+
+/// Makes a text column from what a closure gives for each row.
+pub(crate) fn text_result<T: AsRef<str>>(rows: usize, of: impl Fn(usize) -> Option<T>) -> Result<ArrayRef> {
+    Ok(Arc::new((0..rows).map(of).collect::<StringArray>()))
+}
+
+/// Makes a text column from what a fallible closure gives for each row.
+pub(crate) fn try_text_result<T: AsRef<str>>(
+    rows: usize,
+    of: impl Fn(usize) -> Result<Option<T>>,
+) -> Result<ArrayRef> {
+    Ok(Arc::new((0..rows).map(of).collect::<Result<StringArray>>()?))
+}
+
+/// Makes a whole number column.
+pub(crate) fn long_result(rows: usize, of: impl Fn(usize) -> Option<i64>) -> Result<ArrayRef> {
+    Ok(Arc::new((0..rows).map(of).collect::<Int64Array>()))
+}
+
+/// Makes a whole number column from a fallible closure.
+pub(crate) fn try_long_result(rows: usize, of: impl Fn(usize) -> Result<Option<i64>>) -> Result<ArrayRef> {
+    Ok(Arc::new((0..rows).map(of).collect::<Result<Int64Array>>()?))
+}
+
+/// Makes a fraction column.
+pub(crate) fn double_result(rows: usize, of: impl Fn(usize) -> Option<f64>) -> Result<ArrayRef> {
+    Ok(Arc::new((0..rows).map(of).collect::<Float64Array>()))
+}
+
+/// Makes a boolean column.
+pub(crate) fn boolean_result(rows: usize, of: impl Fn(usize) -> Option<bool>) -> Result<ArrayRef> {
+    Ok(Arc::new((0..rows).map(of).collect::<BooleanArray>()))
+}
+
+/// Makes a column of instants.
+pub(crate) fn time_result(rows: usize, of: impl Fn(usize) -> Option<i64>) -> Result<ArrayRef> {
+    Ok(Arc::new((0..rows).map(of).collect::<TimestampMillisecondArray>()))
+}
+
+/// Makes a column of instants from a fallible closure.
+pub(crate) fn try_time_result(rows: usize, of: impl Fn(usize) -> Result<Option<i64>>) -> Result<ArrayRef> {
+    Ok(Arc::new((0..rows).map(of).collect::<Result<TimestampMillisecondArray>>()?))
+}

@@ -1,0 +1,379 @@
+//! Arrays.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, ListArray, UInt32Array, make_array, new_null_array};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::{concat, take};
+use arrow::datatypes::{DataType, Field};
+use arrow::row::{RowConverter, Rows, SortField};
+use datafusion::common::{DataFusionError, Result};
+
+use super::args::{Args, boolean_result, long_result, text_result};
+use super::scalar::{Param, ScalarDef, returns};
+use crate::SqlType;
+
+const TWO: &[Param] = &[Param::Arr, Param::Arr];
+const ITEM: &[Param] = &[Param::Arr, Param::Any];
+
+/// The family.
+pub(super) const FUNCTIONS: &[ScalarDef] = &[
+    ScalarDef::new("", "array", &[Param::Any], array_type, make).variadic(),
+    ScalarDef::new("ARRAY_LENGTH", "array_length", &[Param::Arr], returns::integer, |args| {
+        let list = args.list(0)?;
+        long_result(args.rows(), |row| {
+            list.is_valid(row).then(|| i64::from(list.value_length(row)))
+        })
+    })
+    .aliases(&["CARDINALITY"]),
+    ScalarDef::new("ARRAY_OFFSET", "array_offset", &[Param::Arr, Param::Int], element_type, |args| element(args, 0)),
+    ScalarDef::new("ARRAY_ORDINAL", "array_ordinal", &[Param::Arr, Param::Int], element_type, |args| element(args, 1)),
+    ScalarDef::new("ARRAY_CONTAINS", "array_contains", ITEM, returns::boolean, |args| {
+        contains(args, true)
+    }),
+    ScalarDef::new("ARRAY_OVERLAP", "array_overlap", TWO, returns::boolean, |args| {
+        contains(args, false)
+    }),
+    ScalarDef::new("SCALAR_IN_ARRAY", "scalar_in_array", &[Param::Any, Param::Arr], returns::boolean, |args| {
+        let (pairs, lists) = encoded(args, 1, 0)?;
+        boolean_result(args.rows(), |row| {
+            let (list, items) = (lists.range(row)?, pairs.range(row));
+            let item = items.and_then(|items| items.into_iter().next())?;
+            if lists.rows.row(item).as_ref() == lists.null.as_slice() {
+                return None;
+            }
+            Some(list.into_iter().any(|i| lists.rows.row(i) == lists.rows.row(item)))
+        })
+    }),
+    ScalarDef::new("ARRAY_OFFSET_OF", "array_offset_of", ITEM, returns::integer, |args| index_of(args, 0)),
+    ScalarDef::new("ARRAY_ORDINAL_OF", "array_ordinal_of", ITEM, returns::integer, |args| index_of(args, 1)),
+    ScalarDef::new("ARRAY_APPEND", "array_append", ITEM, returns_first, |args| {
+        joined(args, &[0, 1])
+    }),
+    ScalarDef::new("ARRAY_PREPEND", "array_prepend", &[Param::Any, Param::Arr], returns_second, |args| {
+        joined(args, &[0, 1])
+    }),
+    ScalarDef::new("ARRAY_CONCAT", "array_concat", TWO, returns_first, |args| joined(args, &[0, 1])),
+    ScalarDef::new(
+        "ARRAY_SLICE",
+        "array_slice",
+        &[Param::Arr, Param::Int, Param::Int],
+        returns_first,
+        slice,
+    )
+    .min(2),
+    ScalarDef::new("ARRAY_TO_STRING", "array_to_string", &[Param::Arr, Param::Str], returns::varchar, |args| {
+        let list = args.list(0)?;
+        let separator = args.text(1)?;
+        let words = super::cast::word(list.values())?;
+        text_result(args.rows(), |row| {
+            let separator = separator.get(row)?;
+            if list.is_null(row) {
+                return None;
+            }
+            let (start, end) = range(&list, row);
+            let parts: Vec<&str> = (start..end)
+                .map(|i| if words.is_null(i) { "null" } else { words.value(i) })
+                .collect();
+            Some(parts.join(separator))
+        })
+    }),
+    ScalarDef::new("STRING_TO_ARRAY", "string_to_array", &[Param::Str, Param::Str], returns::text_array, |args| {
+        split(args, false)
+    }),
+    ScalarDef::new("ARRAY_QUANTILE", "array_quantile", &[Param::Arr, Param::Double], returns::double, |args| {
+        let list = args.list(0)?;
+        let rank = args.double(1)?;
+        let values = arrow::compute::cast(list.values(), &DataType::Float64)?;
+        let values = arrow::array::AsArray::as_primitive::<arrow::datatypes::Float64Type>(&values).clone();
+        super::args::double_result(args.rows(), |row| {
+            if list.is_null(row) {
+                return None;
+            }
+            let (start, end) = range(&list, row);
+            let mut items: Vec<f64> = (start..end).filter(|i| values.is_valid(*i)).map(|i| values.value(i)).collect();
+            items.sort_by(f64::total_cmp);
+            let at = rank.get(row)? * (items.len().checked_sub(1)? as f64);
+            let (low, high) = (at.floor() as usize, at.ceil() as usize);
+            let (a, b) = (*items.get(low)?, *items.get(high)?);
+            Some(a + (b - a) * (at - at.floor()))
+        })
+    }),
+];
+
+fn array_type(types: &[SqlType]) -> SqlType {
+    SqlType::Array(Box::new(types.first().cloned().unwrap_or(SqlType::Varchar)))
+}
+
+fn element_type(types: &[SqlType]) -> SqlType {
+    match types.first() {
+        Some(SqlType::Array(element)) => element.as_ref().clone(),
+        _ => SqlType::Varchar,
+    }
+}
+
+fn as_array(ty: Option<&SqlType>) -> SqlType {
+    match ty {
+        Some(SqlType::Array(element)) => SqlType::Array(element.clone()),
+        Some(SqlType::MultiVarchar) | None => SqlType::Array(Box::new(SqlType::Varchar)),
+        Some(other) => SqlType::Array(Box::new(other.clone())),
+    }
+}
+
+fn returns_first(types: &[SqlType]) -> SqlType {
+    as_array(types.first())
+}
+
+fn returns_second(types: &[SqlType]) -> SqlType {
+    as_array(types.get(1))
+}
+
+/// Gives the span of a row's elements.
+pub(super) fn range(list: &ListArray, row: usize) -> (usize, usize) {
+    let offsets = list.value_offsets();
+    (offsets[row] as usize, offsets[row + 1] as usize)
+}
+
+/// Builds lists out of the elements at the given indices of one column.
+pub(super) fn lists(values: &ArrayRef, rows: Vec<Option<Vec<Option<u32>>>>) -> Result<ArrayRef> {
+    let mut offsets = vec![0i32];
+    let mut valid = Vec::with_capacity(rows.len());
+    let mut index: Vec<Option<u32>> = Vec::new();
+    for row in rows {
+        valid.push(row.is_some());
+        index.extend(row.unwrap_or_default());
+        offsets.push(i32::try_from(index.len()).map_err(|_| DataFusionError::Execution("lists are too long".into()))?);
+    }
+    let index = UInt32Array::from(index);
+    let taken = take(values, &index, None)?;
+    Ok(Arc::new(ListArray::try_new(
+        Arc::new(Field::new_list_field(taken.data_type().clone(), true)),
+        OffsetBuffer::new(offsets.into()),
+        taken,
+        Some(NullBuffer::from(valid)),
+    )?))
+}
+
+fn make(args: &Args) -> Result<ArrayRef> {
+    let columns = (0..args.len()).map(|i| args.array(i)).collect::<Result<Vec<_>>>()?;
+    let parts: Vec<&dyn Array> = columns.iter().map(|c| c.as_ref()).collect();
+    let values = concat(&parts)?;
+    let rows = args.rows();
+    lists(
+        &values,
+        (0..rows)
+            .map(|row| Some((0..columns.len()).map(|i| Some((i * rows + row) as u32)).collect()))
+            .collect(),
+    )
+}
+
+fn element(args: &Args, base: i64) -> Result<ArrayRef> {
+    let list = args.list(0)?;
+    let index = args.long(1)?;
+    let at: UInt32Array = (0..args.rows())
+        .map(|row| {
+            let i = usize::try_from(index.get(row)? - base).ok()?;
+            if list.is_null(row) {
+                return None;
+            }
+            let (start, end) = range(&list, row);
+            (start + i < end).then_some((start + i) as u32)
+        })
+        .collect();
+    Ok(take(list.values(), &at, None)?)
+}
+
+/// Elements of two arguments in one comparable encoding.
+struct Encoded {
+    rows: Arc<Rows>,
+    null: Vec<u8>,
+    ranges: Vec<Option<(usize, usize)>>,
+}
+
+impl Encoded {
+    fn range(&self, row: usize) -> Option<std::ops::Range<usize>> {
+        self.ranges[row].map(|(start, end)| start..end)
+    }
+}
+
+/// Encodes the list at `list` and the list or scalar at `other`; gives `other` first.
+fn encoded(args: &Args, list: usize, other: usize) -> Result<(Encoded, Encoded)> {
+    let rows = args.rows();
+    let list = args.list(list)?;
+    let other_array = args.array(other)?;
+    let (other_values, other_ranges): (ArrayRef, Vec<Option<(usize, usize)>>) = match other_array.data_type() {
+        DataType::List(_) => {
+            let other = args.list(other)?;
+            let ranges = (0..rows).map(|row| other.is_valid(row).then(|| range(&other, row))).collect();
+            (Arc::clone(other.values()), ranges)
+        }
+        _ => (other_array, (0..rows).map(|row| Some((row, row + 1))).collect()),
+    };
+    let target = if other_values.data_type() == list.values().data_type() {
+        other_values.data_type().clone()
+    } else if list.values().data_type().is_numeric() && other_values.data_type().is_numeric() {
+        DataType::Float64
+    } else {
+        DataType::Utf8
+    };
+    let cast = |array: &ArrayRef| -> Result<ArrayRef> {
+        if target == DataType::Utf8 {
+            return Ok(Arc::new(super::cast::word(array)?));
+        }
+        Ok(arrow::compute::cast(array, &target)?)
+    };
+    let (a, b) = (cast(list.values())?, cast(&other_values)?);
+    let both = concat(&[a.as_ref(), b.as_ref(), new_null_array(&target, 1).as_ref()])?;
+    let converter = RowConverter::new(vec![SortField::new(target)])?;
+    let encoded = Arc::new(converter.convert_columns(&[make_array(both.to_data())])?);
+    let null = encoded.row(encoded.num_rows() - 1).as_ref().to_vec();
+    let shift = a.len();
+    let list_ranges = (0..rows).map(|row| list.is_valid(row).then(|| range(&list, row))).collect();
+    let other_ranges = other_ranges
+        .into_iter()
+        .map(|range| range.map(|(start, end)| (start + shift, end + shift)))
+        .collect();
+    Ok((
+        Encoded {
+            rows: Arc::clone(&encoded),
+            null: null.clone(),
+            ranges: other_ranges,
+        },
+        Encoded {
+            rows: encoded,
+            null,
+            ranges: list_ranges,
+        },
+    ))
+}
+
+/// `all`: every item of the second is in the first; otherwise any.
+pub(super) fn contains(args: &Args, all: bool) -> Result<ArrayRef> {
+    let (items, lists) = encoded(args, 0, 1)?;
+    boolean_result(args.rows(), |row| {
+        let list = lists.range(row)?;
+        let Some(mut items) = items.range(row) else {
+            return None;
+        };
+        let has = |item: usize| list.clone().any(|i| lists.rows.row(i) == lists.rows.row(item));
+        Some(if all { items.all(has) } else { items.any(has) })
+    })
+}
+
+fn index_of(args: &Args, base: i64) -> Result<ArrayRef> {
+    let (items, lists) = encoded(args, 0, 1)?;
+    long_result(args.rows(), |row| {
+        let list = lists.range(row)?;
+        let item = items.range(row)?.next()?;
+        let start = list.start;
+        // A missing element gives NULL in the offset form and in the ordinal form alike.
+        list.into_iter()
+            .find(|i| lists.rows.row(*i) == lists.rows.row(item))
+            .map(|i| (i - start) as i64 + base)
+    })
+}
+
+/// Puts the elements of the arguments behind each other.
+fn joined(args: &Args, order: &[usize]) -> Result<ArrayRef> {
+    let rows = args.rows();
+    let mut parts: Vec<ArrayRef> = Vec::new();
+    let mut ranges: Vec<Vec<Option<(usize, usize)>>> = Vec::new();
+    let mut shift = 0;
+    let mut target: Option<DataType> = None;
+    for i in order {
+        let array = args.array(*i)?;
+        let (values, spans): (ArrayRef, Vec<Option<(usize, usize)>>) = match array.data_type() {
+            DataType::List(_) => {
+                let list = args.list(*i)?;
+                let spans = (0..rows).map(|row| list.is_valid(row).then(|| range(&list, row))).collect();
+                target.get_or_insert(list.values().data_type().clone());
+                (Arc::clone(list.values()), spans)
+            }
+            _ => (array, (0..rows).map(|row| Some((row, row + 1))).collect()),
+        };
+        ranges.push(
+            spans
+                .into_iter()
+                .map(|span: Option<(usize, usize)>| span.map(|(a, b)| (a + shift, b + shift)))
+                .collect(),
+        );
+        shift += values.len();
+        parts.push(values);
+    }
+    let target = target.unwrap_or(DataType::Utf8);
+    let parts = parts
+        .iter()
+        .map(|part| {
+            if target == DataType::Utf8 {
+                Ok(Arc::new(super::cast::word(part)?) as ArrayRef)
+            } else {
+                Ok(arrow::compute::cast(part, &target)?)
+            }
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let refs: Vec<&dyn Array> = parts.iter().map(|p| p.as_ref()).collect();
+    let values = concat(&refs)?;
+    lists(
+        &values,
+        (0..rows)
+            .map(|row| {
+                let mut all = Vec::new();
+                for spans in &ranges {
+                    let (start, end) = spans[row]?;
+                    all.extend((start..end).map(|i| Some(i as u32)));
+                }
+                Some(all)
+            })
+            .collect(),
+    )
+}
+
+fn slice(args: &Args) -> Result<ArrayRef> {
+    let list = args.list(0)?;
+    let (from, to) = (args.long(1)?, args.long(2)?);
+    let open = args.len() < 3;
+    lists(
+        list.values(),
+        (0..args.rows())
+            .map(|row| {
+                if list.is_null(row) {
+                    return None;
+                }
+                let (start, end) = range(&list, row);
+                let length = end - start;
+                let from = usize::try_from(from.get(row)?).ok()?;
+                let to = if open { length } else { usize::try_from(to.get(row)?).ok()? };
+                if from > to || from > length {
+                    return None;
+                }
+                Some((from..to.min(from + 1_000_000)).map(|i| (i < length).then_some((start + i) as u32)).collect())
+            })
+            .collect(),
+    )
+}
+
+/// Splits by a regular expression, as Java does; an empty separator splits into characters.
+pub(super) fn split(args: &Args, _multi: bool) -> Result<ArrayRef> {
+    let (text, separator) = (args.text(0)?, args.text(1)?);
+    let mut builder = arrow::array::ListBuilder::new(arrow::array::StringBuilder::new());
+    for row in 0..args.rows() {
+        let (Some(text), Some(separator)) = (text.get(row), separator.get(row)) else {
+            builder.append_null();
+            continue;
+        };
+        if separator.is_empty() {
+            for c in text.chars() {
+                builder.values().append_value(c.to_string());
+            }
+        } else {
+            let regex = regex::Regex::new(separator)
+                .or_else(|_| regex::Regex::new(&regex::escape(separator)))
+                .map_err(|e| DataFusionError::Execution(e.to_string()))?;
+            for part in regex.split(text) {
+                builder.values().append_value(part);
+            }
+        }
+        builder.append(true);
+    }
+    Ok(Arc::new(builder.finish()))
+}

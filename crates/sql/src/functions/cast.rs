@@ -1,0 +1,198 @@
+//! Casts between text, numbers and booleans: what cannot be converted is NULL.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Float32Array, ListArray};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type};
+use datafusion::common::Result;
+use datafusion::logical_expr::ColumnarValue;
+
+use super::args::{Args, boolean_result, double_result, long_result};
+use super::scalar::{Param, ScalarDef, returns};
+use crate::SqlType;
+
+/// The family; none has a SQL name.
+pub(super) const FUNCTIONS: &[ScalarDef] = &[
+    ScalarDef::new("", "cast_long", &[Param::Any], returns::bigint, |args| {
+        match args.data_type(0) {
+            DataType::Float64 | DataType::Float32 => {
+                let x = args.double(0)?;
+                // `as` saturates and maps NaN to 0, which is Java's rule.
+                long_result(args.rows(), |row| x.get(row).map(|x| x as i64))
+            }
+            DataType::Int64 | DataType::Boolean => {
+                let x = args.long(0)?;
+                long_result(args.rows(), |row| x.get(row))
+            }
+            _ => {
+                let text = args.text(0)?;
+                long_result(args.rows(), |row| read_long(text.get(row)?))
+            }
+        }
+    }),
+    ScalarDef::new("", "cast_double", &[Param::Any], returns::double, |args| {
+        match args.data_type(0) {
+            DataType::Float64 | DataType::Float32 | DataType::Int64 => {
+                let x = args.double(0)?;
+                double_result(args.rows(), |row| x.get(row))
+            }
+            _ => {
+                let text = args.text(0)?;
+                double_result(args.rows(), |row| read_double(text.get(row)?))
+            }
+        }
+    }),
+    ScalarDef::new("", "cast_string", &[Param::Any], returns::varchar, |args| Ok(Arc::new(worded(args)?))),
+    ScalarDef::new("", "cast_boolean", &[Param::Any], returns::boolean, |args| {
+        let text = args.text(0)?;
+        boolean_result(args.rows(), |row| {
+            text.get(row).map(|text| text.eq_ignore_ascii_case("true"))
+        })
+    }),
+    ScalarDef::new("", "cast_array_long", &[Param::Arr], |_| of(SqlType::BigInt), |args| elements(args, "cast_long")),
+    ScalarDef::new("", "cast_array_double", &[Param::Arr], |_| of(SqlType::Double), |args| {
+        elements(args, "cast_double")
+    }),
+    ScalarDef::new("", "cast_array_string", &[Param::Arr], |_| of(SqlType::Varchar), |args| {
+        elements(args, "cast_string")
+    }),
+];
+
+fn of(element: SqlType) -> SqlType {
+    SqlType::Array(Box::new(element))
+}
+
+/// Casts every element of a list.
+fn elements(args: &Args, native: &str) -> Result<ArrayRef> {
+    let list = args.list(0)?;
+    let values = [ColumnarValue::Array(Arc::clone(list.values()))];
+    let inner = Args::new(&values, list.values().len());
+    let kernel = FUNCTIONS.iter().find(|def| def.native == native).map(|def| def.kernel);
+    let cast = match kernel {
+        Some(kernel) => kernel(&inner)?,
+        None => Arc::clone(list.values()),
+    };
+    Ok(Arc::new(ListArray::try_new(
+        Arc::new(Field::new_list_field(cast.data_type().clone(), true)),
+        list.offsets().clone(),
+        cast,
+        list.nulls().cloned(),
+    )?))
+}
+
+/// Words any scalar column as text.
+pub(super) fn worded(args: &Args) -> Result<arrow::array::StringArray> {
+    let array = args.array(0)?;
+    word(&array)
+}
+
+/// Words any scalar array as text, as Java would.
+pub(super) fn word(array: &ArrayRef) -> Result<arrow::array::StringArray> {
+    Ok(match array.data_type() {
+        DataType::Float64 => {
+            let x = array.as_primitive::<Float64Type>();
+            x.iter().map(|x| x.map(java_double)).collect()
+        }
+        DataType::Float32 => {
+            let x: &Float32Array = array.as_primitive::<Float32Type>();
+            x.iter().map(|x| x.map(java_float)).collect()
+        }
+        DataType::Boolean => array
+            .as_boolean()
+            .iter()
+            .map(|b| b.map(|b| if b { "true" } else { "false" }))
+            .collect(),
+        _ => super::args::strings(array)?,
+    })
+}
+
+/// Words a double as `Double.toString` does: `1.0`, `1.0E10`, `NaN`, `Infinity`.
+pub fn java_double(x: f64) -> String {
+    if x.is_nan() {
+        return "NaN".into();
+    }
+    if x.is_infinite() {
+        return if x > 0.0 { "Infinity".into() } else { "-Infinity".into() };
+    }
+    java_digits(&format!("{x:e}"), x == 0.0 || (1e-3..1e7).contains(&x.abs()), &format!("{x:?}"))
+}
+
+/// Words a float as `Float.toString` does.
+pub fn java_float(x: f32) -> String {
+    if !x.is_finite() {
+        return java_double(f64::from(x));
+    }
+    java_digits(&format!("{x:e}"), x == 0.0 || (1e-3..1e7).contains(&x.abs()), &format!("{x}"))
+}
+
+fn java_digits(scientific: &str, plain: bool, text: &str) -> String {
+    if plain {
+        if text.contains('.') {
+            return text.to_string();
+        }
+        return format!("{text}.0");
+    }
+    let Some((mantissa, exponent)) = scientific.split_once('e') else {
+        return scientific.to_string();
+    };
+    if mantissa.contains('.') {
+        format!("{mantissa}E{exponent}")
+    } else {
+        format!("{mantissa}.0E{exponent}")
+    }
+}
+
+/// Reads a whole number; fractions and exponents go through a double and are cut.
+pub(super) fn read_long(text: &str) -> Option<i64> {
+    let body = text.strip_prefix('+').unwrap_or(text);
+    if let Ok(long) = body.parse::<i64>() {
+        return Some(long);
+    }
+    read_double(text).filter(|x| x.is_finite()).map(|x| x as i64)
+}
+
+/// Reads a fraction in Java's notation: no blanks, no underscores, no hexadecimal.
+pub(super) fn read_double(text: &str) -> Option<f64> {
+    match text {
+        "NaN" => return Some(f64::NAN),
+        "Infinity" | "+Infinity" => return Some(f64::INFINITY),
+        "-Infinity" => return Some(f64::NEG_INFINITY),
+        _ => {}
+    }
+    let starts = text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
+    if !starts || text.to_ascii_lowercase().contains(['i', 'n']) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_like_java() {
+        for (x, text) in [
+            (1571.0, "1571.0"),
+            (1e10, "1.0E10"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (1e-5, "1.0E-5"),
+            (0.0, "0.0"),
+            (123456789.5, "1.234567895E8"),
+            (f64::NEG_INFINITY, "-Infinity"),
+        ] {
+            assert_eq!(java_double(x), text);
+        }
+        for (text, long) in [
+            ("12.7", Some(12)),
+            ("1e3", Some(1000)),
+            ("+5", Some(5)),
+            (" 5", None),
+            ("1_000", None),
+            ("0x10", None),
+            ("foo", None),
+        ] {
+            assert_eq!(read_long(text), long, "{text}");
+        }
+    }
+}

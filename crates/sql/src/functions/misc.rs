@@ -1,0 +1,230 @@
+//! Functions of no family: GREATEST and LEAST, text formats, IP matching.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, UInt32Array};
+use arrow::compute::concat;
+use arrow::row::{RowConverter, SortField};
+use datafusion::common::{DataFusionError, Result};
+
+use super::args::{Args, boolean_result, text_result, try_text_result};
+use super::scalar::{Param, ScalarDef, returns};
+
+/// The family.
+pub(super) const FUNCTIONS: &[ScalarDef] = &[
+    ScalarDef::new("", "greatest", &[Param::Any], first, |args| extreme(args, true)).variadic(),
+    ScalarDef::new("", "least", &[Param::Any], first, |args| extreme(args, false)).variadic(),
+    ScalarDef::new("IPV4_PARSE", "ipv4_parse", &[Param::Str], returns::bigint, |args| {
+        let text = args.text(0)?;
+        super::args::long_result(args.rows(), |row| {
+            let address: std::net::Ipv4Addr = text.get(row)?.parse().ok()?;
+            Some(i64::from(u32::from(address)))
+        })
+    }),
+    ScalarDef::new("IPV4_STRINGIFY", "ipv4_stringify", &[Param::Int], returns::varchar, |args| {
+        let number = args.long(0)?;
+        text_result(args.rows(), |row| {
+            let number = u32::try_from(number.get(row)?).ok()?;
+            Some(std::net::Ipv4Addr::from(number).to_string())
+        })
+    }),
+    ScalarDef::new("IPV4_MATCH", "ipv4_match", &[Param::Str, Param::Str], returns::boolean, |args| {
+        let (text, net) = (args.text(0)?, args.text(1)?);
+        boolean_result(args.rows(), |row| {
+            let matched = (|| {
+                let address: std::net::Ipv4Addr = text.get(row)?.parse().ok()?;
+                let (base, bits) = net.get(row)?.split_once('/').unwrap_or((net.get(row)?, "32"));
+                let base: std::net::Ipv4Addr = base.parse().ok()?;
+                let bits: u32 = bits.parse().ok().filter(|b| *b <= 32)?;
+                let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+                Some(u32::from(address) & mask == u32::from(base) & mask)
+            })();
+            Some(matched.unwrap_or(false))
+        })
+    }),
+];
+
+fn first(types: &[crate::SqlType]) -> crate::SqlType {
+    types.first().cloned().unwrap_or(crate::SqlType::Varchar)
+}
+
+/// The greatest or least of the arguments, without NULLs.
+fn extreme(args: &Args, greatest: bool) -> Result<ArrayRef> {
+    let rows = args.rows();
+    let columns = (0..args.len()).map(|i| args.array(i)).collect::<Result<Vec<_>>>()?;
+    let parts: Vec<&dyn Array> = columns.iter().map(|c| c.as_ref()).collect();
+    let all = concat(&parts)?;
+    let converter = RowConverter::new(vec![SortField::new(all.data_type().clone())])?;
+    let encoded = converter.convert_columns(&[Arc::clone(&all)])?;
+    let index: UInt32Array = (0..rows)
+        .map(|row| {
+            (0..columns.len())
+                .map(|i| i * rows + row)
+                .filter(|i| all.is_valid(*i))
+                .reduce(|a, b| {
+                    let b_wins = if greatest {
+                        encoded.row(b) > encoded.row(a)
+                    } else {
+                        encoded.row(b) < encoded.row(a)
+                    };
+                    if b_wins { b } else { a }
+                })
+                .map(|i| i as u32)
+        })
+        .collect();
+    Ok(arrow::compute::take(&all, &index, None)?)
+}
+
+/// Reads base 64 as UTF-8 text; anything else is NULL.
+pub(super) fn base64_text(text: &str) -> Option<String> {
+    let mut bits = 0u32;
+    let mut count = 0;
+    let mut out = Vec::new();
+    for byte in text.bytes().filter(|b| *b != b'=') {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        };
+        bits = (bits << 6) | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count) as u8);
+            bits &= (1 << count) - 1;
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+/// `String.format` of Java: `%s`, `%d`, `%f`, `%x`, `%o`, `%e`, `%b`, `%%`, with flags, width and precision.
+pub(super) fn format_text(args: &Args) -> Result<ArrayRef> {
+    let pattern = args.text(0)?;
+    let mut columns = Vec::new();
+    for i in 1..args.len() {
+        columns.push(args.array(i)?);
+    }
+    let words = columns.iter().map(super::cast::word).collect::<Result<Vec<_>>>()?;
+    try_text_result(args.rows(), |row| {
+        let Some(pattern) = pattern.get(row) else {
+            return Ok(None);
+        };
+        let mut out = String::new();
+        let mut chars = pattern.chars().peekable();
+        let mut next = 0;
+        while let Some(c) = chars.next() {
+            if c != '%' {
+                out.push(c);
+                continue;
+            }
+            let mut spec = String::new();
+            let kind = loop {
+                match chars.next() {
+                    Some(c) if c.is_ascii_digit() || "-+ 0,.#($<".contains(c) => spec.push(c),
+                    Some(c) => break c,
+                    None => {
+                        return Err(DataFusionError::External(Box::new(crate::SqlError::input(
+                            "Function[format] failed: Conversion = '%'",
+                        ))));
+                    }
+                }
+            };
+            match kind {
+                '%' => out.push('%'),
+                'n' => out.push('\n'),
+                kind => {
+                    let at = match spec.split_once('$') {
+                        Some((index, rest)) => {
+                            let at = index.parse::<usize>().unwrap_or(1).saturating_sub(1);
+                            spec = rest.to_string();
+                            at
+                        }
+                        None => {
+                            next += 1;
+                            next - 1
+                        }
+                    };
+                    let Some(word) = words.get(at) else {
+                        return Err(DataFusionError::External(Box::new(crate::SqlError::input(format!(
+                            "Function[format] failed: Format specifier '%{spec}{kind}'"
+                        )))));
+                    };
+                    let text = word.is_valid(row).then(|| word.value(row));
+                    out.push_str(&formatted(kind, &spec, text));
+                }
+            }
+        }
+        Ok(Some(out))
+    })
+}
+
+fn formatted(kind: char, spec: &str, text: Option<&str>) -> String {
+    let left = spec.contains('-');
+    let digits = spec.trim_start_matches(['-', '+', ' ', ',', '#', '(']);
+    let zero = digits.starts_with('0');
+    let (width, precision): (usize, Option<usize>) = match digits.split_once('.') {
+        Some((width, precision)) => (width.parse().unwrap_or(0), precision.parse::<usize>().ok()),
+        None => (digits.parse().unwrap_or(0), None),
+    };
+    let body = match (kind.to_ascii_lowercase(), text) {
+        (_, None) => "null".to_string(),
+        ('d', Some(text)) => {
+            let plus = if spec.contains('+') && !text.starts_with('-') { "+" } else { "" };
+            let grouped = if spec.contains(',') { grouped(text) } else { text.to_string() };
+            format!("{plus}{grouped}")
+        }
+        ('f', Some(text)) => {
+            let number: f64 = text.parse().unwrap_or(f64::NAN);
+            let body = format!("{number:.*}", precision.unwrap_or(6));
+            if spec.contains(',') { grouped(&body) } else { body }
+        }
+        ('x', Some(text)) => text.parse::<i64>().map_or(text.to_string(), |n| format!("{n:x}")),
+        ('o', Some(text)) => text.parse::<i64>().map_or(text.to_string(), |n| format!("{n:o}")),
+        ('e', Some(text)) => {
+            let number: f64 = text.parse().unwrap_or(f64::NAN);
+            let body = format!("{number:.*e}", precision.unwrap_or(6));
+            match body.split_once('e') {
+                Some((mantissa, exponent)) => {
+                    let sign = if exponent.starts_with('-') { '-' } else { '+' };
+                    format!("{mantissa}e{sign}{:0>2}", exponent.trim_start_matches('-'))
+                }
+                None => body,
+            }
+        }
+        (_, Some(text)) => match precision {
+            Some(most) => text.chars().take(most).collect(),
+            None => text.to_string(),
+        },
+    };
+    let body = if kind.is_ascii_uppercase() { body.to_uppercase() } else { body };
+    let missing = width.saturating_sub(body.chars().count());
+    if left {
+        body + &" ".repeat(missing)
+    } else if zero && kind != 's' {
+        match body.strip_prefix('-') {
+            Some(rest) => format!("-{}{rest}", "0".repeat(missing)),
+            None => "0".repeat(missing) + &body,
+        }
+    } else {
+        " ".repeat(missing) + &body
+    }
+}
+
+fn grouped(text: &str) -> String {
+    let (sign, rest) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
+    let (whole, fraction) = rest.split_once('.').map_or((rest, None), |(w, f)| (w, Some(f)));
+    let mut out = String::new();
+    for (i, c) in whole.chars().enumerate() {
+        if i > 0 && (whole.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    match fraction {
+        Some(fraction) => format!("{sign}{out}.{fraction}"),
+        None => format!("{sign}{out}"),
+    }
+}

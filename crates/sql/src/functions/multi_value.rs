@@ -1,0 +1,239 @@
+//! Multi-value strings: `MV_*`, conversions, and the comparisons that match any value.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, StringArray};
+use datafusion::common::Result;
+
+use super::args::{Args, boolean_result, long_result, strings, text_result};
+use super::array::{contains, lists, range, split};
+use super::scalar::{Param, ScalarDef, returns};
+
+const ONE: &[Param] = &[Param::Arr];
+const TWO: &[Param] = &[Param::Arr, Param::Arr];
+
+/// The family.
+pub(super) const FUNCTIONS: &[ScalarDef] = &[
+    ScalarDef::new("MV_TO_ARRAY", "mv_to_array", ONE, returns::text_array, |args| args.array(0)),
+    ScalarDef::new("ARRAY_TO_MV", "array_to_mv", ONE, returns::multi, |args| {
+        let list = args.list(0)?;
+        let words: ArrayRef = Arc::new(super::cast::word(list.values())?);
+        lists(
+            &words,
+            (0..args.rows())
+                .map(|row| {
+                    list.is_valid(row).then(|| {
+                        let (start, end) = range(&list, row);
+                        (start..end).map(|i| Some(i as u32)).collect()
+                    })
+                })
+                .collect(),
+        )
+    }),
+    ScalarDef::new("", "to_list", &[Param::Any], returns::multi, |args| {
+        let text: ArrayRef = Arc::new(strings(&args.array(0)?)?);
+        let valid = text.nulls().cloned();
+        lists(
+            &text,
+            (0..args.rows())
+                .map(|row| {
+                    valid
+                        .as_ref()
+                        .is_none_or(|nulls| nulls.is_valid(row))
+                        .then(|| vec![Some(row as u32)])
+                })
+                .collect(),
+        )
+    }),
+    ScalarDef::new("STRING_TO_MV", "string_to_mv", &[Param::Str, Param::Str], returns::multi, |args| {
+        split(args, true)
+    }),
+    ScalarDef::new("MV_LENGTH", "mv_length", ONE, returns::integer, |args| {
+        let list = args.list(0)?;
+        long_result(args.rows(), |row| {
+            list.is_valid(row).then(|| i64::from(list.value_length(row)))
+        })
+    }),
+    ScalarDef::new("MV_CONTAINS", "mv_contains", &[Param::Arr, Param::Any], returns::boolean, |args| {
+        never_null(contains(args, true)?)
+    }),
+    ScalarDef::new("MV_OVERLAP", "mv_overlap", TWO, returns::boolean, |args| {
+        never_null(contains(args, false)?)
+    }),
+    ScalarDef::new("MV_TO_STRING", "mv_to_string", &[Param::Arr, Param::Str], returns::varchar, |args| {
+        let list = args.list(0)?;
+        let separator = args.text(1)?;
+        let words = strings(list.values())?;
+        text_result(args.rows(), |row| {
+            if list.is_null(row) {
+                return None;
+            }
+            let (start, end) = range(&list, row);
+            let parts: Vec<&str> = (start..end)
+                .map(|i| if words.is_null(i) { "null" } else { words.value(i) })
+                .collect();
+            Some(parts.join(separator.get(row)?))
+        })
+    }),
+    ScalarDef::new("MV_FILTER_ONLY", "filtered", TWO, returns::multi, |args| filter(args, true)),
+    ScalarDef::new("MV_FILTER_NONE", "filtered_none", TWO, returns::multi, |args| filter(args, false)),
+    ScalarDef::new("MV_OFFSET", "mv_offset", &[Param::Arr, Param::Int], returns::varchar, |args| {
+        element(args, 0)
+    }),
+    ScalarDef::new("MV_ORDINAL", "mv_ordinal", &[Param::Arr, Param::Int], returns::varchar, |args| {
+        element(args, 1)
+    }),
+    ScalarDef::new("MV_APPEND", "mv_append", &[Param::Arr, Param::Str], returns::multi, |args| {
+        joined(args, false)
+    }),
+    ScalarDef::new("MV_PREPEND", "mv_prepend", &[Param::Str, Param::Arr], returns::multi, |args| {
+        joined(args, true)
+    }),
+    ScalarDef::new("", "mv_is_null", ONE, returns::boolean, |args| {
+        let list = args.list(0)?;
+        let values = list.values();
+        boolean_result(args.rows(), |row| {
+            let (start, end) = range(&list, row);
+            Some(list.is_null(row) || (start..end).all(|i| values.is_null(i)))
+        })
+    }),
+    ScalarDef::new("", "mv_any", &[Param::Arr, Param::Str, Param::Any], returns::boolean, any),
+    ScalarDef::new(
+        "",
+        "mv_like",
+        &[Param::Arr, Param::Str, Param::Str],
+        returns::boolean,
+        |args| {
+            let list = args.list(0)?;
+            let words = strings(list.values())?;
+            let (pattern, escape) = (args.text(1)?, args.text(2)?);
+            let escape = escape.get(0).and_then(|e| e.chars().next());
+            let mut out = Vec::with_capacity(args.rows());
+            for row in 0..args.rows() {
+                let Some(pattern) = pattern.get(row) else {
+                    out.push(None);
+                    continue;
+                };
+                let regex = super::regexp::like_regex(pattern, escape, false)?;
+                let (start, end) = range(&list, row);
+                out.push(Some(
+                    (start..end).any(|i| words.is_valid(i) && regex.is_match(words.value(i))),
+                ));
+            }
+            boolean_result(args.rows(), |row| out[row])
+        },
+    ),
+];
+
+/// A NULL row has nothing: false.
+fn never_null(array: ArrayRef) -> Result<ArrayRef> {
+    use arrow::array::AsArray;
+    let booleans = array.as_boolean();
+    boolean_result(booleans.len(), |row| Some(booleans.is_valid(row) && booleans.value(row)))
+}
+
+/// Tells whether any value of the row compares so to the other side's value, or to any of its values.
+fn any(args: &Args) -> Result<ArrayRef> {
+    let list = args.list(0)?;
+    let words = strings(list.values())?;
+    let op = args.text(1)?;
+    let other = args.array(2)?;
+    let (others, ranges): (StringArray, Vec<(usize, usize)>) = match other.data_type() {
+        arrow::datatypes::DataType::List(_) => {
+            let other = args.list(2)?;
+            (
+                strings(other.values())?,
+                (0..args.rows()).map(|row| range(&other, row)).collect(),
+            )
+        }
+        _ => (strings(&other)?, (0..args.rows()).map(|row| (row, row + 1)).collect()),
+    };
+    let op = op.get(0).unwrap_or("=").to_string();
+    let holds = |a: &str, b: &str| match op.as_str() {
+        "<" => a < b,
+        "<=" => a <= b,
+        ">" => a > b,
+        ">=" => a >= b,
+        _ => a == b,
+    };
+    boolean_result(args.rows(), |row| {
+        if list.is_null(row) {
+            return None;
+        }
+        let (start, end) = range(&list, row);
+        let (from, to) = ranges[row];
+        Some((start..end).any(|i| {
+            words.is_valid(i)
+                && (from..to).any(|j| others.is_valid(j) && holds(words.value(i), others.value(j)))
+        }))
+    })
+}
+
+fn filter(args: &Args, keep: bool) -> Result<ArrayRef> {
+    let (list, wanted) = (args.list(0)?, args.list(1)?);
+    let words = strings(list.values())?;
+    let set = strings(wanted.values())?;
+    let source: ArrayRef = Arc::new(words.clone());
+    lists(
+        &source,
+        (0..args.rows())
+            .map(|row| {
+                if list.is_null(row) {
+                    return None;
+                }
+                let (start, end) = range(&list, row);
+                let (from, to) = range(&wanted, row);
+                let same = |i: usize, j: usize| match (words.is_null(i), set.is_null(j)) {
+                    (true, true) => true,
+                    (false, false) => words.value(i) == set.value(j),
+                    _ => false,
+                };
+                let kept: Vec<Option<u32>> = (start..end)
+                    .filter(|i| (from..to).any(|j| same(*i, j)) == keep)
+                    .map(|i| Some(i as u32))
+                    .collect();
+                (!kept.is_empty()).then_some(kept)
+            })
+            .collect(),
+    )
+}
+
+fn element(args: &Args, base: i64) -> Result<ArrayRef> {
+    let list = args.list(0)?;
+    let words = strings(list.values())?;
+    let index = args.long(1)?;
+    text_result(args.rows(), |row| {
+        let i = usize::try_from(index.get(row)? - base).ok()?;
+        if list.is_null(row) {
+            return None;
+        }
+        let (start, end) = range(&list, row);
+        (start + i < end && words.is_valid(start + i)).then(|| words.value(start + i).to_string())
+    })
+}
+
+fn joined(args: &Args, front: bool) -> Result<ArrayRef> {
+    let (list_at, item_at) = if front { (1, 0) } else { (0, 1) };
+    let list = args.list(list_at)?;
+    let words = strings(list.values())?;
+    let item = args.text(item_at)?;
+    let mut builder = arrow::array::ListBuilder::new(arrow::array::StringBuilder::new());
+    for row in 0..args.rows() {
+        if list.is_null(row) {
+            builder.append_null();
+            continue;
+        }
+        let (start, end) = range(&list, row);
+        if front {
+            builder.values().append_option(item.get(row));
+        }
+        for i in start..end {
+            builder.values().append_option(words.is_valid(i).then(|| words.value(i)));
+        }
+        if !front {
+            builder.values().append_option(item.get(row));
+        }
+        builder.append(true);
+    }
+    Ok(Arc::new(builder.finish()))
+}

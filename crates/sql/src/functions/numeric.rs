@@ -1,0 +1,342 @@
+//! Numbers: rounding, powers, logarithms, trigonometry, bits.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use datafusion::common::Result;
+
+use super::args::{Args, double_result, long_result, text_result};
+use super::scalar::{Param, ScalarDef, returns};
+use crate::SqlType;
+
+const NUM: &[Param] = &[Param::Num];
+const DOUBLE: &[Param] = &[Param::Double];
+const TWO: &[Param] = &[Param::Double, Param::Double];
+const INTS: &[Param] = &[Param::Int, Param::Int];
+
+macro_rules! unary {
+    ($name:literal, $native:literal, $f:expr) => {
+        ScalarDef::new($name, $native, DOUBLE, returns::double, |args| {
+            let x = args.double(0)?;
+            let f: fn(f64) -> f64 = $f;
+            double_result(args.rows(), |row| x.get(row).map(f))
+        })
+    };
+}
+
+macro_rules! bits {
+    ($name:literal, $native:literal, $f:expr) => {
+        ScalarDef::new($name, $native, INTS, returns::bigint, |args| {
+            let (a, b) = (args.long(0)?, args.long(1)?);
+            let f: fn(i64, i64) -> i64 = $f;
+            long_result(args.rows(), |row| Some(f(a.get(row)?, b.get(row)?)))
+        })
+    };
+}
+
+/// The family.
+pub(super) const FUNCTIONS: &[ScalarDef] = &[
+    ScalarDef::new("ABS", "abs", NUM, returns::first, |args| {
+        same(args, i64::wrapping_abs, f64::abs)
+    }),
+    ScalarDef::new("CEIL", "ceil", &[Param::Num, Param::Int], returns::first, |args| {
+        scaled(args, f64::ceil)
+    })
+    .min(1)
+    .aliases(&["CEILING"]),
+    ScalarDef::new("FLOOR", "floor", &[Param::Num, Param::Int], returns::first, |args| {
+        scaled(args, f64::floor)
+    })
+    .min(1),
+    ScalarDef::new("ROUND", "round", &[Param::Num, Param::Int], returns::first, |args| {
+        let digits = args.long(1)?;
+        by_digits(args, |x, row| round_half_up(x, digits.get(row).unwrap_or(0)), |n, row| {
+            round_long(n, digits.get(row).unwrap_or(0))
+        })
+    })
+    .min(1),
+    ScalarDef::new("TRUNCATE", "truncate", &[Param::Num, Param::Int], returns::first, |args| {
+        let digits = args.long(1)?;
+        by_digits(
+            args,
+            |x, row| truncate(x, digits.get(row).unwrap_or(0)),
+            |n, row| {
+                let unit = 10i64.checked_pow(u32::try_from(-digits.get(row).unwrap_or(0).min(0)).unwrap_or(0));
+                unit.map_or(0, |unit| n / unit * unit)
+            },
+        )
+    })
+    .min(1)
+    .aliases(&["TRUNC"]),
+    ScalarDef::new("SIGN", "signum", NUM, returns::first, |args| {
+        same(args, i64::signum, |x| if x == 0.0 || x.is_nan() { x } else { x.signum() })
+    }),
+    ScalarDef::new("MOD", "mod", &[Param::Num, Param::Num], modulo_type, |args| {
+        if modulo_longs(args) {
+            let (a, b) = (args.long(0)?, args.long(1)?);
+            return super::args::try_long_result(args.rows(), |row| match (a.get(row), b.get(row)) {
+                (Some(_), Some(0)) => Err(division_by_zero()),
+                (Some(a), Some(b)) => Ok(Some(a.wrapping_rem(b))),
+                _ => Ok(None),
+            });
+        }
+        let (a, b) = (args.double(0)?, args.double(1)?);
+        double_result(args.rows(), |row| Some(a.get(row)? % b.get(row)?))
+    }),
+    ScalarDef::new("DIV", "div", INTS, returns::bigint, |args| {
+        let (a, b) = (args.long(0)?, args.long(1)?);
+        super::args::try_long_result(args.rows(), |row| match (a.get(row), b.get(row)) {
+            (Some(_), Some(0)) => Err(division_by_zero()),
+            (Some(a), Some(b)) => Ok(Some(a.wrapping_div(b))),
+            _ => Ok(None),
+        })
+    }),
+    ScalarDef::new("SAFE_DIVIDE", "safe_divide", &[Param::Num, Param::Num], modulo_type, |args| {
+        if modulo_longs(args) {
+            let (a, b) = (args.long(0)?, args.long(1)?);
+            return long_result(args.rows(), |row| {
+                let (a, b) = (a.get(row)?, b.get(row)?);
+                (b != 0).then(|| a.wrapping_div(b))
+            });
+        }
+        let (a, b) = (args.double(0)?, args.double(1)?);
+        double_result(args.rows(), |row| {
+            let (a, b) = (a.get(row)?, b.get(row)?);
+            (b != 0.0).then(|| a / b)
+        })
+    }),
+    ScalarDef::new("POWER", "pow", TWO, returns::double, |args| {
+        let (x, y) = (args.double(0)?, args.double(1)?);
+        double_result(args.rows(), |row| Some(x.get(row)?.powf(y.get(row)?)))
+    }),
+    ScalarDef::new("ATAN2", "atan2", TWO, returns::double, |args| {
+        let (x, y) = (args.double(0)?, args.double(1)?);
+        double_result(args.rows(), |row| Some(x.get(row)?.atan2(y.get(row)?)))
+    }),
+    unary!("SQRT", "sqrt", f64::sqrt),
+    unary!("EXP", "exp", f64::exp),
+    unary!("LN", "log", f64::ln),
+    unary!("LOG10", "log10", f64::log10),
+    unary!("SIN", "sin", f64::sin),
+    unary!("COS", "cos", f64::cos),
+    unary!("TAN", "tan", f64::tan),
+    unary!("COT", "cot", |x| x.cos() / x.sin()),
+    unary!("ASIN", "asin", f64::asin),
+    unary!("ACOS", "acos", f64::acos),
+    unary!("ATAN", "atan", f64::atan),
+    unary!("DEGREES", "toDegrees", f64::to_degrees),
+    unary!("RADIANS", "toRadians", f64::to_radians),
+    bits!("BITWISE_AND", "bitwiseAnd", |a, b| a & b),
+    bits!("BITWISE_OR", "bitwiseOr", |a, b| a | b),
+    bits!("BITWISE_XOR", "bitwiseXor", |a, b| a ^ b),
+    bits!("BITWISE_SHIFT_LEFT", "bitwiseShiftLeft", |a, b| a.wrapping_shl(b as u32)),
+    bits!("BITWISE_SHIFT_RIGHT", "bitwiseShiftRight", |a, b| a.wrapping_shr(b as u32)),
+    ScalarDef::new("BITWISE_COMPLEMENT", "bitwiseComplement", &[Param::Int], returns::bigint, |args| {
+        let a = args.long(0)?;
+        long_result(args.rows(), |row| a.get(row).map(|a| !a))
+    }),
+    ScalarDef::new(
+        "BITWISE_CONVERT_DOUBLE_TO_LONG_BITS",
+        "bitwiseConvertDoubleToLongBits",
+        DOUBLE,
+        returns::bigint,
+        |args| {
+            let a = args.double(0)?;
+            long_result(args.rows(), |row| a.get(row).map(|a| a.to_bits() as i64))
+        },
+    ),
+    ScalarDef::new(
+        "BITWISE_CONVERT_LONG_BITS_TO_DOUBLE",
+        "bitwiseConvertLongBitsToDouble",
+        &[Param::Int],
+        returns::double,
+        |args| {
+            let a = args.long(0)?;
+            double_result(args.rows(), |row| a.get(row).map(|a| f64::from_bits(a as u64)))
+        },
+    ),
+    ScalarDef::new(
+        "HUMAN_READABLE_BINARY_BYTE_FORMAT",
+        "human_readable_binary_byte_format",
+        INTS,
+        returns::varchar,
+        |args| human(args, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]),
+    )
+    .min(1),
+    ScalarDef::new(
+        "HUMAN_READABLE_DECIMAL_BYTE_FORMAT",
+        "human_readable_decimal_byte_format",
+        INTS,
+        returns::varchar,
+        |args| human(args, 1000.0, &["B", "KB", "MB", "GB", "TB", "PB", "EB"]),
+    )
+    .min(1),
+    ScalarDef::new(
+        "HUMAN_READABLE_DECIMAL_FORMAT",
+        "human_readable_decimal_format",
+        INTS,
+        returns::varchar,
+        |args| human(args, 1000.0, &["", "K", "M", "G", "T", "P", "E"]),
+    )
+    .min(1),
+];
+
+/// The error of an integer division by zero, in Java's words.
+pub(super) fn division_by_zero() -> datafusion::common::DataFusionError {
+    datafusion::common::DataFusionError::External(Box::new(crate::SqlError::general(
+        crate::Persona::Admin,
+        crate::Category::Uncategorized,
+        "/ by zero",
+    )))
+}
+
+fn modulo_type(types: &[SqlType]) -> SqlType {
+    match types {
+        [a, b] if a.is_integer() && b.is_integer() => b.clone(),
+        _ => SqlType::Double,
+    }
+}
+
+fn modulo_longs(args: &Args) -> bool {
+    (0..2).all(|i| args.data_type(i) == DataType::Int64)
+}
+
+/// Applies a function of integers or of fractions, by the argument's type.
+fn same(args: &Args, long: fn(i64) -> i64, double: fn(f64) -> f64) -> Result<ArrayRef> {
+    let array = args.array(0)?;
+    Ok(match array.data_type() {
+        DataType::Int64 => Arc::new(array.as_primitive::<Int64Type>().unary::<_, Int64Type>(long)),
+        DataType::Float64 => Arc::new(array.as_primitive::<Float64Type>().unary::<_, Float64Type>(double)),
+        _ => {
+            let x = args.double(0)?;
+            return double_result(args.rows(), |row| x.get(row).map(double));
+        }
+    })
+}
+
+fn by_digits(
+    args: &Args,
+    double: impl Fn(f64, usize) -> f64,
+    long: impl Fn(i64, usize) -> i64,
+) -> Result<ArrayRef> {
+    if args.data_type(0) == DataType::Int64 {
+        let n = args.long(0)?;
+        return long_result(args.rows(), |row| n.get(row).map(|n| long(n, row)));
+    }
+    let x = args.double(0)?;
+    double_result(args.rows(), |row| x.get(row).map(|x| double(x, row)))
+}
+
+fn scaled(args: &Args, step: fn(f64) -> f64) -> Result<ArrayRef> {
+    if args.data_type(0) == DataType::Int64 {
+        return args.array(0);
+    }
+    let (x, digits) = (args.double(0)?, args.long(1)?);
+    double_result(args.rows(), |row| {
+        let x = x.get(row)?;
+        let unit = 10f64.powi(i32::try_from(digits.get(row).unwrap_or(0)).unwrap_or(0));
+        Some(step(x * unit) / unit)
+    })
+}
+
+/// Rounds on the shortest decimal text, ties away from zero (`BigDecimal` HALF_UP).
+fn round_half_up(x: f64, digits: i64) -> f64 {
+    if x.is_nan() {
+        return 0.0;
+    }
+    if x.is_infinite() {
+        return if x > 0.0 { f64::MAX } else { f64::MIN };
+    }
+    let text = format!("{x:e}");
+    let Some((mantissa, exponent)) = text.split_once('e') else {
+        return x;
+    };
+    let negative = mantissa.starts_with('-');
+    let digits_only: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    let Ok(exponent) = exponent.parse::<i64>() else {
+        return x;
+    };
+    // The value is 0.d1d2d3… × 10^(exponent + 1); keep this many digits.
+    let keep = exponent + 1 + digits;
+    if keep >= digits_only.len() as i64 {
+        return x;
+    }
+    if keep < 0 {
+        return 0.0;
+    }
+    let keep = keep as usize;
+    let up = digits_only.as_bytes()[keep] >= b'5';
+    let head: i128 = digits_only[..keep].parse().unwrap_or(0);
+    let head = head + i128::from(up);
+    let rounded: f64 = format!("{head}e{}", -digits).parse().unwrap_or(x);
+    if negative { -rounded } else { rounded }
+}
+
+fn round_long(n: i64, digits: i64) -> i64 {
+    if digits >= 0 {
+        return n;
+    }
+    let Some(unit) = u32::try_from(-digits).ok().and_then(|d| 10i64.checked_pow(d)) else {
+        return 0;
+    };
+    let half = unit / 2;
+    let over = n % unit;
+    let base = n - over;
+    if over.abs() >= half {
+        base.saturating_add(unit * over.signum())
+    } else {
+        base
+    }
+}
+
+fn truncate(x: f64, digits: i64) -> f64 {
+    if !x.is_finite() {
+        return x;
+    }
+    let unit = 10f64.powi(i32::try_from(digits).unwrap_or(0));
+    if !unit.is_finite() || unit == 0.0 {
+        return x;
+    }
+    (x * unit).trunc() / unit
+}
+
+fn human(args: &Args, base: f64, units: &[&str]) -> Result<ArrayRef> {
+    let (value, precision) = (args.long(0)?, args.long(1)?);
+    text_result(args.rows(), |row| {
+        let value = value.get(row)?;
+        let digits = usize::try_from(precision.get(row).unwrap_or(2)).unwrap_or(2).min(3);
+        let mut size = value as f64;
+        let mut unit = 0;
+        while size.abs() >= base && unit + 1 < units.len() {
+            size /= base;
+            unit += 1;
+        }
+        let space = if units[0].is_empty() || units[unit].is_empty() { "" } else { " " };
+        Some(if unit == 0 {
+            format!("{value}{space}{}", units[0])
+        } else {
+            format!("{size:.digits$}{space}{}", units[unit])
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn rounds_on_the_shortest_text() {
+        for (x, digits, expected) in [
+            (1.005, 2, 1.01),
+            (2.675, 2, 2.68),
+            (-2.5, 0, -3.0),
+            (0.5, 0, 1.0),
+            (-73.9377670288086, 0, -74.0),
+            (1250.0, -2, 1300.0),
+            (4.0, 3, 4.0),
+            (0.04, 0, 0.0),
+        ] {
+            assert_eq!(super::round_half_up(x, digits), expected, "{x} {digits}");
+        }
+        assert_eq!((super::round_long(1250, -2), super::round_long(-1250, -2), super::round_long(49, -2)), (1300, -1300, 0));
+    }
+}

@@ -1,0 +1,423 @@
+//! A scalar function of the table as DataFusion's UDF: dictionaries and multi-value lists are taken apart here, so that a
+//! kernel sees plain columns only.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, UInt32Array, new_null_array};
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Field, UInt32Type};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use super::args::Args;
+use crate::SqlType;
+
+/// What a parameter takes; the binder casts to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Param {
+    /// Anything, as it is.
+    Any,
+    /// A number; text is read as one.
+    Num,
+    /// A whole number.
+    Int,
+    /// A fraction.
+    Double,
+    /// Text; numbers are worded.
+    Str,
+    /// A point in time.
+    Time,
+    /// A boolean.
+    Bool,
+    /// An array, or a multi-value string.
+    Arr,
+}
+
+impl Param {
+    /// Gives the family that messages and ROUTINES name.
+    pub fn family(self) -> &'static str {
+        match self {
+            Param::Any => "<ANY>",
+            Param::Num | Param::Double => "<NUMERIC>",
+            Param::Int => "<INTEGER>",
+            Param::Str => "<CHARACTER>",
+            Param::Time => "<TIMESTAMP>",
+            Param::Bool => "<BOOLEAN>",
+            Param::Arr => "<ARRAY>",
+        }
+    }
+}
+
+/// Computes a batch.
+pub(crate) type Kernel = fn(&Args<'_>) -> Result<ArrayRef>;
+
+/// A scalar function.
+pub(crate) struct ScalarDef {
+    /// Upper case SQL name.
+    pub name: &'static str,
+    /// Other SQL names.
+    pub aliases: &'static [&'static str],
+    /// Name in Druid's native expressions.
+    pub native: &'static str,
+    /// Parameters; the last repeats where `variadic`.
+    pub params: &'static [Param],
+    /// Fewest arguments.
+    pub min: usize,
+    /// Whether the last parameter repeats.
+    pub variadic: bool,
+    /// Where the query's time zone goes if the caller gives none; missing arguments before it are NULL.
+    pub zone_at: Option<usize>,
+    /// Result type.
+    pub returns: fn(&[SqlType]) -> SqlType,
+    /// Implementation.
+    pub kernel: Kernel,
+}
+
+impl ScalarDef {
+    /// Starts a definition with one name, fixed parameters and no extras.
+    pub const fn new(
+        name: &'static str,
+        native: &'static str,
+        params: &'static [Param],
+        returns: fn(&[SqlType]) -> SqlType,
+        kernel: Kernel,
+    ) -> Self {
+        ScalarDef {
+            name,
+            aliases: &[],
+            native,
+            params,
+            min: params.len(),
+            variadic: false,
+            zone_at: None,
+            returns,
+            kernel,
+        }
+    }
+
+    /// Adds other names.
+    pub const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    /// Makes the parameters behind the first `min` optional.
+    pub const fn min(mut self, min: usize) -> Self {
+        self.min = min;
+        self
+    }
+
+    /// Lets the last parameter repeat.
+    pub const fn variadic(mut self) -> Self {
+        self.variadic = true;
+        self
+    }
+
+    /// Fills in the query's time zone.
+    pub const fn zone(mut self, at: usize) -> Self {
+        self.zone_at = Some(at);
+        self
+    }
+
+    /// Words the form as messages and ROUTINES do: `'F(<NUMERIC>, [<INTEGER>])'`.
+    pub fn form(&self) -> String {
+        let mut text = format!("'{}(", self.name);
+        for (i, param) in self.params.iter().enumerate() {
+            let optional = i >= self.min;
+            match (i, optional) {
+                (0, false) => text.push_str(param.family()),
+                (0, true) => text.push_str(&format!("[{}", param.family())),
+                (_, false) => text.push_str(&format!(", {}", param.family())),
+                (_, true) => text.push_str(&format!(", [{}", param.family())),
+            }
+        }
+        text.push_str(&"]".repeat(self.params.len().saturating_sub(self.min)));
+        if self.variadic {
+            text.push_str(", ...");
+        }
+        text.push_str(")'");
+        text
+    }
+
+    /// Gives the parameter of an argument.
+    pub fn param(&self, index: usize) -> Param {
+        self.params
+            .get(index)
+            .or(self.params.last())
+            .copied()
+            .unwrap_or(Param::Any)
+    }
+}
+
+impl std::fmt::Debug for ScalarDef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// The UDF around a [`ScalarDef`]; `mapped` applies it to every value of multi-value strings.
+#[derive(Debug)]
+pub(crate) struct DruidScalar {
+    def: &'static ScalarDef,
+    mapped: bool,
+    name: String,
+    signature: Signature,
+}
+
+impl PartialEq for DruidScalar {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for DruidScalar {}
+
+impl Hash for DruidScalar {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl DruidScalar {
+    /// Makes the UDF.
+    pub fn udf(def: &'static ScalarDef, mapped: bool) -> Arc<ScalarUDF> {
+        Arc::new(ScalarUDF::new_from_impl(DruidScalar {
+            def,
+            mapped,
+            name: if mapped {
+                format!("map_{}", def.native)
+            } else {
+                def.native.to_string()
+            },
+            signature: Signature::variadic_any(Volatility::Immutable),
+        }))
+    }
+
+    /// Gives the definition.
+    pub fn def(&self) -> &'static ScalarDef {
+        self.def
+    }
+
+    fn plain(&self, args: &[ColumnarValue], rows: usize) -> Result<ArrayRef> {
+        (self.def.kernel)(&Args::new(args, rows))
+    }
+
+    /// Evaluates once for each distinct value where the only column is a dictionary.
+    fn by_dictionary(&self, args: &[ColumnarValue]) -> Result<Option<ArrayRef>> {
+        let mut columns = args.iter().enumerate().filter_map(|(i, arg)| match arg {
+            ColumnarValue::Array(array) => Some((i, array)),
+            ColumnarValue::Scalar(_) => None,
+        });
+        let (Some((at, array)), None) = (columns.next(), columns.next()) else {
+            return Ok(None);
+        };
+        let Some(dictionary) = array.as_any_dictionary_opt() else {
+            return Ok(None);
+        };
+        let values = dictionary.values();
+        // A slice of a large dictionary is cheaper to unpack than to evaluate whole.
+        if values.len() > array.len().saturating_mul(2) + 16 {
+            return Ok(None);
+        }
+        let mut replaced = args.to_vec();
+        replaced[at] = ColumnarValue::Array(Arc::clone(values));
+        let evaluated = self.plain(&replaced, values.len())?;
+        let result = take(&evaluated, dictionary.keys(), None)?;
+        if array.null_count() == 0 {
+            return Ok(Some(result));
+        }
+        // A null key is not in the dictionary; functions such as COALESCE give NULL a meaning of its own.
+        let mut null = args.to_vec();
+        null[at] = ColumnarValue::Array(new_null_array(values.data_type(), 1));
+        let of_null = self.plain(&null, 1)?;
+        if of_null.is_null(0) {
+            return Ok(Some(result));
+        }
+        let from_null = arrow::compute::is_null(array)?;
+        let scalar = arrow::array::Scalar::new(of_null);
+        Ok(Some(arrow::compute::kernels::zip::zip(&from_null, &scalar, &result)?))
+    }
+
+    /// Applies the kernel to every value of the lists and puts the results back into lists of the same lengths.
+    fn by_value(&self, args: &[ColumnarValue], rows: usize) -> Result<ArrayRef> {
+        let arrays: Vec<ArrayRef> = args
+            .iter()
+            .map(|arg| arg.to_array(rows))
+            .collect::<Result<_>>()?;
+        let is_list: Vec<bool> = arrays
+            .iter()
+            .enumerate()
+            .map(|(i, array)| self.def.param(i) != Param::Arr && matches!(array.data_type(), DataType::List(_)))
+            .collect();
+        // One NULL stands for a NULL or empty row; several lists combine as Druid does: equal lengths pair up, others
+        // multiply.
+        let mut offsets: Vec<i32> = Vec::with_capacity(rows + 1);
+        offsets.push(0);
+        let mut row_of: Vec<u32> = Vec::new();
+        let mut element_of: Vec<Vec<Option<u32>>> = vec![Vec::new(); arrays.len()];
+        for row in 0..rows {
+            let spans: Vec<(usize, usize)> = arrays
+                .iter()
+                .zip(&is_list)
+                .map(|(array, list)| {
+                    if !list || array.is_null(row) {
+                        return (0, 0);
+                    }
+                    let lists = array.as_list::<i32>();
+                    let offsets = lists.value_offsets();
+                    (offsets[row] as usize, (offsets[row + 1] - offsets[row]) as usize)
+                })
+                .collect();
+            let lengths: Vec<usize> = spans
+                .iter()
+                .zip(&is_list)
+                .filter(|(_, list)| **list)
+                .map(|((_, length), _)| *length)
+                .collect();
+            let longest = lengths.iter().copied().max().unwrap_or(0).max(1);
+            for n in 0..longest {
+                row_of.push(row as u32);
+                for (i, (start, length)) in spans.iter().enumerate() {
+                    if is_list[i] {
+                        let at = if *length == 1 { 0 } else { n };
+                        element_of[i].push((at < *length).then_some((start + at) as u32));
+                    }
+                }
+            }
+            offsets.push(row_of.len() as i32);
+        }
+        let rows_index = UInt32Array::from(row_of);
+        let mut flat = Vec::with_capacity(arrays.len());
+        for (i, array) in arrays.iter().enumerate() {
+            let column = if is_list[i] {
+                let index: arrow::array::PrimitiveArray<UInt32Type> = element_of[i].iter().copied().collect();
+                take(array.as_list::<i32>().values(), &index, None)?
+            } else {
+                take(array, &rows_index, None)?
+            };
+            flat.push(ColumnarValue::Array(unpack(column)?));
+        }
+        let values = self.plain(&flat, rows_index.len())?;
+        let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
+        Ok(Arc::new(ListArray::try_new(
+            field,
+            OffsetBuffer::new(offsets.into()),
+            values,
+            None,
+        )?))
+    }
+}
+
+/// Unpacks a dictionary or a view into the plain column that kernels know.
+fn unpack(array: ArrayRef) -> Result<ArrayRef> {
+    match array.data_type() {
+        DataType::Dictionary(_, value) => Ok(arrow::compute::cast(&array, value)?),
+        DataType::Utf8View | DataType::LargeUtf8 => Ok(arrow::compute::cast(&array, &DataType::Utf8)?),
+        _ => Ok(array),
+    }
+}
+
+impl ScalarUDFImpl for DruidScalar {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        let types: Vec<SqlType> = arg_types
+            .iter()
+            .enumerate()
+            .map(|(i, data_type)| match data_type {
+                DataType::List(item) if self.mapped && self.def.param(i) != Param::Arr => {
+                    SqlType::from_arrow(item.data_type())
+                }
+                other => SqlType::from_arrow(other),
+            })
+            .collect();
+        let result = (self.def.returns)(&types).arrow();
+        Ok(if self.mapped {
+            DataType::new_list(result, true)
+        } else {
+            result
+        })
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let rows = args.number_rows;
+        if self.mapped {
+            return Ok(ColumnarValue::Array(self.by_value(&args.args, rows)?));
+        }
+        let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        if scalar {
+            let result = self.plain(&args.args, 1)?;
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
+        }
+        if let Some(result) = self.by_dictionary(&args.args)? {
+            return Ok(ColumnarValue::Array(result));
+        }
+        let plain: Vec<ColumnarValue> = args
+            .args
+            .into_iter()
+            .map(|arg| match arg {
+                ColumnarValue::Array(array) => unpack(array).map(ColumnarValue::Array),
+                scalar => Ok(scalar),
+            })
+            .collect::<Result<_>>()?;
+        Ok(ColumnarValue::Array(self.plain(&plain, rows)?))
+    }
+}
+
+/// Result types that many functions share.
+pub(crate) mod returns {
+    use crate::SqlType;
+
+    pub fn varchar(_: &[SqlType]) -> SqlType {
+        SqlType::Varchar
+    }
+    pub fn bigint(_: &[SqlType]) -> SqlType {
+        SqlType::BigInt
+    }
+    pub fn integer(_: &[SqlType]) -> SqlType {
+        SqlType::Integer
+    }
+    pub fn double(_: &[SqlType]) -> SqlType {
+        SqlType::Double
+    }
+    pub fn boolean(_: &[SqlType]) -> SqlType {
+        SqlType::Boolean
+    }
+    pub fn timestamp(_: &[SqlType]) -> SqlType {
+        SqlType::Timestamp
+    }
+    /// The first argument's type; fractions of 32 bits widen.
+    pub fn first(types: &[SqlType]) -> SqlType {
+        match types.first() {
+            Some(SqlType::Float) | None => SqlType::Double,
+            Some(SqlType::Null) => SqlType::Double,
+            Some(other) => other.clone(),
+        }
+    }
+    /// The first argument's type where it is text: a literal stays CHAR.
+    pub fn text(types: &[SqlType]) -> SqlType {
+        match types.first() {
+            Some(SqlType::Char(length)) => SqlType::Char(*length),
+            _ => SqlType::Varchar,
+        }
+    }
+    pub fn text_array(_: &[SqlType]) -> SqlType {
+        SqlType::Array(Box::new(SqlType::Varchar))
+    }
+    pub fn multi(_: &[SqlType]) -> SqlType {
+        SqlType::MultiVarchar
+    }
+    pub fn json(_: &[SqlType]) -> SqlType {
+        SqlType::Complex("json".into())
+    }
+}

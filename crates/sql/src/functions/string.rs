@@ -1,0 +1,290 @@
+//! Text: lengths and positions count UTF-16 units, as in Java.
+
+use arrow::array::ArrayRef;
+use datafusion::common::{DataFusionError, Result};
+
+use super::args::{Args, boolean_result, long_result, text_result, try_text_result};
+use super::scalar::{Param, ScalarDef, returns};
+
+const ONE: &[Param] = &[Param::Str];
+const TWO: &[Param] = &[Param::Str, Param::Str];
+
+macro_rules! map_text {
+    ($name:literal, $native:literal, $returns:expr, $f:expr) => {
+        ScalarDef::new($name, $native, ONE, $returns, |args| {
+            let text = args.text(0)?;
+            let f: fn(&str) -> String = $f;
+            text_result(args.rows(), |row| text.get(row).map(f))
+        })
+    };
+}
+
+/// The family.
+pub(super) const FUNCTIONS: &[ScalarDef] = &[
+    map_text!("UPPER", "upper", returns::text, |s| s.to_uppercase()),
+    map_text!("LOWER", "lower", returns::text, |s| s.to_lowercase()),
+    map_text!("REVERSE", "reverse", returns::varchar, |s| s.chars().rev().collect()),
+    map_text!("INITCAP", "initcap", returns::varchar, initcap),
+    ScalarDef::new("LENGTH", "strlen", ONE, returns::integer, |args| {
+        let text = args.text(0)?;
+        long_result(args.rows(), |row| text.get(row).map(|s| utf16_len(s) as i64))
+    })
+    .aliases(&["CHAR_LENGTH", "CHARACTER_LENGTH", "STRLEN"]),
+    ScalarDef::new("CONCAT", "concat", &[Param::Str], returns::varchar, |args| {
+        let parts = (0..args.len()).map(|i| args.text(i)).collect::<Result<Vec<_>>>()?;
+        text_result(args.rows(), |row| {
+            let mut out = String::new();
+            for part in &parts {
+                out.push_str(part.get(row)?);
+            }
+            Some(out)
+        })
+    })
+    .variadic(),
+    ScalarDef::new("TEXTCAT", "textcat", TWO, returns::varchar, |args| {
+        let (a, b) = (args.text(0)?, args.text(1)?);
+        text_result(args.rows(), |row| Some(format!("{}{}", a.get(row)?, b.get(row)?)))
+    }),
+    ScalarDef::new(
+        "SUBSTRING",
+        "substring",
+        &[Param::Str, Param::Int, Param::Int],
+        returns::text,
+        substring,
+    )
+    .min(2)
+    .aliases(&["SUBSTR"]),
+    ScalarDef::new("LEFT", "left", &[Param::Str, Param::Int], returns::varchar, |args| {
+        let (text, count) = (args.text(0)?, args.long(1)?);
+        try_text_result(args.rows(), |row| match (text.get(row), count.get(row)) {
+            (Some(text), Some(count)) => {
+                let count = usize::try_from(count).map_err(|_| needs_positive("left"))?;
+                Ok(Some(utf16_slice(text, 0, count)))
+            }
+            _ => Ok(None),
+        })
+    }),
+    ScalarDef::new("RIGHT", "right", &[Param::Str, Param::Int], returns::varchar, |args| {
+        let (text, count) = (args.text(0)?, args.long(1)?);
+        try_text_result(args.rows(), |row| match (text.get(row), count.get(row)) {
+            (Some(text), Some(count)) => {
+                let count = usize::try_from(count).map_err(|_| needs_positive("right"))?;
+                let length = utf16_len(text);
+                Ok(Some(utf16_slice(text, length.saturating_sub(count), usize::MAX)))
+            }
+            _ => Ok(None),
+        })
+    }),
+    ScalarDef::new("BTRIM", "trim", TWO, returns::varchar, |args| trim(args, true, true))
+        .min(1)
+        .aliases(&["TRIM"]),
+    ScalarDef::new("LTRIM", "ltrim", TWO, returns::varchar, |args| trim(args, true, false)).min(1),
+    ScalarDef::new("RTRIM", "rtrim", TWO, returns::varchar, |args| trim(args, false, true)).min(1),
+    ScalarDef::new(
+        "LPAD",
+        "lpad",
+        &[Param::Str, Param::Int, Param::Str],
+        returns::varchar,
+        |args| pad(args, true),
+    )
+    .min(2),
+    ScalarDef::new(
+        "RPAD",
+        "rpad",
+        &[Param::Str, Param::Int, Param::Str],
+        returns::varchar,
+        |args| pad(args, false),
+    )
+    .min(2),
+    ScalarDef::new(
+        "REPLACE",
+        "replace",
+        &[Param::Str, Param::Str, Param::Str],
+        returns::varchar,
+        |args| {
+            let (text, from, to) = (args.text(0)?, args.text(1)?, args.text(2)?);
+            text_result(args.rows(), |row| {
+                Some(text.get(row)?.replace(from.get(row)?, to.get(row)?))
+            })
+        },
+    ),
+    ScalarDef::new("REPEAT", "repeat", &[Param::Str, Param::Int], returns::varchar, |args| {
+        let (text, count) = (args.text(0)?, args.long(1)?);
+        try_text_result(args.rows(), |row| match (text.get(row), count.get(row)) {
+            (Some(text), Some(count)) if count > 0 => {
+                let count = usize::try_from(count).unwrap_or(usize::MAX);
+                if text.len().saturating_mul(count) > i32::MAX as usize {
+                    return Err(DataFusionError::Execution(format!(
+                        "REPEAT of {} bytes {count} times is longer than the limit of {} bytes",
+                        text.len(),
+                        i32::MAX
+                    )));
+                }
+                Ok(Some(text.repeat(count)))
+            }
+            _ => Ok(None),
+        })
+    }),
+    ScalarDef::new(
+        "STRPOS",
+        "strpos",
+        TWO,
+        returns::integer,
+        |args| {
+            let (text, needle) = (args.text(0)?, args.text(1)?);
+            long_result(args.rows(), |row| Some(position(text.get(row)?, needle.get(row)?)))
+        },
+    ),
+    ScalarDef::new(
+        "POSITION",
+        "position",
+        TWO,
+        returns::integer,
+        |args| {
+            let (needle, text) = (args.text(0)?, args.text(1)?);
+            long_result(args.rows(), |row| Some(position(text.get(row)?, needle.get(row)?)))
+        },
+    ),
+    ScalarDef::new("CONTAINS_STRING", "contains_string", TWO, returns::boolean, |args| {
+        let (text, needle) = (args.text(0)?, args.text(1)?);
+        boolean_result(args.rows(), |row| {
+            Some(text.get(row)?.contains(needle.get(row)?))
+        })
+    }),
+    ScalarDef::new("ICONTAINS_STRING", "icontains_string", TWO, returns::boolean, |args| {
+        let (text, needle) = (args.text(0)?, args.text(1)?);
+        boolean_result(args.rows(), |row| {
+            Some(text.get(row)?.to_lowercase().contains(&needle.get(row)?.to_lowercase()))
+        })
+    }),
+    ScalarDef::new("PARSE_LONG", "parse_long", &[Param::Str, Param::Int], returns::bigint, |args| {
+        let (text, radix) = (args.text(0)?, args.long(1)?);
+        long_result(args.rows(), |row| {
+            let radix = u32::try_from(radix.get(row).unwrap_or(10)).ok().filter(|r| (2..=36).contains(r))?;
+            let text = text.get(row)?;
+            let body = if radix == 16 {
+                text.strip_prefix("0x").or(text.strip_prefix("0X")).unwrap_or(text)
+            } else {
+                text
+            };
+            i64::from_str_radix(body, radix).ok()
+        })
+    })
+    .min(1),
+    ScalarDef::new("STRING_FORMAT", "format", &[Param::Any], returns::varchar, super::misc::format_text).variadic(),
+    ScalarDef::new("DECODE_BASE64_UTF8", "decode_base64_utf8", ONE, returns::varchar, |args| {
+        let text = args.text(0)?;
+        text_result(args.rows(), |row| super::misc::base64_text(text.get(row)?))
+    }),
+];
+
+fn needs_positive(name: &str) -> DataFusionError {
+    DataFusionError::External(Box::new(crate::SqlError::input(format!(
+        "Function[{name}] needs a positive integer as the second argument"
+    ))))
+}
+
+/// Counts UTF-16 units.
+pub(super) fn utf16_len(text: &str) -> usize {
+    if text.is_ascii() {
+        text.len()
+    } else {
+        text.encode_utf16().count()
+    }
+}
+
+/// Cuts by UTF-16 units; a unit that is half a pair becomes `?`.
+pub(super) fn utf16_slice(text: &str, start: usize, length: usize) -> String {
+    if text.is_ascii() {
+        let start = start.min(text.len());
+        let end = start.saturating_add(length).min(text.len());
+        return text[start..end].to_string();
+    }
+    let units: Vec<u16> = text.encode_utf16().skip(start).take(length).collect();
+    char::decode_utf16(units).map(|c| c.unwrap_or('?')).collect()
+}
+
+fn substring(args: &Args) -> Result<ArrayRef> {
+    let (text, start, length) = (args.text(0)?, args.long(1)?, args.long(2)?);
+    let with_length = args.len() > 2;
+    try_text_result(args.rows(), |row| {
+        let (Some(text), Some(start)) = (text.get(row), start.get(row)) else {
+            return Ok(None);
+        };
+        let length = match (with_length, length.get(row)) {
+            (false, _) => usize::MAX,
+            (true, None) => return Ok(None),
+            (true, Some(length)) => usize::try_from(length).unwrap_or(usize::MAX),
+        };
+        let Some(start) = start.checked_sub(1).and_then(|s| usize::try_from(s).ok()) else {
+            return Err(DataFusionError::External(Box::new(crate::SqlError::general(
+                crate::Persona::Developer,
+                crate::Category::Defensive,
+                "Function[substring] encountered unknown exception.",
+            ))));
+        };
+        if start >= utf16_len(text) {
+            return Ok(None);
+        }
+        Ok(Some(utf16_slice(text, start, length)))
+    })
+}
+
+fn position(text: &str, needle: &str) -> i64 {
+    match text.find(needle) {
+        Some(at) => utf16_len(&text[..at]) as i64 + 1,
+        None => 0,
+    }
+}
+
+fn trim(args: &Args, left: bool, right: bool) -> Result<ArrayRef> {
+    let (text, chars) = (args.text(0)?, args.text(1)?);
+    let default = args.len() < 2;
+    text_result(args.rows(), |row| {
+        let text = text.get(row)?;
+        let set: Vec<char> = if default { vec![' '] } else { chars.get(row)?.chars().collect() };
+        let mut out = text;
+        if left {
+            out = out.trim_start_matches(set.as_slice());
+        }
+        if right {
+            out = out.trim_end_matches(set.as_slice());
+        }
+        Some(out.to_string())
+    })
+}
+
+fn pad(args: &Args, left: bool) -> Result<ArrayRef> {
+    let (text, length, fill) = (args.text(0)?, args.long(1)?, args.text(2)?);
+    let default = args.len() < 3;
+    text_result(args.rows(), |row| {
+        let text = text.get(row)?;
+        let length = usize::try_from(length.get(row)?).ok()?;
+        let fill = if default { " " } else { fill.get(row)? };
+        let have = utf16_len(text);
+        if have >= length {
+            return Some(utf16_slice(text, 0, length));
+        }
+        if fill.is_empty() {
+            return None;
+        }
+        let missing = length - have;
+        let mut padding = String::new();
+        while utf16_len(&padding) < missing {
+            padding.push_str(fill);
+        }
+        let padding = utf16_slice(&padding, 0, missing);
+        Some(if left { padding + text } else { text.to_string() + &padding })
+    })
+}
+
+fn initcap(text: &str) -> String {
+    let mut start = true;
+    text.chars()
+        .flat_map(|c| {
+            let out: Vec<char> = if start { c.to_uppercase().collect() } else { c.to_lowercase().collect() };
+            start = !c.is_alphanumeric();
+            out
+        })
+        .collect()
+}

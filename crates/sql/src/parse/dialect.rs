@@ -1,0 +1,70 @@
+//! Druid's lexical rules as a dialect of `sqlparser`.
+
+use std::any::TypeId;
+
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::Parser;
+
+/// The dialect: identifiers are never folded, double quotes delimit them, backslashes are ordinary.
+#[derive(Debug, Default)]
+pub(crate) struct DruidDialect;
+
+impl Dialect for DruidDialect {
+    // The parser asks "is this the generic dialect?" in many places before it reads standard clauses such as UNNEST.
+    fn dialect(&self) -> TypeId {
+        TypeId::of::<GenericDialect>()
+    }
+
+    fn is_identifier_start(&self, c: char) -> bool {
+        c.is_alphabetic() || c == '_'
+    }
+
+    fn is_identifier_part(&self, c: char) -> bool {
+        c.is_alphanumeric() || c == '_' || c == '$'
+    }
+
+    fn is_delimited_identifier_start(&self, c: char) -> bool {
+        c == '"'
+    }
+
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
+    }
+
+    fn supports_group_by_expr(&self) -> bool {
+        true
+    }
+
+    fn supports_unicode_string_literal(&self) -> bool {
+        true
+    }
+
+    fn supports_string_escape_constant(&self) -> bool {
+        true
+    }
+
+    fn supports_window_clause_named_window_reference(&self) -> bool {
+        true
+    }
+
+    fn supports_parens_around_table_factor(&self) -> bool {
+        true
+    }
+
+    fn supports_values_as_table_factor(&self) -> bool {
+        true
+    }
+
+    fn is_table_factor_alias(&self, explicit: bool, keyword: &Keyword, parser: &mut Parser) -> bool {
+        explicit
+            || (!matches!(keyword, Keyword::PARTITIONED | Keyword::CLUSTERED)
+                && GenericDialect {}.is_table_factor_alias(explicit, keyword, parser))
+    }
+
+    fn is_select_item_alias(&self, explicit: bool, keyword: &Keyword, parser: &mut Parser) -> bool {
+        explicit
+            || (!matches!(keyword, Keyword::PARTITIONED | Keyword::CLUSTERED)
+                && GenericDialect {}.is_select_item_alias(explicit, keyword, parser))
+    }
+}

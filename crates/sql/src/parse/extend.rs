@@ -1,0 +1,164 @@
+//! Token rewrites in front of the query parser: column lists of table functions, `JSON_OBJECT(k : v)`.
+
+use std::collections::HashMap;
+
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use henge_input::{ExternColumn, ExternType};
+
+use super::tokens::{Tokens, is_word, matching};
+use crate::SqlError;
+
+type Extends = HashMap<(u64, u64), Vec<ExternColumn>>;
+
+/// Takes `[EXTEND] ( column type, … )` behind `TABLE( f(…) )` out of the tokens.
+pub(super) fn take_columns(tokens: &Tokens, list: &[TokenWithSpan]) -> Result<(Vec<TokenWithSpan>, Extends), SqlError> {
+    let mut out = Vec::with_capacity(list.len());
+    let mut extends = Extends::new();
+    let mut i = 0;
+    while i < list.len() {
+        let table = is_word(&list[i].token, "TABLE") && list.get(i + 1).is_some_and(|t| t.token == Token::LParen);
+        let close = if table { matching(list, i + 1) } else { None };
+        let Some(close) = close else {
+            out.push(list[i].clone());
+            i += 1;
+            continue;
+        };
+        let keyword = list.get(close + 1).is_some_and(|t| is_word(&t.token, "EXTEND"));
+        let open = close + 1 + usize::from(keyword);
+        let end = match list.get(open) {
+            Some(t) if t.token == Token::LParen => matching(list, open),
+            _ => None,
+        };
+        // The function call inside may hold a TABLE of its own only in theory; its tokens are copied as they are.
+        out.extend_from_slice(&list[i..=close]);
+        match end {
+            Some(end) => {
+                let columns = columns(tokens, &list[open + 1..end])?;
+                let name = list[i + 2].span.start;
+                extends.insert((name.line, name.column), columns);
+                i = end + 1;
+            }
+            None if keyword => {
+                let at = list.get(open).and_then(|t| tokens.at(t.span.start)).unwrap_or(tokens.list().len());
+                return Err(tokens.unexpected(at, "\"(\""));
+            }
+            None => i = close + 1,
+        }
+    }
+    Ok((out, extends))
+}
+
+fn columns(tokens: &Tokens, list: &[TokenWithSpan]) -> Result<Vec<ExternColumn>, SqlError> {
+    let mut columns: Vec<ExternColumn> = Vec::new();
+    let mut depth = 0usize;
+    let mut start = 0;
+    for i in 0..=list.len() {
+        match list.get(i).map(|t| &t.token) {
+            Some(Token::LParen | Token::Lt) => depth += 1,
+            Some(Token::RParen | Token::Gt) => depth = depth.saturating_sub(1),
+            Some(Token::Comma) | None if depth == 0 || i == list.len() => {
+                let part = &list[start..i];
+                let at = part
+                    .first()
+                    .or(list.last())
+                    .and_then(|t| tokens.at(t.span.start))
+                    .unwrap_or(tokens.list().len());
+                let column = column(part).ok_or_else(|| match part.first() {
+                    Some(_) => SqlError::invalid_at(
+                        format!("Type [{}] is not supported in EXTEND", shown(&part[1..])),
+                        tokens.range(at, at + part.len() - 1),
+                    ),
+                    None => tokens.unexpected(at, "<IDENTIFIER>"),
+                })?;
+                if columns.iter().any(|c| c.name == column.name) {
+                    return Err(SqlError::invalid_at(
+                        format!("Duplicate column [{}] in EXTEND", column.name),
+                        tokens.range(at, at),
+                    ));
+                }
+                columns.push(column);
+                start = i + 1;
+            }
+            _ => {}
+        }
+    }
+    Ok(columns)
+}
+
+fn column(part: &[TokenWithSpan]) -> Option<ExternColumn> {
+    let (name, rest) = part.split_first()?;
+    let Token::Word(name) = &name.token else {
+        return None;
+    };
+    Some(ExternColumn::new(name.value.clone(), extern_type(rest)?))
+}
+
+/// Reads `VARCHAR(20)`, `BIGINT ARRAY`, `TYPE('COMPLEX<json>')`.
+fn extern_type(list: &[TokenWithSpan]) -> Option<ExternType> {
+    let (first, mut rest) = list.split_first()?;
+    let Token::Word(word) = &first.token else {
+        return None;
+    };
+    if word.value.eq_ignore_ascii_case("TYPE") {
+        return match rest {
+            [open, text, close] if open.token == Token::LParen && close.token == Token::RParen => match &text.token {
+                Token::SingleQuotedString(native) => ExternType::parse(native),
+                _ => None,
+            },
+            _ => None,
+        };
+    }
+    let scalar = match word.value.to_ascii_uppercase().as_str() {
+        "VARCHAR" | "CHAR" | "CHARACTER" | "STRING" => ExternType::String,
+        "BIGINT" | "INTEGER" | "INT" | "SMALLINT" | "TINYINT" | "LONG" => ExternType::Long,
+        "DOUBLE" | "REAL" | "DECIMAL" | "NUMERIC" | "DEC" => ExternType::Double,
+        "FLOAT" => ExternType::Float,
+        _ => return None,
+    };
+    while let Some((next, behind)) = rest.split_first() {
+        match &next.token {
+            Token::LParen => {
+                let close = matching(rest, 0)?;
+                rest = &rest[close + 1..];
+            }
+            Token::Word(w) if w.value.eq_ignore_ascii_case("PRECISION") || w.value.eq_ignore_ascii_case("VARYING") => {
+                rest = behind;
+            }
+            Token::Word(w) if w.value.eq_ignore_ascii_case("ARRAY") && behind.is_empty() => {
+                return Some(ExternType::Array(Box::new(scalar)));
+            }
+            _ => return None,
+        }
+    }
+    Some(scalar)
+}
+
+fn shown(list: &[TokenWithSpan]) -> String {
+    list.iter().map(|t| t.token.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+/// Words `JSON_OBJECT(k : v)` and `JSON_OBJECT(KEY k VALUE v)` as `JSON_OBJECT(k, v)`.
+pub(super) fn plain_json_object(mut list: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if !list.iter().any(|t| is_word(&t.token, "JSON_OBJECT")) {
+        return list;
+    }
+    let mut open: Vec<bool> = Vec::new();
+    let mut drop = Vec::new();
+    for i in 0..list.len() {
+        let inside = open.last() == Some(&true);
+        match &list[i].token {
+            Token::LParen => open.push(i > 0 && is_word(&list[i - 1].token, "JSON_OBJECT")),
+            Token::RParen => {
+                open.pop();
+            }
+            Token::Colon if inside => list[i].token = Token::Comma,
+            token if inside && is_word(token, "VALUE") => list[i].token = Token::Comma,
+            token if inside && is_word(token, "KEY") => drop.push(i),
+            _ => {}
+        }
+    }
+    for i in drop.into_iter().rev() {
+        list.remove(i);
+    }
+    list
+}

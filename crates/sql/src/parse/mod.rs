@@ -1,0 +1,322 @@
+//! Statement text to syntax tree: Druid's statement level around `sqlparser`'s queries.
+//!
+//! 1. [`Tokens`]: the text as tokens with places.
+//! 2. `SET k = v;` statements are taken off the front.
+//! 3. `EXPLAIN PLAN FOR`, `INSERT INTO`, `REPLACE INTO … OVERWRITE` are read from the front, `PARTITIONED BY … CLUSTERED BY …`
+//!    is cut off the end: both are words that no query holds outside of parentheses.
+//! 4. Column lists behind `TABLE(f(…))` are taken out into [`Parsed::extends`], since the query parser does not know them.
+//! 5. What is left is a standard query.
+
+mod dialect;
+mod extend;
+mod ingest;
+pub mod reserved;
+mod tokens;
+
+use std::collections::HashMap;
+
+use datafusion::sql::sqlparser::ast::Query;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use henge_input::ExternColumn;
+use serde_json::Value;
+
+pub(crate) use ingest::{IngestAst, OverwriteAst, PartitionAst, Target};
+pub(crate) use tokens::{Tokens, position};
+
+use crate::{SqlError, limits};
+use dialect::DruidDialect;
+use tokens::is_word;
+
+/// What Calcite says may start an expression, abridged.
+pub(crate) const EXPRESSION_STARTS: &str = "\"+\", \"-\", \"NOT\", \"EXISTS\", \"UNIQUE\", \"INTERVAL\", \
+<UNSIGNED_INTEGER_LITERAL>, <DECIMAL_NUMERIC_LITERAL>, \"DECIMAL\", <APPROX_NUMERIC_LITERAL>, <BINARY_STRING_LITERAL>, \
+<PREFIXED_STRING_LITERAL>, <QUOTED_STRING>, <UNICODE_STRING_LITERAL>, \"TRUE\", \"FALSE\", \"UNKNOWN\", \"NULL\", \"?\", \"CAST\", \
+\"CASE\", \"(\", <IDENTIFIER>";
+/// What Calcite says may start a statement, abridged.
+const STATEMENT_STARTS: &str = "\"INSERT\", \"UPSERT\", \"EXPLAIN\", \"SET\", \"RESET\", \"ALTER\", \"WITH\", \"SELECT\", \"VALUES\", \
+\"VALUE\", \"TABLE\", \"(\"";
+
+/// A statement as syntax.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub sets: Vec<(String, Value)>,
+    pub explain: bool,
+    pub body: Body,
+    /// Column lists of table functions, by the place of the function's name.
+    pub extends: HashMap<(u64, u64), Vec<ExternColumn>>,
+}
+
+/// What the statement is.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Query(Box<Query>),
+    Ingest(Box<IngestAst>),
+}
+
+/// Reads a statement. Call it on a stack of [`stack_bytes`].
+pub(crate) fn parse(tokens: &Tokens) -> Result<Parsed, SqlError> {
+    let (sets, first) = split_sets(tokens)?;
+    let list = &tokens.list()[first..];
+    let mut rest = list;
+    let explain = rest.len() > 2
+        && is_word(&rest[0].token, "EXPLAIN")
+        && is_word(&rest[1].token, "PLAN")
+        && is_word(&rest[2].token, "FOR");
+    if explain {
+        rest = &rest[3..];
+    }
+    let Some(start) = rest.first() else {
+        return Err(tokens.unexpected(tokens.list().len(), STATEMENT_STARTS));
+    };
+    let (owned, extends) = extend::take_columns(tokens, rest)?;
+    let owned = extend::plain_json_object(owned);
+    let word = match &start.token {
+        Token::Word(word) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
+        _ => String::new(),
+    };
+    let body = match word.as_str() {
+        "INSERT" | "REPLACE" | "UPSERT" => Body::Ingest(Box::new(ingest::parse(tokens, owned)?)),
+        "DELETE" | "UPDATE" | "MERGE" => {
+            return Err(SqlError::invalid(format!("Unsupported SQL statement [{word}]")));
+        }
+        "SELECT" | "WITH" | "VALUES" | "VALUE" | "TABLE" => Body::Query(query(tokens, owned)?),
+        "" if start.token == Token::LParen => Body::Query(query(tokens, owned)?),
+        "ALTER" | "RESET" | "SET" | "DESCRIBE" => {
+            return Err(SqlError::invalid(format!("Unsupported SQL statement [{word}]")));
+        }
+        _ => return Err(near_keyword(tokens, first + usize::from(explain) * 3)),
+    };
+    Ok(Parsed {
+        sets,
+        explain,
+        body,
+        extends,
+    })
+}
+
+/// Gives the stack that parsing, planning and dropping the trees of this statement may need.
+pub(crate) fn stack_bytes(tokens: &Tokens) -> usize {
+    let operators = tokens
+        .list()
+        .iter()
+        .filter(|t| {
+            matches!(t.token, Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::StringConcat)
+                || is_word(&t.token, "AND")
+                || is_word(&t.token, "OR")
+                || is_word(&t.token, "UNION")
+                || is_word(&t.token, "NOT")
+        })
+        .count();
+    limits::STACK_BYTES + operators * limits::STACK_BYTES_PER_OPERATOR
+}
+
+fn near_keyword(tokens: &Tokens, index: usize) -> SqlError {
+    let Some(token) = tokens.list().get(index) else {
+        return tokens.unexpected(index, STATEMENT_STARTS);
+    };
+    let place = position(token.span);
+    match &token.token {
+        Token::Word(word) if word.quote_style.is_none() && reserved::is_reserved(&word.value) => SqlError::invalid(format!(
+            "Incorrect syntax near the keyword '{}' at line {}, column {}.\nWas expecting one of:\n    {} ...\n    ",
+            word.value.to_ascii_uppercase(),
+            place.line,
+            place.column,
+            STATEMENT_STARTS.replace(", ", " ...\n    ")
+        )),
+        _ => SqlError::invalid("Non-query expression encountered in illegal context"),
+    }
+}
+
+/// Splits `SET k = v; SET … ; main` into the settings and the index of the main statement's first token.
+fn split_sets(tokens: &Tokens) -> Result<(Vec<(String, Value)>, usize), SqlError> {
+    let list = tokens.list();
+    let mut sets = Vec::new();
+    let mut at = 0;
+    while list.get(at).is_some_and(|t| is_word(&t.token, "SET")) {
+        let end = list[at..]
+            .iter()
+            .position(|t| t.token == Token::SemiColon)
+            .map_or(list.len(), |n| at + n);
+        sets.push(set_statement(tokens, at, end)?);
+        at = end + usize::from(end < list.len());
+    }
+    if at >= list.len() && !sets.is_empty() {
+        return Err(SqlError::invalid(
+            "Statement list is missing a non-SET statement to execute",
+        ));
+    }
+    if let Some(n) = list[at..].iter().position(|t| t.token == Token::SemiColon) {
+        let semicolon = at + n;
+        if let Some(next) = list.get(semicolon + 1) {
+            if !["SELECT", "WITH", "INSERT", "REPLACE", "EXPLAIN", "VALUES", "SET"]
+                .iter()
+                .any(|word| is_word(&next.token, word))
+            {
+                return Err(near_keyword(tokens, semicolon + 1));
+            }
+            let text: Vec<String> = list[at..semicolon].iter().map(|t| t.token.to_string()).collect();
+            return Err(SqlError::invalid(format!(
+                "Only SET statements can appear before the final statement in a statement list, but found non-SET statement[{}]",
+                text.join(" ")
+            )));
+        }
+    }
+    Ok((sets, at))
+}
+
+fn set_statement(tokens: &Tokens, at: usize, end: usize) -> Result<(String, Value), SqlError> {
+    let list = &tokens.list()[at..end];
+    let name = match list.get(1).map(|t| &t.token) {
+        Some(Token::Word(word)) => word.value.clone(),
+        _ => return Err(tokens.unexpected(at + 1, "<IDENTIFIER>")),
+    };
+    if list.get(2).map(|t| &t.token) != Some(&Token::Eq) {
+        return Err(tokens.unexpected(at + 2, "\"=\""));
+    }
+    let negative = list.get(3).is_some_and(|t| t.token == Token::Minus);
+    let value_at = 3 + usize::from(negative);
+    let value = match list.get(value_at).map(|t| &t.token) {
+        Some(Token::Number(text, _)) => {
+            let text = if negative { format!("-{text}") } else { text.clone() };
+            text.parse::<i64>()
+                .map(Value::from)
+                .or_else(|_| text.parse::<f64>().map(Value::from))
+                .unwrap_or(Value::String(text))
+        }
+        Some(Token::SingleQuotedString(text)) if !negative => Value::String(text.clone()),
+        Some(Token::Word(word)) if !negative && word.value.eq_ignore_ascii_case("true") => Value::Bool(true),
+        Some(Token::Word(word)) if !negative && word.value.eq_ignore_ascii_case("false") => Value::Bool(false),
+        Some(Token::Word(word)) if !negative && word.value.eq_ignore_ascii_case("null") => Value::Null,
+        _ => {
+            return Err(SqlError::invalid(format!(
+                "Assigned value must be a literal for SET statement[SET {name}]"
+            )));
+        }
+    };
+    if list.len() > value_at + 1 {
+        return Err(tokens.unexpected(at + value_at + 1, "<EOF>, \";\""));
+    }
+    Ok((name, value))
+}
+
+/// Parses tokens as one whole query.
+pub(crate) fn query(tokens: &Tokens, mut list: Vec<TokenWithSpan>) -> Result<Box<Query>, SqlError> {
+    if list.last().is_some_and(|t| t.token == Token::SemiColon) {
+        list.pop();
+    }
+    with_parser(tokens, list, |parser| parser.parse_query())
+}
+
+/// Runs a parser over tokens and asks that it uses them all.
+pub(crate) fn with_parser<T>(
+    tokens: &Tokens,
+    list: Vec<TokenWithSpan>,
+    read: impl FnOnce(&mut Parser) -> Result<T, ParserError>,
+) -> Result<T, SqlError> {
+    let starts: Vec<_> = list.iter().map(|t| t.span.start).collect();
+    let behind = list
+        .last()
+        .and_then(|t| tokens.at(t.span.start))
+        .map_or(tokens.list().len(), |i| i + 1);
+    let mut parser = Parser::new(&DruidDialect)
+        .with_recursion_limit(limits::MAX_NESTING * 4)
+        .with_tokens_with_locations(list);
+    let result = read(&mut parser);
+    let reached = parser.index();
+    let index_of = |n: usize| starts.get(n).and_then(|start| tokens.at(*start)).unwrap_or(behind);
+    match result {
+        Ok(value) if reached >= starts.len() => Ok(value),
+        Ok(_) => Err(tokens.unexpected(index_of(reached), STATEMENT_ENDS)),
+        Err(error) => Err(syntax(tokens, &error, index_of(reached), behind)),
+    }
+}
+
+/// What Calcite says may follow a select, abridged.
+const STATEMENT_ENDS: &str =
+    "<EOF>, \"ORDER\", \"LIMIT\", \"OFFSET\", \"FETCH\", \";\", \",\", \"FROM\", \"UNION\", \"INTERSECT\", \"EXCEPT\", \"MINUS\"";
+
+/// Maps the parser's error: its text ends with the place of the unexpected token.
+fn syntax(tokens: &Tokens, error: &ParserError, reached: usize, behind: usize) -> SqlError {
+    let text = match error {
+        ParserError::RecursionLimitExceeded => {
+            return SqlError::invalid(format!(
+                "Statement is nested deeper than the limit of {} levels",
+                limits::MAX_NESTING
+            ));
+        }
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => text,
+    };
+    let expected = text
+        .strip_prefix("Expected: ")
+        .and_then(|rest| rest.split_once(", found: "))
+        .map_or(EXPRESSION_STARTS.to_string(), |(expected, _)| match expected {
+            "an expression" | "an expression:" => EXPRESSION_STARTS.to_string(),
+            other => other.to_string(),
+        });
+    let index = match place_in(text) {
+        Some(place) => tokens.at(place).unwrap_or(reached),
+        None if text.contains("found: EOF") => behind,
+        None => reached,
+    };
+    // A comma in front of the unexpected word is what Calcite stumbles over: it looks two tokens ahead there.
+    let comma = index > 0
+        && tokens.list().get(index - 1).is_some_and(|t| t.token == Token::Comma)
+        && tokens
+            .list()
+            .get(index)
+            .is_some_and(|t| matches!(&t.token, Token::Word(w) if w.quote_style.is_none() && reserved::is_reserved(&w.value)));
+    tokens.unexpected(index - usize::from(comma), &expected)
+}
+
+fn place_in(text: &str) -> Option<datafusion::sql::sqlparser::tokenizer::Location> {
+    let (_, rest) = text.rsplit_once(" at Line: ")?;
+    let (line, column) = rest.split_once(", Column: ")?;
+    let digits: String = column.chars().take_while(char::is_ascii_digit).collect();
+    Some(datafusion::sql::sqlparser::tokenizer::Location {
+        line: line.trim().parse().ok()?,
+        column: digits.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(sql: &str) -> Result<Parsed, SqlError> {
+        let tokens = Tokens::read(sql)?;
+        parse(&tokens)
+    }
+
+    #[test]
+    fn settings_come_first() {
+        let parsed = read("SET a = 1; SET b = 'x'; SET c = -2.5; SELECT 1;").expect("a statement");
+        assert_eq!(parsed.sets.len(), 3);
+        assert_eq!(parsed.sets[2], ("c".to_string(), Value::from(-2.5)));
+        for (sql, message) in [
+            ("SET a = 1;", "Statement list is missing a non-SET statement to execute"),
+            (
+                "SELECT 1; SELECT 2",
+                "Only SET statements can appear before the final statement in a statement list, but found non-SET statement[SELECT 1]",
+            ),
+        ] {
+            assert_eq!(read(sql).expect_err(sql).message, message);
+        }
+    }
+
+    #[test]
+    fn syntax_errors_have_places() {
+        for (sql, token, line, column) in [
+            ("SELECT * FORM \"api_base\"", "\\\"api_base\\\"", "1", "15"),
+            ("SELECT \"n\", FROM \"api_base\"", ", FROM", "1", "11"),
+            ("SELECT (1 + 2", "<EOF>", "1", "13"),
+            ("-- nothing", "<EOF>", "1", "10"),
+            ("", "<EOF>", "0", "0"),
+            ("SELECT\n  \"n\",\n  FROM FROM \"api_base\"\n", ", FROM", "2", "6"),
+        ] {
+            let error = read(sql).expect_err(sql);
+            let of = |key: &str| error.context.get(key).map(String::as_str);
+            assert_eq!((of("token"), of("line"), of("column")), (Some(token), Some(line), Some(column)), "{sql}");
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! The statement as tokens with their places: what positions of errors are computed from.
+
+use std::collections::HashMap;
+
+use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
+
+use super::dialect::DruidDialect;
+use crate::error::Position;
+use crate::limits;
+use crate::{SqlError, parse::reserved};
+
+/// All tokens but white space and comments.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens {
+    list: Vec<TokenWithSpan>,
+    starts: HashMap<(u64, u64), usize>,
+    end: (u64, u64),
+}
+
+impl Tokens {
+    /// Cuts a text into tokens.
+    pub fn read(sql: &str) -> Result<Tokens, SqlError> {
+        if sql.len() > limits::MAX_STATEMENT_BYTES {
+            return Err(SqlError::invalid(format!(
+                "Statement of {} bytes is longer than the limit of {} bytes",
+                sql.len(),
+                limits::MAX_STATEMENT_BYTES
+            )));
+        }
+        let blanked = blank_slash_comments(sql);
+        let end = end_of(sql);
+        let tokens = match Tokenizer::new(&DruidDialect, &blanked).tokenize_with_location() {
+            Ok(tokens) => tokens,
+            Err(error) => return Err(lexical(sql, &error.message, error.location)),
+        };
+        let list: Vec<TokenWithSpan> = tokens
+            .into_iter()
+            .filter(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF))
+            .collect();
+        if list.len() > limits::MAX_TOKENS {
+            return Err(SqlError::invalid(format!(
+                "Statement of {} tokens is longer than the limit of {} tokens",
+                list.len(),
+                limits::MAX_TOKENS
+            )));
+        }
+        let mut tokens = Tokens {
+            list,
+            starts: HashMap::new(),
+            end,
+        };
+        tokens.check()?;
+        tokens.index();
+        Ok(tokens)
+    }
+
+    fn index(&mut self) {
+        self.starts = self
+            .list
+            .iter()
+            .enumerate()
+            .map(|(i, t)| ((t.span.start.line, t.span.start.column), i))
+            .collect();
+    }
+
+    /// Refuses characters that no token of Druid's SQL has, and nesting that nothing sensible has.
+    fn check(&self) -> Result<(), SqlError> {
+        let (mut depth, mut operators) = (0usize, 0usize);
+        for token in &self.list {
+            match &token.token {
+                Token::Char(c) => {
+                    return Err(lexical_error(token.span.start, *c));
+                }
+                Token::LParen | Token::LBracket => depth += 1,
+                Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
+                Token::Word(word) if word.quote_style.is_none() && is_operator_word(&word.value) => {
+                    operators += 1;
+                    if word.value.eq_ignore_ascii_case("CASE") {
+                        depth += 1;
+                    } else if word.value.eq_ignore_ascii_case("END") {
+                        depth = depth.saturating_sub(1);
+                    }
+                }
+                Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::StringConcat => operators += 1,
+                _ => {}
+            }
+            if depth > limits::MAX_NESTING {
+                return Err(SqlError::invalid_at(
+                    format!("Statement is nested deeper than the limit of {} levels", limits::MAX_NESTING),
+                    Some(position(token.span)),
+                ));
+            }
+        }
+        if operators > limits::MAX_OPERATORS {
+            return Err(SqlError::invalid(format!(
+                "Statement of {operators} operators is longer than the limit of {} operators",
+                limits::MAX_OPERATORS
+            )));
+        }
+        Ok(())
+    }
+
+    /// Gives the tokens.
+    pub fn list(&self) -> &[TokenWithSpan] {
+        &self.list
+    }
+
+    /// Gives the index of the token that starts at a place.
+    pub fn at(&self, start: Location) -> Option<usize> {
+        self.starts.get(&(start.line, start.column)).copied()
+    }
+
+    /// Gives the place of the end of the text.
+    pub fn end_position(&self) -> Position {
+        let (line, column) = self.end;
+        Position {
+            line,
+            column,
+            end_line: line,
+            end_column: column,
+        }
+    }
+
+    /// Gives the index of the bracket that closes the one at `open`.
+    pub fn matching(&self, open: usize) -> Option<usize> {
+        matching(&self.list, open)
+    }
+
+    /// Gives the place from one token to another, both included.
+    pub fn range(&self, first: usize, last: usize) -> Option<Position> {
+        let (first, last) = (self.list.get(first)?, self.list.get(last)?);
+        let (a, b) = (position(first.span), position(last.span));
+        Some(Position {
+            line: a.line,
+            column: a.column,
+            end_line: b.end_line,
+            end_column: b.end_column,
+        })
+    }
+
+    /// Gives the place of the call whose name starts at `start`, up to its closing parenthesis.
+    pub fn call(&self, start: Location) -> Option<Position> {
+        let first = self.at(start)?;
+        let mut open = first;
+        while matches!(self.list.get(open)?.token, Token::Word(_) | Token::Period) {
+            open += 1;
+        }
+        if self.list[open].token != Token::LParen {
+            return self.range(first, first);
+        }
+        self.range(first, self.matching(open)?)
+    }
+
+    /// Words one token or two as Calcite words them in "unexpected token".
+    pub fn shown(&self, index: usize, count: usize) -> String {
+        let mut words: Vec<String> = self.list[index.min(self.list.len())..]
+            .iter()
+            .take(count)
+            .map(|token| shown(&token.token))
+            .collect();
+        if words.len() < count.min(1) {
+            words.push("<EOF>".into());
+        }
+        words.join(" ")
+    }
+
+    /// Makes the syntax error at a token; the index behind the last token is the end of the text.
+    pub fn unexpected(&self, index: usize, expected: &str) -> SqlError {
+        let Some(token) = self.list.get(index) else {
+            return unexpected("<EOF>", self.end_position(), expected);
+        };
+        let mut place = position(token.span);
+        let text = match &token.token {
+            Token::Comma if self.list.get(index + 1).is_some_and(|next| reserved_word(&next.token).is_some()) => {
+                self.shown(index, 2)
+            }
+            Token::DoubleEq => "= =".to_string(),
+            Token::Word(word) if word.quote_style.is_none() && reserved::is_reserved(&word.value) => self.shown(index, 2),
+            _ => self.shown(index, 1),
+        };
+        if token.token == Token::DoubleEq {
+            place.end_column = place.column;
+        }
+        unexpected(&text, place, expected)
+    }
+}
+
+fn unexpected(token: &str, place: Position, expected: &str) -> SqlError {
+    SqlError::invalid(format!(
+        "Received an unexpected token [{token}] {place}, acceptable options: [{expected}]"
+    ))
+    .at(place)
+    .with("token", token)
+    .with("expected", format!("[{expected}]"))
+}
+
+/// Gives the index of the bracket that closes the one at `open`.
+pub(crate) fn matching(list: &[TokenWithSpan], open: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    for (i, token) in list.iter().enumerate().skip(open) {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    return Some(i);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Turns a span (end exclusive) into a place (end inclusive).
+pub(crate) fn position(span: Span) -> Position {
+    Position {
+        line: span.start.line,
+        column: span.start.column,
+        end_line: span.end.line,
+        end_column: if span.end.line == span.start.line {
+            span.end.column.saturating_sub(1).max(span.start.column)
+        } else {
+            span.end.column.saturating_sub(1)
+        },
+    }
+}
+
+/// Tells whether the token is this bare word.
+pub(crate) fn is_word(token: &Token, text: &str) -> bool {
+    matches!(token, Token::Word(Word { value, quote_style: None, .. }) if value.eq_ignore_ascii_case(text))
+}
+
+fn reserved_word(token: &Token) -> Option<&str> {
+    match token {
+        Token::Word(word) if word.quote_style.is_none() && reserved::is_reserved(&word.value) => Some(&word.value),
+        _ => None,
+    }
+}
+
+fn is_operator_word(word: &str) -> bool {
+    ["AND", "OR", "NOT", "CASE", "END", "UNION", "EXCEPT", "INTERSECT", "JOIN"]
+        .iter()
+        .any(|op| word.eq_ignore_ascii_case(op))
+}
+
+fn shown(token: &Token) -> String {
+    match token {
+        Token::Word(word) if word.quote_style.is_some() => format!("\\\"{}\\\"", word.value),
+        other => other.to_string(),
+    }
+}
+
+/// Replaces `// …` comments, which the tokenizer does not know, by blanks, so that places stay.
+fn blank_slash_comments(sql: &str) -> std::borrow::Cow<'_, str> {
+    if !sql.contains("//") {
+        return sql.into();
+    }
+    let mut out = String::with_capacity(sql.len());
+    let mut chars = sql.chars().peekable();
+    let mut quote: Option<char> = None;
+    let mut comment = None;
+    while let Some(c) = chars.next() {
+        if let Some(kind) = comment {
+            match kind {
+                'l' if c == '\n' => comment = None,
+                'b' if c == '*' && chars.peek() == Some(&'/') => {
+                    comment = Some('e');
+                }
+                'e' => comment = None,
+                _ => {}
+            }
+            out.push(c);
+            continue;
+        }
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '-') if chars.peek() == Some(&'-') => comment = Some('l'),
+            (None, '/') if chars.peek() == Some(&'*') => comment = Some('b'),
+            (None, '/') if chars.peek() == Some(&'/') => {
+                out.push(' ');
+                while let Some(next) = chars.peek() {
+                    if *next == '\n' {
+                        break;
+                    }
+                    out.push(' ');
+                    chars.next();
+                }
+                continue;
+            }
+            _ => {}
+        }
+        out.push(c);
+    }
+    out.into()
+}
+
+/// Gives line and column of the last character, 0 and 0 for an empty text.
+fn end_of(sql: &str) -> (u64, u64) {
+    let text = sql.trim_end();
+    if text.is_empty() {
+        return (0, 0);
+    }
+    let line = text.matches('\n').count() as u64 + 1;
+    let last = text.rsplit('\n').next().unwrap_or_default();
+    (line, last.chars().count() as u64)
+}
+
+fn lexical_error(at: Location, c: char) -> SqlError {
+    let shown = if c.is_ascii() { c.to_string() } else { format!("\\u{:04x}", c as u32) };
+    SqlError::invalid(format!(
+        "Lexical error at line {}, column {}.  Encountered: \"{shown}\" ({}), after : \"\"",
+        at.line, at.column, c as u32
+    ))
+}
+
+fn lexical(sql: &str, message: &str, at: Location) -> SqlError {
+    if message.contains("Unterminated string literal") {
+        let place = Position {
+            line: at.line,
+            column: at.column,
+            end_line: at.line,
+            end_column: at.column,
+        };
+        let word: String = sql
+            .lines()
+            .nth(usize::try_from(at.line.saturating_sub(1)).unwrap_or(0))
+            .and_then(|line| line.get(usize::try_from(at.column).unwrap_or(0)..))
+            .and_then(|rest| rest.split_whitespace().next())
+            .unwrap_or_default()
+            .to_string();
+        return unexpected(&format!("\\' {word}"), place, super::EXPRESSION_STARTS);
+    }
+    SqlError::invalid(format!(
+        "Lexical error at line {}, column {}.  {message}",
+        at.line, at.column
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_inclusive_and_comments_are_blank() {
+        let tokens = Tokens::read("SELECT \"nope\" // it's\n, f(1, (2)) FROM t").expect("tokens");
+        assert_eq!(
+            tokens.range(1, 1),
+            Some(Position {
+                line: 1,
+                column: 8,
+                end_line: 1,
+                end_column: 13
+            })
+        );
+        let name = tokens.list()[3].span.start;
+        let call = tokens.call(name).expect("a call");
+        assert_eq!((call.line, call.column, call.end_column), (2, 3, 11));
+    }
+}
