@@ -249,13 +249,14 @@ pub enum BitmapKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum LongEncoding {
     /// Eight bytes a value, compressed in blocks.
-    #[default]
     Longs,
-    /// A table, a delta, or plain, whichever fits the values.
+    /// Eight bytes, differences from the smallest value, or numbers of a table: whichever is smallest.
+    #[default]
     Auto,
 }
 
-/// How columns are encoded (Druid's `IndexSpec`); the default is Druid's.
+/// How columns are encoded (Druid's `IndexSpec`). The default is Druid's but for longs, which Druid stores in eight bytes unless told
+/// otherwise: every Druid reads the smaller encodings, so they are chosen where they save anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexSpec {
     /// The form of bitmaps.
@@ -274,7 +275,7 @@ impl Default for IndexSpec {
             bitmap: BitmapKind::Roaring,
             dimension_compression: Compression::Lz4,
             metric_compression: Compression::Lz4,
-            long_encoding: LongEncoding::Longs,
+            long_encoding: LongEncoding::Auto,
         }
     }
 }

@@ -199,18 +199,55 @@ fn unpack(
     out: &mut [i64],
     meaning: impl Fn(u64) -> Option<i64>,
 ) -> Result<(), (usize, u64)> {
-    let mask = if bits == 64 { u64::MAX } else { (1 << bits) - 1 };
+    // A value of up to 56 bits lies within eight bytes, whatever bit it begins with.
+    let wide = bits > 56;
     for (index, slot) in out.iter_mut().enumerate() {
         let bit = first_bit + index * bits;
-        // Values of up to 8 bits do not cross a byte, wider ones begin on a half byte: nine bytes at most.
-        let last = (bit + bits - 1) / 8;
-        let window = bytes[bit / 8..=last]
-            .iter()
-            .fold(0u128, |acc, byte| acc << 8 | u128::from(*byte));
-        let stored = (window >> (last * 8 + 8 - bit - bits)) as u64 & mask;
+        let stored = match bytes.get(bit / 8..).and_then(|rest| rest.first_chunk::<8>()) {
+            Some(window) if !wide => u64::from_be_bytes(*window) << (bit % 8) >> (64 - bits),
+            _ => unpack_at_the_end(bytes, bit, bits),
+        };
         *slot = meaning(stored).ok_or((index, stored))?;
     }
     Ok(())
+}
+
+/// Unpacks one value byte by byte.
+fn unpack_at_the_end(bytes: &[u8], bit: usize, bits: usize) -> u64 {
+    let last = (bit + bits - 1) / 8;
+    let window = bytes[bit / 8..=last]
+        .iter()
+        .fold(0u128, |acc, byte| acc << 8 | u128::from(*byte));
+    let mask = if bits == 64 { u64::MAX } else { (1 << bits) - 1 };
+    (window >> (last * 8 + 8 - bit - bits)) as u64 & mask
+}
+
+/// Packs values of `bits` bits, most significant bit first, fills up the last byte and adds the four closing ones.
+pub(crate) fn pack(values: impl Iterator<Item = u64>, bits: u32, out: &mut Vec<u8>) {
+    if bits == 64 {
+        values.for_each(|value| out.extend_from_slice(&value.to_be_bytes()));
+    } else {
+        // Up to seven bits wait for the next value, which has at most 56.
+        let (mut waiting, mut held) = (0u64, 0u32);
+        for value in values {
+            waiting = waiting << bits | value;
+            held += bits;
+            while held >= 8 {
+                held -= 8;
+                out.push((waiting >> held) as u8);
+            }
+        }
+        if held > 0 {
+            out.push((waiting << (8 - held)) as u8);
+        }
+    }
+    out.extend_from_slice(&[0; 4]);
+}
+
+/// Gives how many packed values a block has: the largest power of two that fits.
+pub(crate) fn packed_per_block(bits: u32) -> usize {
+    let fit = (BLOCK_BYTES - 4) * 8 / bits as usize;
+    1 << fit.ilog2()
 }
 
 /// Counts the bytes of packed values with their four closing bytes.
@@ -252,6 +289,35 @@ mod tests {
         let mut out = [0; 1];
         unpack(&[0xFF; 8], 0, 64, &mut out, |v| Some(v as i64)).unwrap();
         assert_eq!(out, [-1]);
+    }
+
+    #[test]
+    fn packed_values_come_back() {
+        for bits in BIT_WIDTHS {
+            let mask = if bits == 64 { u64::MAX } else { (1 << bits) - 1 };
+            let values: Vec<u64> = (1..100u64)
+                .map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15) & mask)
+                .collect();
+            for count in [0, 1, 2, 7, 99] {
+                let mut bytes = Vec::new();
+                pack(values[..count].iter().copied(), bits, &mut bytes);
+                assert_eq!(bytes.len(), packed_len(bits, count));
+                let mut out = vec![0; count];
+                unpack(&bytes, 0, bits as usize, &mut out, |v| Some(v as i64)).unwrap();
+                assert!(out.iter().zip(&values).all(|(out, value)| *out as u64 == *value));
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_have_the_sizes_of_druid() {
+        let sizes = BIT_WIDTHS.map(packed_per_block);
+        assert_eq!(
+            sizes,
+            [
+                262144, 131072, 65536, 32768, 32768, 16384, 16384, 16384, 8192, 8192, 8192, 8192, 4096
+            ]
+        );
     }
 
     #[test]

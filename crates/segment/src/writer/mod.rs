@@ -3,6 +3,7 @@
 mod array;
 mod interner;
 mod lists;
+mod longs;
 mod numeric;
 mod sort;
 mod string;
@@ -19,9 +20,7 @@ use crate::container::{
     ColumnList, FACTORY_FILE, Metadata, OrderBy, SmooshWriter, VERSION_9, VERSION_FILE, write_file,
 };
 use crate::limits::SEGMENT_ROWS;
-use crate::{
-    BitmapKind, ColumnSchema, ColumnType, IndexSpec, LongEncoding, SegmentError, SegmentSchema, TIME_COLUMN, ValueType,
-};
+use crate::{BitmapKind, ColumnSchema, ColumnType, IndexSpec, SegmentError, SegmentSchema, TIME_COLUMN, ValueType};
 
 use array::ArrayWriter;
 use numeric::NumericWriter;
@@ -81,7 +80,7 @@ impl ColumnWriter {
             ColumnType::Scalar(ValueType::String) => {
                 ColumnKind::String(StringWriter::single(name, spec.dimension_compression))
             }
-            ColumnType::Scalar(value) => ColumnKind::Numeric(NumericWriter::new(name, *value, spec.metric_compression)),
+            ColumnType::Scalar(value) => ColumnKind::Numeric(NumericWriter::new(name, *value, spec)),
             ColumnType::MultiString => {
                 let handling = schema.multi_value_handling.get(name).copied().unwrap_or_default();
                 ColumnKind::String(StringWriter::multi(name, spec.dimension_compression, handling))
@@ -137,7 +136,7 @@ impl SegmentWriter {
             rows: 0,
             min_time_ms: i64::MAX,
             max_time_ms: i64::MIN,
-            time: NumericWriter::new(TIME_COLUMN, ValueType::Long, spec.metric_compression),
+            time: NumericWriter::new(TIME_COLUMN, ValueType::Long, &spec),
             columns,
             numbers: compressor(spec.metric_compression)?,
             ids: compressor(spec.dimension_compression)?,
@@ -287,9 +286,6 @@ fn check_spec(spec: &IndexSpec) -> Result<(), SegmentError> {
     };
     if spec.bitmap == BitmapKind::Concise {
         return refused("writing concise bitmaps".into());
-    }
-    if spec.long_encoding == LongEncoding::Auto {
-        return refused("writing long encoding auto".into());
     }
     for compression in [spec.dimension_compression, spec.metric_compression] {
         if compression == Compression::Lzf {

@@ -6,20 +6,23 @@
 //! ```
 //! Mirrors `LongColumnSerializerV2` and its like. Null rows hold 0.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
 
 use super::descriptor;
+use super::longs::LongCollector;
 use crate::codec::blocks::{Plain, bytes_of};
 use crate::codec::compression::{Compression, Compressor};
 use crate::codec::generic_indexed::GenericIndexedWriter;
 use crate::codec::roaring_writer::RoaringWriter;
 use crate::container::SmooshWriter;
 use crate::limits::BLOCK_BYTES;
-use crate::{SegmentError, ValueType};
+use crate::{IndexSpec, LongEncoding, SegmentError, ValueType};
 
 /// Collects a column of numbers, compressing blocks as they fill.
 #[derive(Debug)]
@@ -30,24 +33,29 @@ pub(crate) struct NumericWriter {
     rows: u32,
     block: Vec<u8>,
     blocks: GenericIndexedWriter,
+    /// Takes the values instead where the encoding is chosen at the end.
+    longs: Option<LongCollector>,
     null_rows: Vec<u32>,
 }
 
 impl NumericWriter {
-    pub fn new(name: &str, value_type: ValueType, compression: Compression) -> Self {
+    pub fn new(name: &str, value_type: ValueType, spec: &IndexSpec) -> Self {
+        let choose = value_type == ValueType::Long && spec.long_encoding == LongEncoding::Auto;
         Self {
             name: name.to_owned(),
             value_type,
-            compression,
+            compression: spec.metric_compression,
             rows: 0,
             block: Vec::new(),
             blocks: GenericIndexedWriter::default(),
+            longs: choose.then(LongCollector::new),
             null_rows: Vec::new(),
         }
     }
 
     pub fn memory_bytes(&self) -> usize {
-        self.block.capacity() + self.blocks.memory_bytes() + self.null_rows.capacity() * 4
+        let longs = self.longs.as_ref().map_or(0, LongCollector::memory_bytes);
+        longs + self.block.capacity() + self.blocks.memory_bytes() + self.null_rows.capacity() * 4
     }
 
     /// Appends values of any type that Arrow casts to the column's.
@@ -70,29 +78,25 @@ impl NumericWriter {
                 self.null_rows.push(self.rows + row as u32);
             }
         }
-        let is_null = |i: usize| nulls.is_some_and(|nulls| nulls.is_null(i));
-        let has_nulls = nulls.is_some();
         self.rows += array.len() as u32;
-        let written = match self.value_type {
-            ValueType::Long => self.push(
-                array.as_primitive::<Int64Type>().values(),
-                has_nulls,
-                is_null,
-                compressor,
-            ),
-            ValueType::Double => self.push(
-                array.as_primitive::<Float64Type>().values(),
-                has_nulls,
-                is_null,
-                compressor,
-            ),
-            ValueType::Float => self.push(
-                array.as_primitive::<Float32Type>().values(),
-                has_nulls,
-                is_null,
-                compressor,
-            ),
-            ValueType::String => return Err(SegmentError::invalid("a numeric column cannot hold strings")),
+        let written = match (self.value_type, &mut self.longs) {
+            (ValueType::Long, Some(longs)) => {
+                longs.append(&zero_nulls(array.as_primitive::<Int64Type>().values(), nulls));
+                Ok(())
+            }
+            (ValueType::Long, None) => {
+                let values = zero_nulls(array.as_primitive::<Int64Type>().values(), nulls);
+                self.push(&values, compressor)
+            }
+            (ValueType::Double, _) => {
+                let values = zero_nulls(array.as_primitive::<Float64Type>().values(), nulls);
+                self.push(&values, compressor)
+            }
+            (ValueType::Float, _) => {
+                let values = zero_nulls(array.as_primitive::<Float32Type>().values(), nulls);
+                self.push(&values, compressor)
+            }
+            (ValueType::String, _) => return Err(SegmentError::invalid("a numeric column cannot hold strings")),
         };
         written.map_err(|e| SegmentError::invalid(format!("column [{}] cannot be compressed: {e}", self.name)))
     }
@@ -115,24 +119,7 @@ impl NumericWriter {
         }
     }
 
-    fn push<T: Plain>(
-        &mut self,
-        values: &[T],
-        has_nulls: bool,
-        is_null: impl Fn(usize) -> bool,
-        compressor: &mut Compressor,
-    ) -> std::io::Result<()> {
-        let zeroed: Vec<T>;
-        let values = if has_nulls {
-            zeroed = values
-                .iter()
-                .enumerate()
-                .map(|(i, value)| if is_null(i) { T::default() } else { *value })
-                .collect();
-            &zeroed
-        } else {
-            values
-        };
+    fn push<T: Plain>(&mut self, values: &[T], compressor: &mut Compressor) -> std::io::Result<()> {
         let mut bytes = bytes_of(values);
         if self.compression == Compression::None {
             self.block.extend_from_slice(bytes);
@@ -166,15 +153,23 @@ impl NumericWriter {
     /// Writes the column as an internal file.
     pub fn finish(mut self, smoosh: &mut SmooshWriter, compressor: &mut Compressor) -> Result<(), SegmentError> {
         let entire = self.compression == Compression::None;
-        if !entire {
-            self.flush(compressor).map_err(|e| smoosh.write_error(e))?;
+        let mut head;
+        if let Some(longs) = self.longs.take() {
+            let encoded = longs.finish(compressor).map_err(|e| smoosh.write_error(e))?;
+            head = encoded.head;
+            self.block = encoded.entire;
+            self.blocks = encoded.blocks.unwrap_or_default();
+        } else {
+            if !entire {
+                self.flush(compressor).map_err(|e| smoosh.write_error(e))?;
+            }
+            let width = if self.value_type == ValueType::Float { 4 } else { 8 };
+            let per_block = if entire { 0 } else { (BLOCK_BYTES / width) as u32 };
+            head = vec![2];
+            head.extend_from_slice(&self.rows.to_be_bytes());
+            head.extend_from_slice(&per_block.to_be_bytes());
+            head.push(self.compression.id());
         }
-        let width = if self.value_type == ValueType::Float { 4 } else { 8 };
-        let per_block = if entire { 0 } else { (BLOCK_BYTES / width) as u32 };
-        let mut head = vec![2];
-        head.extend_from_slice(&self.rows.to_be_bytes());
-        head.extend_from_slice(&per_block.to_be_bytes());
-        head.push(self.compression.id());
         let mut nulls = Vec::new();
         if !self.null_rows.is_empty() {
             nulls.extend_from_slice(&[0; 4]);
@@ -212,5 +207,17 @@ impl NumericWriter {
         };
         write().map_err(|e| smoosh.write_error(e))?;
         smoosh.end()
+    }
+}
+
+/// Puts zeros where rows are null.
+fn zero_nulls<'a, T: Plain>(values: &'a [T], nulls: Option<&NullBuffer>) -> Cow<'a, [T]> {
+    match nulls {
+        None => Cow::Borrowed(values),
+        Some(nulls) => values
+            .iter()
+            .zip(nulls)
+            .map(|(value, valid)| if valid { *value } else { T::default() })
+            .collect(),
     }
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use henge_segment::{Compression, IndexSpec, Segment, dump};
 
-use crate::round_trip::{ArrayRow, Row, arrays_batch, rows_of_cardinality, schema, write, write_arrays};
+use crate::round_trip::{ArrayRow, Row, arrays_batch, rows_of_cardinality, schema, write, write_arrays, write_longs};
 
 fn reader() -> Result<PathBuf, String> {
     let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/druid-reader/druid-reader");
@@ -124,12 +124,24 @@ fn real_druid_reads_what_is_written() {
     add("traps-none", &trap_rows(), spec(Compression::Lz4, Compression::None));
     add("one-row", &trap_rows()[2..3], IndexSpec::default());
     add("one-null-row", &trap_rows()[..1], IndexSpec::default());
-    for (rows, cardinality) in [(1000, 255), (1000, 256), (140_000, 70_000)] {
+    for (rows, cardinality) in [(1000, 255), (1000, 256), (66_500, 66_000)] {
         add(
             &format!("cardinality-{cardinality}"),
             &rows_of_cardinality(rows, cardinality),
             IndexSpec::default(),
         );
+    }
+    for (name, metric_compression) in [("longs", Compression::Lz4), ("longs-none", Compression::None)] {
+        let dir = root.path().join(name);
+        write_longs(
+            &dir,
+            30_000,
+            IndexSpec {
+                metric_compression,
+                ..IndexSpec::default()
+            },
+        );
+        segments.push(dir);
     }
     let arrays = root.path().join("arrays");
     write_arrays(&arrays, &arrays_batch(&array_rows()));

@@ -9,8 +9,8 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, UInt32Type};
 use henge_segment::{
-    ColumnSchema, ColumnType, Compression, IndexSpec, MultiValueHandling, RowSelection, Segment, SegmentSchema,
-    SegmentWriter, ValueType,
+    ColumnSchema, ColumnType, Compression, IndexSpec, LongEncoding, MultiValueHandling, RowSelection, Segment,
+    SegmentSchema, SegmentWriter, ValueType,
 };
 use henge_time::Interval;
 use proptest::prelude::*;
@@ -276,9 +276,11 @@ fn spec() -> impl Strategy<Value = IndexSpec> {
         Just(Compression::Uncompressed),
         Just(Compression::None)
     ];
-    (dimension, metric).prop_map(|(dimension_compression, metric_compression)| IndexSpec {
+    let longs = prop_oneof![Just(LongEncoding::Longs), Just(LongEncoding::Auto)];
+    (dimension, metric, longs).prop_map(|(dimension_compression, metric_compression, long_encoding)| IndexSpec {
         dimension_compression,
         metric_compression,
+        long_encoding,
         ..IndexSpec::default()
     })
 }
@@ -410,6 +412,81 @@ proptest! {
         }
         let none = segment.read("none", RowSelection::All).unwrap();
         prop_assert_eq!(none.null_count(), rows.len());
+    }
+}
+
+/// Longs of every range, so that tables and differences of every width are written.
+pub fn long_rows(count: usize) -> (RecordBatch, SegmentSchema) {
+    let mut columns = vec![(
+        "__time".to_owned(),
+        Arc::new(Int64Array::from_iter_values(
+            (0..count as i64).map(|i| DAY.start_ms + i / 3),
+        )) as ArrayRef,
+    )];
+    let scattered = |i: usize| (i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    for bits in [
+        0, 1, 2, 3, 4, 7, 8, 9, 12, 15, 16, 19, 23, 24, 31, 33, 47, 55, 62, 63, 64,
+    ] {
+        let value = move |i: usize| match bits {
+            0 => 7,
+            64 => scattered(i) as i64,
+            bits => (scattered(i) >> (64 - bits)) as i64 - 5,
+        };
+        let array = Int64Array::from_iter((0..count).map(|i| (bits % 2 == 0 || i % 17 != 3).then(|| value(i))));
+        columns.push((format!("l{bits}"), Arc::new(array)));
+    }
+    let schema = columns[1..]
+        .iter()
+        .map(|(name, _)| ColumnSchema::new(name, ColumnType::LONG))
+        .collect();
+    (RecordBatch::try_from_iter(columns).unwrap(), SegmentSchema::new(schema))
+}
+
+pub fn write_longs(dir: &std::path::Path, count: usize, spec: IndexSpec) -> RecordBatch {
+    let (batch, schema) = long_rows(count);
+    let mut writer = SegmentWriter::create(dir, schema, spec, DAY).unwrap();
+    for start in (0..count).step_by(5000) {
+        writer.append(&batch.slice(start, 5000.min(count - start))).unwrap();
+    }
+    writer.finish().unwrap();
+    batch
+}
+
+#[test]
+fn longs_of_every_range() {
+    for (count, metric_compression) in [
+        (1, Compression::Lz4),
+        (100, Compression::None),
+        (20_000, Compression::None),
+        (20_000, Compression::Uncompressed),
+        (150_000, Compression::Lz4),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = IndexSpec {
+            metric_compression,
+            ..IndexSpec::default()
+        };
+        let batch = write_longs(dir.path(), count, spec);
+        let segment = Segment::open(dir.path()).unwrap();
+        for info in segment.columns().iter().skip(1) {
+            let expected = batch.column_by_name(&info.name).unwrap();
+            assert_eq!(
+                &segment.read(&info.name, RowSelection::All).unwrap(),
+                expected,
+                "{}",
+                info.name
+            );
+            let range = count / 3..count - count / 7;
+            let found = segment.read(&info.name, RowSelection::Range(range.clone())).unwrap();
+            assert_eq!(&found, &expected.slice(range.start, range.len()), "{}", info.name);
+        }
+        let encoding = |name: &str| segment.column(name).unwrap().encoding.clone();
+        if count == 150_000 {
+            assert_eq!(
+                [encoding("l2"), encoding("l16"), encoding("l64")],
+                ["table", "delta", "longs"]
+            );
+        }
     }
 }
 
