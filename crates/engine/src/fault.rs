@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use henge_sql::{Category, Persona};
+use henge_sql::Persona;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -20,6 +20,55 @@ pub struct Fault {
     pub message: Option<String>,
     /// True where another attempt may succeed: lost workers, transient I/O.
     pub retryable: bool,
+}
+
+/// What kind of failure a fault is (Druid's `DruidException.Category`); the HTTP status follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FaultCategory {
+    /// The statement, a parameter, or the data.
+    InvalidInput,
+    /// Two tasks want the same.
+    Conflict,
+    /// A limit.
+    CapacityExceeded,
+    /// Stopped.
+    Canceled,
+    /// Took too long.
+    Timeout,
+    /// Valid, but not offered.
+    Unsupported,
+    /// Failed while it ran.
+    RuntimeFailure,
+    /// Anything else.
+    Uncategorized,
+}
+
+impl FaultCategory {
+    /// Gives the name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FaultCategory::InvalidInput => "INVALID_INPUT",
+            FaultCategory::Conflict => "CONFLICT",
+            FaultCategory::CapacityExceeded => "CAPACITY_EXCEEDED",
+            FaultCategory::Canceled => "CANCELED",
+            FaultCategory::Timeout => "TIMEOUT",
+            FaultCategory::Unsupported => "UNSUPPORTED",
+            FaultCategory::RuntimeFailure => "RUNTIME_FAILURE",
+            FaultCategory::Uncategorized => "UNCATEGORIZED",
+        }
+    }
+
+    /// Gives the HTTP status that Druid answers with.
+    pub fn status(self) -> u16 {
+        match self {
+            FaultCategory::InvalidInput => 400,
+            FaultCategory::Conflict => 409,
+            FaultCategory::CapacityExceeded => 429,
+            FaultCategory::Unsupported => 501,
+            FaultCategory::Timeout => 504,
+            FaultCategory::Canceled | FaultCategory::RuntimeFailure | FaultCategory::Uncategorized => 500,
+        }
+    }
 }
 
 macro_rules! fault_codes {
@@ -43,8 +92,8 @@ macro_rules! fault_codes {
             }
 
             /// Gives the category, which decides the HTTP status.
-            pub fn category(self) -> Category {
-                match self { $(FaultCode::$code => Category::$category,)* }
+            pub fn category(self) -> FaultCategory {
+                match self { $(FaultCode::$code => FaultCategory::$category,)* }
             }
         }
     };
@@ -148,6 +197,19 @@ impl Fault {
         fault.fields.insert("message".to_string(), Value::String(message));
         fault
     }
+}
+
+/// Writes a number with commas between thousands, as Druid's texts have it.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 impl fmt::Display for Fault {

@@ -221,6 +221,7 @@ pub struct SegmentLoadStatus {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReportResults {
     /// Columns.
+    #[serde(with = "stored_columns")]
     pub columns: Vec<OutputColumn>,
     /// Rows; the server renders Arrow values into them when the query ends.
     pub rows: Vec<Vec<Value>>,
@@ -265,4 +266,39 @@ pub struct QueryReport {
     pub segments_published: Option<u64>,
     /// The task's own context, as Druid prints it in `taskContext`.
     pub task_context: Value,
+}
+
+/// Stores columns as name, SQL type as text, nullability.
+mod stored_columns {
+    use henge_sql::{OutputColumn, SqlType};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(columns: &[OutputColumn], serializer: S) -> Result<S::Ok, S::Error> {
+        let stored: Vec<(&str, String, bool)> = columns
+            .iter()
+            .map(|column| {
+                let sql_type = match &column.sql_type {
+                    SqlType::MultiVarchar => "MULTI".to_string(),
+                    other => other.to_string(),
+                };
+                (column.name.as_str(), sql_type, column.nullable)
+            })
+            .collect();
+        stored.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OutputColumn>, D::Error> {
+        let stored = Vec::<(String, String, bool)>::deserialize(deserializer)?;
+        Ok(stored
+            .into_iter()
+            .map(|(name, sql_type, nullable)| OutputColumn {
+                name,
+                sql_type: match sql_type.as_str() {
+                    "MULTI" => SqlType::MultiVarchar,
+                    other => SqlType::parse(other).unwrap_or(SqlType::Other),
+                },
+                nullable,
+            })
+            .collect())
+    }
 }

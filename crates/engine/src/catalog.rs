@@ -1,0 +1,60 @@
+//! What SQL sees of the process: datasources as of one metadata snapshot, external data, and the system tables.
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use henge_input::ExternSpec;
+use henge_metadata::MetadataSnapshot;
+use henge_scan::ScanCatalog;
+use henge_sql::SchemaCatalog;
+
+use crate::engine::SystemTables;
+use crate::stage::extern_scan::ExternTable;
+
+/// Schema of the datasources.
+const DATASOURCES: &str = "druid";
+
+/// The tables of one statement: made for each, so that all of it sees the same segments.
+pub struct EngineCatalog {
+    snapshot: Arc<MetadataSnapshot>,
+    scans: Arc<ScanCatalog>,
+    system: Option<Arc<dyn SystemTables>>,
+}
+
+impl EngineCatalog {
+    /// Makes the catalog of a statement.
+    pub fn new(
+        snapshot: Arc<MetadataSnapshot>,
+        scans: Arc<ScanCatalog>,
+        system: Option<Arc<dyn SystemTables>>,
+    ) -> Self {
+        Self { snapshot, scans, system }
+    }
+}
+
+impl SchemaCatalog for EngineCatalog {
+    fn table(&self, schema: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
+        if schema != DATASOURCES {
+            return self.system.as_ref().and_then(|system| system.table(schema, name));
+        }
+        match self.scans.snapshot_table(&self.snapshot, name) {
+            Ok(table) => table.map(|table| table as Arc<dyn TableProvider>),
+            Err(error) => {
+                // The planner can only be told that there is no such table; the operator has to know why.
+                tracing::error!(datasource = name, %error, "cannot open the segments of a datasource");
+                None
+            }
+        }
+    }
+
+    fn table_names(&self, schema: &str) -> Vec<String> {
+        if schema != DATASOURCES {
+            return self.system.as_ref().map(|system| system.names(schema)).unwrap_or_default();
+        }
+        self.snapshot.datasources().map(|(name, _)| name.to_string()).collect()
+    }
+
+    fn extern_table(&self, spec: ExternSpec) -> Arc<dyn TableProvider> {
+        Arc::new(ExternTable::new(spec))
+    }
+}

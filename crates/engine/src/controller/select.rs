@@ -1,0 +1,69 @@
+//! SELECT as a task: stages, then rows into the report.
+
+use std::sync::Arc;
+
+use henge_exchange::{KeyRange, KeySpec, RangeReader, RunSet};
+use henge_sql::OutputColumn;
+
+use crate::controller::results::ResultFormat;
+use crate::controller::settings::TaskSettings;
+use crate::controller::{Controller, Failure};
+use crate::fault::Fault;
+use crate::limits;
+use crate::report::{ReportResults, StagePhase};
+use crate::runner::AttemptBudget;
+use crate::stage::StageOutput;
+use crate::stage::describe::definitions;
+
+impl Controller {
+    pub(super) async fn select(&self, settings: &TaskSettings) -> Result<(), Failure> {
+        self.live.start();
+        let (stages, context) = self.plan(settings).await?;
+        self.live.add_stages(definitions(&stages, &self.planned, &self.task_id, settings.workers));
+        // The answer keeps the order in which the last stage yields it.
+        let end = self.run_stages(settings, &stages, &context, &KeySpec::mix(), &AttemptBudget::default()).await?;
+        let results = self.results(end.output.clone()).await?;
+        self.live.update(|report| report.results = Some(results));
+        self.live.phase(end.output.stage, StagePhase::Finished);
+        Ok(())
+    }
+
+    async fn results(&self, output: Arc<StageOutput>) -> Result<ReportResults, Failure> {
+        let store = self.services.run_store.clone();
+        let columns = self.planned.columns.clone();
+        let format = ResultFormat::read(&self.planned.context);
+        let memory = usize::try_from(self.services.config.memory_bytes / 8).unwrap_or(usize::MAX);
+        let bytes_max = memory.min(limits::REPORT_RESULT_BYTES_MAX);
+        let cancel = self.cancel.token().clone();
+        let read = tokio::task::spawn_blocking(move || -> Result<ReportResults, Fault> {
+            let sets: Vec<&RunSet> = output.sets.iter().collect();
+            let everything = KeyRange::everything(output.rows());
+            let reader = RangeReader::unordered(&output.schema, &output.key, &sets, &everything, store.as_ref())?;
+            let mut results = ReportResults { columns, rows: Vec::new(), truncated: false };
+            let mut bytes = 0;
+            for batch in reader {
+                let batch = batch?;
+                if cancel.is_cancelled() {
+                    break;
+                }
+                // A rendered value takes several times the bytes of an Arrow one.
+                bytes += 4 * henge_exchange::batch_bytes(&batch) + batch.num_rows() * row_bytes(&results.columns);
+                if bytes > bytes_max {
+                    results.truncated = true;
+                    break;
+                }
+                results.rows.extend(format.rows(&batch, &results.columns)?);
+            }
+            Ok(results)
+        });
+        let results = read.await.map_err(|panic| Fault::unknown(format!("reading the results failed: {panic}")))??;
+        match self.cancel.fault() {
+            Some(fault) => Err(fault.into()),
+            None => Ok(results),
+        }
+    }
+}
+
+fn row_bytes(columns: &[OutputColumn]) -> usize {
+    std::mem::size_of::<Vec<serde_json::Value>>() + columns.len() * std::mem::size_of::<serde_json::Value>()
+}

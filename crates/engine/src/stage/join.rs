@@ -1,0 +1,47 @@
+//! Making the physical plan of a task: which joins hash, which sort and merge.
+//!
+//! A hash join keeps its whole build side in memory and never spills (spec `engine-evaluation` section 6), so in a task it is
+//! only for build sides that are known to be small. The plan is first made with hash joins; where one of them is not known to
+//! be small, it is made again with sort-merge joins. `sqlJoinAlgorithm` `sortMerge` asks for those at once.
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::execution::SessionState;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::limits;
+
+/// Makes the physical plan of a task.
+pub async fn physical_plan(
+    state: &SessionState,
+    plan: &LogicalPlan,
+    prefer_sort_merge: bool,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    if !prefer_sort_merge {
+        let config = state
+            .config()
+            .clone()
+            .set_bool("datafusion.optimizer.prefer_hash_join", true)
+            .set_usize("datafusion.optimizer.hash_join_single_partition_threshold", limits::BROADCAST_BYTES_MAX)
+            .set_usize("datafusion.optimizer.hash_join_single_partition_threshold_rows", limits::BROADCAST_ROWS_MAX);
+        let hashing = SessionStateBuilder::new_from_existing(state.clone()).with_config(config).build();
+        let physical = hashing.create_physical_plan(plan).await?;
+        if hash_joins_are_small(physical.as_ref()) {
+            return Ok(physical);
+        }
+    }
+    state.create_physical_plan(plan).await
+}
+
+/// Tells whether every hash join of a plan collects a side that is known to be small.
+fn hash_joins_are_small(plan: &dyn ExecutionPlan) -> bool {
+    let here = match (plan as &dyn std::any::Any).downcast_ref::<HashJoinExec>() {
+        Some(join) => *join.partition_mode() == PartitionMode::CollectLeft,
+        None => true,
+    };
+    here && plan.children().iter().all(|child| hash_joins_are_small(child.as_ref()))
+}
