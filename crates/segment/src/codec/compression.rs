@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_is_compressed_comes_back() {
-        let mut block: Vec<u8> = (0..BLOCK_BYTES as u32).map(|i| (i * i >> 7) as u8).collect();
+        let mut block: Vec<u8> = (0..BLOCK_BYTES as u32).map(|i| ((i * i) >> 7) as u8).collect();
         block[1000..9000].fill(7);
         for compression in [Compression::Lz4, Compression::Zstd, Compression::Uncompressed] {
             for len in [0, 1, 13, 4096, BLOCK_BYTES] {

@@ -14,7 +14,7 @@ pub fn put_string(out: &mut Vec<u8>, text: &str) {
             '\t' => out.extend_from_slice(b"\\t"),
             '\u{8}' => out.extend_from_slice(b"\\b"),
             '\u{c}' => out.extend_from_slice(b"\\f"),
-            c if c < ' ' || c > '\u{ffff}' => {
+            c if !(' '..='\u{ffff}').contains(&c) => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
                     put(out, format_args!("\\u{unit:04X}"));
                 }

@@ -70,10 +70,11 @@ pub fn write_rows(segment: &Segment, out: &mut impl Write) -> Result<(), Segment
 
 /// Appends one value of a column.
 fn put_cell(out: &mut Vec<u8>, array: &ArrayRef, row: usize, column_type: &ColumnType) {
-    if let (ColumnType::MultiString, Some(list)) = (column_type, array.as_list_opt::<i32>()) {
-        if list.is_valid(row) && list.value_length(row) == 1 {
-            return put_value(out, &list.value(row), 0);
-        }
+    if let (ColumnType::MultiString, Some(list)) = (column_type, array.as_list_opt::<i32>())
+        && list.is_valid(row)
+        && list.value_length(row) == 1
+    {
+        return put_value(out, &list.value(row), 0);
     }
     match array.as_binary_opt::<i32>() {
         Some(objects) if objects.is_valid(row) && objects.value(row).is_empty() => put_empty(out, column_type),

@@ -82,7 +82,7 @@ fn array_rows() -> Vec<ArrayRow> {
             let len = i % 4;
             let null = i % 7 == 0;
             let pick = |k: usize| (i * 3 + k * 2) % 5;
-            let element = |k: usize| (i + k) % 6 != 0;
+            let element = |k: usize| !(i + k).is_multiple_of(6);
             (
                 (!null).then(|| {
                     (0..len)

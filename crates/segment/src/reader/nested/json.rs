@@ -34,7 +34,7 @@ pub(in crate::reader) struct Json {
 
 #[derive(Debug)]
 enum Values {
-    Raw(BlobColumn),
+    Raw(Box<BlobColumn>),
     /// The values are put together from the fields.
     Fields(Box<Fields>),
 }
@@ -61,7 +61,7 @@ impl Json {
         let types = cursor.take(paths.len(), "field types")?.to_vec();
         let place = cursor.take_blob(0, "end of fields")?;
         let values = if files.container.file(&files.name("__raw")).is_some() {
-            Values::Raw(BlobColumn::open(files.container, &files.name("__raw"))?)
+            Values::Raw(Box::new(BlobColumn::open(files.container, &files.name("__raw"))?))
         } else {
             Values::Fields(Box::new(Fields::open(files, paths, &types)?))
         };
@@ -78,7 +78,7 @@ impl Json {
             base: head.file_name_base,
         };
         let place = cursor.take_blob(0, "head of a JSON column")?;
-        let values = Values::Raw(BlobColumn::open(files.container, &files.name("__raw"))?);
+        let values = Values::Raw(Box::new(BlobColumn::open(files.container, &files.name("__raw"))?));
         let bitmap = head.bitmap_serde_factory.unwrap_or_default();
         Self::finish(values, &files, opening.rows, bitmap, head.has_nulls, place)
     }
