@@ -1,0 +1,189 @@
+//! What the segments of an ingestion look like: their columns, and the order of their rows (spec `metadata-and-publishing` 12.4,
+//! `segment-format` 5 and 8).
+//!
+//! Dimensions are the CLUSTERED BY columns that are selected, then the others in the order of the SELECT. Rows are sorted by
+//! `__time` and then the dimensions. Dimensions with several values a row, and everything behind them, are not sorted by: what is
+//! stored of them differs from what was given (values are sorted, empty is null). The segment claims no more than it keeps.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use henge_exchange::{KeyField, KeySpec, staged_schema};
+use henge_segment::{ColumnSchema, ColumnType, SegmentSchema, TIME_COLUMN, ValueType};
+use henge_sql::{Ingest, OutputColumn, SqlType};
+use serde::{Deserialize, Serialize};
+
+use crate::fault::{Fault, FaultCode};
+
+/// A column of a segment, and where its values are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredColumn {
+    /// Index of the column in the staged rows.
+    pub index: usize,
+    /// Its name in the segment.
+    pub name: String,
+    /// Druid's name of its type: `STRING`, `LONG`, `ARRAY<STRING>`, `COMPLEX<json>`.
+    pub native_type: String,
+    /// True where a row may have several strings.
+    pub multi_value: bool,
+}
+
+/// What all tasks of a segment-writing stage share.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SegmentWork {
+    /// Datasource.
+    pub datasource: String,
+    /// Index of `__time` in the staged rows; without it every row is at the epoch.
+    pub time: Option<usize>,
+    /// Dimensions in segment order, without `__time`.
+    pub dimensions: Vec<StoredColumn>,
+    /// How many of the dimensions come from CLUSTERED BY.
+    pub clustered: usize,
+}
+
+impl SegmentWork {
+    /// Lays out the segments of a statement whose plan has `columns` in front.
+    pub fn new(ingest: &Ingest, columns: &[OutputColumn]) -> Self {
+        let position = |name: &String| columns.iter().position(|column| column.name == *name);
+        let time = columns.iter().position(|column| column.name == TIME_COLUMN);
+        let mut order: Vec<usize> = Vec::with_capacity(columns.len());
+        for index in ingest.clustered_by.iter().filter_map(position) {
+            if Some(index) != time && !order.contains(&index) {
+                order.push(index);
+            }
+        }
+        let clustered = order.len();
+        let rest = (0..columns.len()).filter(|index| Some(*index) != time && !order.contains(index));
+        let rest: Vec<usize> = rest.collect();
+        order.extend(rest);
+        let stored = |index: usize| StoredColumn {
+            index,
+            name: columns[index].name.clone(),
+            native_type: columns[index].sql_type.native(),
+            multi_value: columns[index].sql_type == SqlType::MultiVarchar,
+        };
+        Self {
+            datasource: ingest.target.clone(),
+            time,
+            dimensions: order.into_iter().map(stored).collect(),
+            clustered,
+        }
+    }
+
+    /// Gives the schema of the segments.
+    pub fn segment_schema(&self) -> Result<SegmentSchema, Fault> {
+        let columns: Result<Vec<ColumnSchema>, Fault> = self
+            .dimensions
+            .iter()
+            .map(|column| Ok(ColumnSchema::new(column.name.as_str(), column.column_type()?)))
+            .collect();
+        let mut schema = SegmentSchema::new(columns?);
+        let sorted = self.sorted_dimensions();
+        if sorted < self.dimensions.len() {
+            let sorted = self.dimensions[..sorted].iter().map(|column| column.name.clone());
+            schema.ordering = Some(std::iter::once(TIME_COLUMN.to_string()).chain(sorted).collect());
+        }
+        Ok(schema)
+    }
+
+    /// Gives how many of the dimensions rows are sorted by.
+    fn sorted_dimensions(&self) -> usize {
+        let scalar = |column: &StoredColumn| matches!(column.column_type(), Ok(ColumnType::Scalar(_)));
+        self.dimensions
+            .iter()
+            .position(|column| !scalar(column))
+            .unwrap_or(self.dimensions.len())
+    }
+
+    /// Gives the order of rows in a segment, over the columns of [`SegmentWork::rows_schema`]. Only `__time` and CLUSTERED BY are
+    /// part of the key; the other dimensions decide between equal keys.
+    pub(super) fn row_order(&self) -> KeySpec {
+        let sorted = self.sorted_dimensions();
+        let clustered = self.clustered.min(sorted);
+        KeySpec::sorted((0..=clustered).map(KeyField::ascending).collect())
+            .with_ties((clustered + 1..=sorted).map(KeyField::ascending).collect())
+    }
+
+    /// Gives the schema of the rows as a segment is written from them: `__time`, then the dimensions.
+    pub(super) fn rows_schema(&self, staged: &SchemaRef) -> Result<SchemaRef, Fault> {
+        let staged = staged_schema(staged);
+        let field = |index: usize, name: &str| match staged.fields().get(index) {
+            Some(field) => Ok(Field::new(name, field.data_type().clone(), true)),
+            None => Err(Fault::unknown(format!(
+                "column [{name}] is missing from the rows to be stored"
+            ))),
+        };
+        let mut fields = Vec::with_capacity(self.dimensions.len() + 1);
+        fields.push(match self.time {
+            Some(time) => field(time, TIME_COLUMN)?,
+            None => Field::new(TIME_COLUMN, DataType::Int64, true),
+        });
+        for column in &self.dimensions {
+            fields.push(field(column.index, &column.name)?);
+        }
+        Ok(Arc::new(Schema::new(fields)))
+    }
+
+    /// Gives staged rows the columns of [`SegmentWork::rows_schema`], and fails where a row has no time.
+    pub(super) fn rows(&self, schema: &SchemaRef, staged: &RecordBatch) -> Result<RecordBatch, Fault> {
+        let time: ArrayRef = match self.time {
+            Some(time) => Arc::clone(staged.column(time)),
+            None => Arc::new(Int64Array::from(vec![0; staged.num_rows()])),
+        };
+        if time.null_count() > 0 {
+            return Err(Fault::time_null());
+        }
+        let dimensions = self
+            .dimensions
+            .iter()
+            .map(|column| Arc::clone(staged.column(column.index)));
+        let columns = std::iter::once(time).chain(dimensions).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(staged.num_rows()));
+        Ok(RecordBatch::try_new_with_options(
+            Arc::clone(schema),
+            columns,
+            &options,
+        )?)
+    }
+}
+
+impl StoredColumn {
+    /// Gives the type in the segment.
+    pub fn column_type(&self) -> Result<ColumnType, Fault> {
+        if self.multi_value {
+            return Ok(ColumnType::MultiString);
+        }
+        let inside = |prefix: &str| {
+            self.native_type
+                .strip_prefix(prefix)
+                .and_then(|rest| rest.strip_suffix('>'))
+        };
+        if let Some(name) = inside("COMPLEX<") {
+            return Ok(ColumnType::Complex(name.to_string()));
+        }
+        let element = inside("ARRAY<");
+        let value = match element.unwrap_or(&self.native_type) {
+            "STRING" => ValueType::String,
+            "LONG" => ValueType::Long,
+            "DOUBLE" => ValueType::Double,
+            "FLOAT" => ValueType::Float,
+            _ => {
+                let message = format!("Cannot handle column [{}] of type [{}]", self.name, self.native_type);
+                return Err(Fault::new(FaultCode::ColumnTypeNotSupported, message)
+                    .with("columnName", self.name.as_str())
+                    .with("columnType", self.native_type.as_str()));
+            }
+        };
+        Ok(if element.is_some() {
+            ColumnType::Array(value)
+        } else {
+            ColumnType::Scalar(value)
+        })
+    }
+
+    /// Tells whether a range shard spec can name the column.
+    pub(super) fn is_string(&self) -> bool {
+        self.native_type == "STRING"
+    }
+}
