@@ -13,6 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::lz4::Encoder as Lz4Encoder;
 use crate::limits::BLOCK_BYTES;
 
 /// How blocks are compressed.
@@ -173,7 +174,8 @@ fn lzf_chunk(data: &[u8], out: &mut [u8]) -> Result<(), String> {
 /// Compresses blocks one after the other, keeping its tables.
 pub(crate) struct Compressor {
     compression: Compression,
-    lz4: lz4_flex::block::CompressTable,
+    lz4: Lz4Encoder,
+    lz4_fast: lz4_flex::block::CompressTable,
     zstd: Option<zstd::bulk::Compressor<'static>>,
 }
 
@@ -197,7 +199,8 @@ impl Compressor {
         };
         Ok(Self {
             compression,
-            lz4: lz4_flex::block::CompressTable::large(),
+            lz4: Lz4Encoder::new(),
+            lz4_fast: lz4_flex::block::CompressTable::large(),
             zstd,
         })
     }
@@ -206,8 +209,8 @@ impl Compressor {
         self.compression
     }
 
-    /// Appends the compressed form of a block to `out`.
-    pub fn compress(&mut self, block: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
+    /// Appends the compressed form of a block, whose values are `stride` bytes wide, to `out`.
+    pub fn compress(&mut self, block: &[u8], stride: usize, out: &mut Vec<u8>) -> std::io::Result<()> {
         let start = out.len();
         match (self.compression, &mut self.zstd) {
             (Compression::Zstd, Some(zstd)) => {
@@ -216,10 +219,19 @@ impl Compressor {
                 out.truncate(start + len);
             }
             (Compression::Lz4, _) => {
-                out.resize(start + lz4_flex::block::get_maximum_output_size(block.len()), 0);
-                let len = lz4_flex::block::compress_into_with_table(block, &mut out[start..], &mut self.lz4)
-                    .map_err(std::io::Error::other)?;
-                out.truncate(start + len);
+                self.lz4.compress(block, stride, out);
+                let packed = out.len() - start;
+                // Where whole values hardly repeat, parts of them may.
+                if packed > block.len() / 8 * 7 {
+                    let end = out.len();
+                    out.resize(end + lz4_flex::block::get_maximum_output_size(block.len()), 0);
+                    let len = lz4_flex::block::compress_into_with_table(block, &mut out[end..], &mut self.lz4_fast)
+                        .map_err(std::io::Error::other)?;
+                    if len < packed {
+                        out.copy_within(end..end + len, start);
+                    }
+                    out.truncate(start + len.min(packed));
+                }
             }
             _ => out.extend_from_slice(block),
         }
@@ -240,7 +252,7 @@ mod tests {
                 let mut packed = Vec::new();
                 Compressor::new(compression)
                     .unwrap()
-                    .compress(&block[..len], &mut packed)
+                    .compress(&block[..len], 1, &mut packed)
                     .unwrap();
                 let mut out = vec![0; BLOCK_BYTES];
                 assert_eq!(compression.decompress(&packed, &mut out).unwrap(), len);

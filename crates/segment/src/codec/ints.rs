@@ -201,7 +201,7 @@ impl CompressedIds {
                 3 => chunk.for_each(|id| block.extend_from_slice(&id.to_le_bytes()[..3])),
                 _ => chunk.for_each(|id| block.extend_from_slice(&id.to_le_bytes())),
             }
-            blocks.push_with(|values| compressor.compress(&block, values))?;
+            blocks.push_with(|values| compressor.compress(&block, width, values))?;
         }
         Ok(Self { head, blocks })
     }

@@ -13,6 +13,7 @@ pub(crate) mod generic_indexed;
 pub(crate) mod int_arrays;
 pub(crate) mod ints;
 pub(crate) mod longs;
+pub(crate) mod lz4;
 pub(crate) mod multi_ints;
 pub(crate) mod roaring_writer;
 pub(crate) mod smile;

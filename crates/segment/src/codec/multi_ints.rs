@@ -192,7 +192,7 @@ impl CompressedIdLists {
         head[6..10].copy_from_slice(&(OFFSETS_PER_BLOCK as u32).to_be_bytes());
         let mut list = GenericIndexedWriter::default();
         for block in offsets.chunks(OFFSETS_PER_BLOCK) {
-            list.push_with(|values| compressor.compress(bytes_of(block), values))?;
+            list.push_with(|values| compressor.compress(bytes_of(block), 4, values))?;
         }
         Ok(Self {
             head,

@@ -89,6 +89,18 @@ enum Encoding {
 }
 
 impl Encoding {
+    /// Gives after how many bytes a value begins at the same bit.
+    fn stride(self) -> usize {
+        match self {
+            Self::Longs => 8,
+            Self::Delta(bits) | Self::Table(bits) => match bits {
+                1 | 2 | 4 => 1,
+                12 | 20 => bits as usize / 4,
+                bits => bits as usize / 8,
+            },
+        }
+    }
+
     fn per_block(self) -> usize {
         match self {
             Self::Longs => BLOCK_BYTES / 8,
@@ -202,6 +214,7 @@ impl LongCollector {
             });
         }
         let size = encoding.per_block();
+        let stride = encoding.stride();
         let mut pending = std::mem::take(&mut self.blocks).into_iter().peekable();
         while let Some(block) = pending.next() {
             block.append_to(&mut values);
@@ -211,14 +224,14 @@ impl LongCollector {
             for chunk in whole.by_ref() {
                 encoded.clear();
                 self.encode(chunk, encoding, &mut encoded);
-                blocks.push_with(|out| compressor.compress(&encoded, out))?;
+                blocks.push_with(|out| compressor.compress(&encoded, stride, out))?;
                 used += size;
             }
             values.drain(..used);
             if last && !values.is_empty() {
                 encoded.clear();
                 self.encode(&values, encoding, &mut encoded);
-                blocks.push_with(|out| compressor.compress(&encoded, out))?;
+                blocks.push_with(|out| compressor.compress(&encoded, stride, out))?;
             }
         }
         Ok(EncodedLongs {
@@ -275,7 +288,7 @@ impl LongCollector {
                 encoded.clear();
                 self.encode(&values, *candidate, &mut encoded);
                 compressed.clear();
-                compressor.compress(&encoded, &mut compressed)?;
+                compressor.compress(&encoded, candidate.stride(), &mut compressed)?;
                 *size += compressed.len();
             }
         }

@@ -128,7 +128,8 @@ impl NumericWriter {
         while !bytes.is_empty() {
             if self.block.is_empty() && bytes.len() >= BLOCK_BYTES {
                 let (whole, rest) = bytes.split_at(BLOCK_BYTES);
-                self.blocks.push_with(|out| compressor.compress(whole, out))?;
+                self.blocks
+                    .push_with(|out| compressor.compress(whole, size_of::<T>(), out))?;
                 bytes = rest;
                 continue;
             }
@@ -142,9 +143,15 @@ impl NumericWriter {
         Ok(())
     }
 
+    fn width(&self) -> usize {
+        if self.value_type == ValueType::Float { 4 } else { 8 }
+    }
+
     fn flush(&mut self, compressor: &mut Compressor) -> std::io::Result<()> {
+        let width = self.width();
         if !self.block.is_empty() {
-            self.blocks.push_with(|out| compressor.compress(&self.block, out))?;
+            self.blocks
+                .push_with(|out| compressor.compress(&self.block, width, out))?;
             self.block.clear();
         }
         Ok(())
@@ -163,8 +170,7 @@ impl NumericWriter {
             if !entire {
                 self.flush(compressor).map_err(|e| smoosh.write_error(e))?;
             }
-            let width = if self.value_type == ValueType::Float { 4 } else { 8 };
-            let per_block = if entire { 0 } else { (BLOCK_BYTES / width) as u32 };
+            let per_block = if entire { 0 } else { (BLOCK_BYTES / self.width()) as u32 };
             head = vec![2];
             head.extend_from_slice(&self.rows.to_be_bytes());
             head.extend_from_slice(&per_block.to_be_bytes());
