@@ -42,3 +42,6 @@ pub use spec::{
     InputSource, JsonFormat, LocalSource, MULTI_VALUE, ParquetFormat, Password, PathStep, SystemField, TYPE_METADATA,
 };
 pub use split::{InputSplit, PartRange, SplitLimits, SplitPart, read_all};
+
+#[cfg(test)]
+mod tests;

@@ -95,7 +95,8 @@ impl JsonDecoder {
         }
     }
 
-    fn grammar(&self, text: &str) -> Grammar {
+    /// Looks at a whole record for what its grammar must mind. Once for each text, not for each object of it.
+    pub(crate) fn grammar(&self, text: &str) -> Grammar {
         Grammar {
             // Almost no record has any; one pass over all bytes at once spares every string its own.
             check_controls: !self.allow_controls && text.bytes().any(|byte| byte < 0x20),
@@ -105,10 +106,9 @@ impl JsonDecoder {
 
     /// Scans the value that begins at this byte and notes the fields of an object. Gives the byte after it. A value that is
     /// no object is a row without fields, as in Druid.
-    pub(crate) fn scan(&mut self, text: &str, at: usize) -> Result<usize, Unsound> {
+    pub(crate) fn scan(&mut self, text: &str, at: usize, grammar: Grammar) -> Result<usize, Unsound> {
         self.found.fill(ABSENT);
         let bytes = text.as_bytes();
-        let grammar = self.grammar(text);
         if bytes.get(at) != Some(&b'{') {
             return scan::value(bytes, at, grammar).map(|(_, end)| end);
         }

@@ -133,6 +133,8 @@ impl Lines {
     pub(crate) fn skip_mark(&mut self) -> Result<(), InputError> {
         if self.offset == 0 && self.peek(3)?.0 == b"\xef\xbb\xbf" {
             self.take(3);
+            // The first line still belongs to the part that holds the first byte.
+            self.limit = self.limit.max(self.offset + 1);
         }
         Ok(())
     }

@@ -53,7 +53,11 @@ struct TextReader {
     good_records: u64,
     /// Bytes told to the observer; `None` when the stored bytes are counted as they are decompressed.
     told_bytes: Option<u64>,
-    /// Lines and records before this part, counted when the first bad row asks.
+    /// Where the rest of a line of many objects is, when the batch was full: its bytes and where to go on.
+    rest: Option<(std::ops::Range<usize>, usize)>,
+    /// Where the first line of this part begins.
+    first_offset: u64,
+    /// Lines before that, counted when the first bad row asks.
     before: Option<Option<u64>>,
     header_lines: u64,
 }
@@ -140,6 +144,8 @@ pub(crate) fn open(
     // The header is part of the first part's bytes.
     let told_bytes = (!compressed).then_some(if start == 0 { 0 } else { lines.offset() });
     Ok(Box::new(TextReader {
+        rest: None,
+        first_offset: lines.offset(),
         part: part.clone(),
         schema,
         lines,
@@ -290,40 +296,42 @@ impl Refusal {
 }
 
 impl TextReader {
-    /// Reads the next line or record. Gives false at the end.
+    /// Reads the next line or record, or the rest of one. Gives false at the end.
     #[inline]
     fn step(&mut self) -> Result<bool, InputError> {
-        match &self.decoder {
-            Decoder::Json {
-                layout: layout @ (Layout::Spread | Layout::Array),
-                ..
-            } => {
-                let in_array = *layout == Layout::Array;
-                let (range, broken) = match self.lines.next_record(in_array)? {
-                    None => return Ok(false),
-                    Some(Record::Whole(range)) => (range, false),
-                    Some(Record::Broken(range)) => (range, true),
-                };
-                if broken && !in_array {
-                    // Looking for the end of the next record would walk over the rest of the file again.
-                    if let Decoder::Json { layout, .. } = &mut self.decoder {
-                        *layout = Layout::Lines;
-                    }
+        if let Some((range, at)) = self.rest.take() {
+            self.decode(range, at)?;
+            return Ok(true);
+        }
+        let spread = match &self.decoder {
+            Decoder::Json { layout, .. } if *layout != Layout::Lines => Some(*layout == Layout::Array),
+            _ => None,
+        };
+        let Some(in_array) = spread else {
+            let Some(range) = self.lines.next_line()? else {
+                return Ok(false);
+            };
+            self.decode(range, 0)?;
+            return Ok(true);
+        };
+        match self.lines.next_record(in_array)? {
+            None => return Ok(false),
+            Some(Record::Whole(range)) => self.decode(range, 0)?,
+            Some(Record::Broken(range)) => {
+                // Looking for the end of the next record would walk over the rest of the file again.
+                if let Decoder::Json { layout, .. } = &mut self.decoder {
+                    *layout = Layout::Lines;
                 }
-                self.decode(range, true)?;
-            }
-            _ => {
-                let Some(range) = self.lines.next_line()? else {
-                    return Ok(false);
-                };
-                self.decode(range, false)?;
+                let text = String::from_utf8_lossy(self.lines.bytes(range)).into_owned();
+                self.refuse(Refusal::new(&text, "expected an object that ends"))?;
             }
         }
         Ok(true)
     }
 
-    fn decode(&mut self, range: std::ops::Range<usize>, spread: bool) -> Result<(), InputError> {
-        let bytes = self.lines.bytes(range);
+    /// Adds the rows of a line or record from this byte of it on, as many as the batch takes.
+    fn decode(&mut self, range: std::ops::Range<usize>, from: usize) -> Result<(), InputError> {
+        let bytes = self.lines.bytes(range.clone());
         // Sound UTF-8 costs nothing; what is not is repaired as Java repairs it.
         let text: Cow<'_, str> = match std::str::from_utf8(bytes) {
             Ok(text) => Cow::Borrowed(text),
@@ -332,10 +340,15 @@ impl TextReader {
         let mut refusal = None;
         match &mut self.decoder {
             Decoder::Json { decoder, .. } => {
-                let mut at = skip_whitespace(text.as_bytes(), 0);
+                let grammar = decoder.grammar(&text);
+                let mut at = skip_whitespace(text.as_bytes(), from);
                 // A line may hold several objects; other things behind the first value are ignored, as in Druid.
                 while at < text.len() {
-                    match decoder.scan(&text, at) {
+                    if self.rows >= self.context.options.batch_rows {
+                        self.rest = Some((range, at));
+                        break;
+                    }
+                    match decoder.scan(&text, at, grammar) {
                         Err(unsound) => {
                             refusal = Some(Refusal::new(&text, unsound));
                             break;
@@ -347,7 +360,7 @@ impl TextReader {
                             self.rows += 1;
                             self.good_records += 1;
                             at = skip_whitespace(text.as_bytes(), end);
-                            if text.as_bytes().get(at) != Some(&b'{') || spread {
+                            if text.as_bytes().get(at) != Some(&b'{') {
                                 break;
                             }
                         }
@@ -432,7 +445,9 @@ impl TextReader {
             return before;
         }
         let before = match (&self.part.range, &self.part.file) {
-            (PartRange::Lines { start, .. }, FileId::Local(_)) if *start > 0 => self.count_lines(*start).ok(),
+            (PartRange::Lines { start, .. }, FileId::Local(_)) if *start > 0 => {
+                self.count_lines(self.first_offset).ok()
+            }
             (range, _) if range.is_first() => Some(0),
             _ => None,
         };
@@ -440,21 +455,18 @@ impl TextReader {
         before
     }
 
-    fn count_lines(&self, start: u64) -> Result<u64, InputError> {
+    fn count_lines(&self, end: u64) -> Result<u64, InputError> {
         let failed = |e| InputError::io("read", "", e);
-        let mut stream = self.context.spec.open(self.part.leaf, &self.part.file, 0)?.take(start);
+        let mut stream = self.context.spec.open(self.part.leaf, &self.part.file, 0)?.take(end);
         let mut buffer = vec![0; limits::READ_BUFFER_BYTES];
-        let (mut count, mut ends_a_line) = (0, true);
+        let mut count = 0;
         loop {
             let n = stream.read(&mut buffer).map_err(failed)?;
             if n == 0 {
-                break;
+                return Ok(count);
             }
             count += memchr::memchr_iter(b'\n', &buffer[..n]).count() as u64;
-            ends_a_line = buffer[n - 1] == b'\n';
         }
-        // The line that begins before and ends in this part belongs to the part before.
-        Ok(count + u64::from(!ends_a_line))
     }
 
     fn finish_batch(&mut self) -> Result<RecordBatch, InputError> {
