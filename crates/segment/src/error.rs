@@ -69,6 +69,13 @@ pub enum SegmentError {
     },
 }
 
+/// A failure of the stream that rows or metadata are printed to.
+impl From<io::Error> for SegmentError {
+    fn from(source: io::Error) -> Self {
+        Self::io("write to", Path::new("output"), source)
+    }
+}
+
 impl SegmentError {
     /// Tells the kind of trouble.
     pub fn kind(&self) -> SegmentErrorKind {

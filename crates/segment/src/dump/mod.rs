@@ -24,7 +24,7 @@ enum Cells {
 
 /// Prints every row as a JSON object with all columns: `__time` in milliseconds, a multi-value row of one value as that value, complex
 /// values in base64. The lines are those of Druid's `dump-segment --dump rows`.
-pub fn write_rows(segment: &Segment, out: &mut impl Write) -> Result<(), SegmentError> {
+pub fn rows(segment: &Segment, out: &mut impl Write) -> Result<(), SegmentError> {
     let names: Vec<Vec<u8>> = segment
         .columns()
         .iter()
@@ -142,8 +142,15 @@ fn put_value(out: &mut Vec<u8>, array: &ArrayRef, row: usize) {
     }
 }
 
+/// Prints what is known of a segment as indented JSON: [`describe`].
+pub fn metadata(segment: &Segment, out: &mut impl Write) -> Result<(), SegmentError> {
+    let failed = |e| SegmentError::io("print metadata of", Path::new(segment.path()), e);
+    serde_json::to_writer_pretty(&mut *out, &describe(segment)).map_err(|e| failed(e.into()))?;
+    out.write_all(b"\n").map_err(failed)
+}
+
 /// Describes a segment: interval, rows, columns with type, bytes, encoding and cardinality, sort order, rollup, aggregators.
-pub fn metadata(segment: &Segment) -> Value {
+pub fn describe(segment: &Segment) -> Value {
     let columns: Vec<Value> = segment
         .columns()
         .iter()

@@ -23,8 +23,8 @@ impl Random {
 /// Reads everything that can be read.
 fn read_all(path: &Path) -> Result<(), SegmentError> {
     let segment = Segment::open(path)?;
-    let mut first_error = dump::write_rows(&segment, &mut std::io::sink());
-    dump::metadata(&segment);
+    let mut first_error = dump::rows(&segment, &mut std::io::sink());
+    dump::describe(&segment);
     let some: RoaringBitmap = (0..segment.rows().min(5000) as u32).step_by(3).collect();
     for info in segment.columns() {
         let mut keep = |result: Result<(), SegmentError>| {

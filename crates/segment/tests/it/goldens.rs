@@ -52,7 +52,7 @@ fn expected(golden: &Path) -> HashMap<String, Vec<String>> {
 fn compare(path: &Path, expected: &[String]) -> Result<(), String> {
     let segment = Segment::open(path).map_err(|e| e.to_string())?;
     let mut printed = Vec::new();
-    dump::write_rows(&segment, &mut printed).map_err(|e| e.to_string())?;
+    dump::rows(&segment, &mut printed).map_err(|e| e.to_string())?;
     let printed = String::from_utf8(printed).map_err(|e| e.to_string())?;
     for (row, (ours, theirs)) in printed.lines().zip(expected).enumerate() {
         if ours != theirs {

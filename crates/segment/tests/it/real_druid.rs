@@ -165,7 +165,7 @@ fn real_druid_reads_what_is_written() {
     for dir in &segments {
         let theirs = std::fs::read_to_string(dir.with_extension("jsonl")).unwrap();
         let mut ours = Vec::new();
-        dump::write_rows(&Segment::open(dir).unwrap(), &mut ours).unwrap();
+        dump::rows(&Segment::open(dir).unwrap(), &mut ours).unwrap();
         let ours = String::from_utf8(ours).unwrap();
         for (row, (ours, theirs)) in ours.lines().zip(theirs.lines()).enumerate() {
             assert_eq!(ours, theirs, "row {row} of {}", dir.display());
