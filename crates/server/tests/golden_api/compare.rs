@@ -1,0 +1,103 @@
+//! Comparing an answer with the recorded one.
+
+use serde_json::Value;
+
+/// Members in which henge differs from Druid by design, wherever they appear in an answer. `*` stands for one step of a pointer, `**`
+/// for any number of them.
+const BY_DESIGN: &[(&str, &str)] = &[
+    // henge has no Java stack to show.
+    ("**/exceptionStackTrace", "stack traces of Java"),
+    // Bytes and frames count henge's own batches, whose layout is Arrow's.
+    ("**/counters/*/*/*/bytes", "bytes of frames"),
+    ("**/counters/*/*/*/frames", "number of frames"),
+    // Segments are mapped, not loaded through a queue.
+    ("**/counters/*/*/*/loadBytes", "load queue"),
+    ("**/counters/*/*/*/loadTime", "load queue"),
+    ("**/counters/*/*/*/loadWait", "load queue"),
+    ("**/counters/*/*/*/loadFiles", "load queue"),
+    ("**/counters/*/*/cpu", "which CPU counters there are"),
+    // Druid leaves the intervals of a whole table out, on which its own console fails.
+    ("**/definition/input/*/intervals", "always written"),
+    ("**/totalSizeInBytes", "bytes of frames"),
+    ("**/pages/*/sizeInBytes", "bytes of frames"),
+];
+
+/// Lists the differences of two values, by pointer, leaving out what changes from run to run.
+pub fn values(at: &str, expected: &Value, actual: &Value, ignored: &[String], found: &mut Vec<String>) {
+    if is_ignored(at, ignored) || found.len() > 20 {
+        return;
+    }
+    match (expected, actual) {
+        (Value::Object(expected_members), Value::Object(actual_members)) => {
+            for (name, value) in expected_members {
+                let below = step(at, name);
+                match actual_members.get(name) {
+                    Some(other) => values(&below, value, other, ignored, found),
+                    None if is_ignored(&below, ignored) => {}
+                    None => found.push(format!("{below}: missing, expected {}", short(value))),
+                }
+            }
+            for (name, value) in actual_members {
+                let below = step(at, name);
+                if !expected_members.contains_key(name) && !is_ignored(&below, ignored) {
+                    found.push(format!("{below}: not expected, is {}", short(value)));
+                }
+            }
+        }
+        (Value::Array(expected_items), Value::Array(actual_items)) => {
+            if expected_items.len() != actual_items.len() {
+                found.push(format!(
+                    "{at}: {} items expected, {} found",
+                    expected_items.len(),
+                    actual_items.len()
+                ));
+            }
+            for (i, (value, other)) in expected_items.iter().zip(actual_items).enumerate() {
+                values(&step(at, &i.to_string()), value, other, ignored, found);
+            }
+        }
+        (expected, actual) if same(expected, actual) => {}
+        (expected, actual) => found.push(format!("{at}: expected {}, is {}", short(expected), short(actual))),
+    }
+}
+
+fn same(expected: &Value, actual: &Value) -> bool {
+    match (expected, actual) {
+        // 1 and 1.0 are different text, and clients see the text.
+        (Value::Number(a), Value::Number(b)) => a.is_f64() == b.is_f64() && a == b,
+        // Texts that are JSON themselves (plans) may name the ids of the run.
+        (a, b) => a == b,
+    }
+}
+
+fn short(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().count() > 300 {
+        format!("{}…", text.chars().take(300).collect::<String>())
+    } else {
+        text
+    }
+}
+
+fn step(at: &str, name: &str) -> String {
+    format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+fn is_ignored(at: &str, ignored: &[String]) -> bool {
+    ignored.iter().any(|pointer| pointer == at) || BY_DESIGN.iter().any(|(pattern, _)| fits(pattern, at))
+}
+
+fn fits(pattern: &str, pointer: &str) -> bool {
+    let pattern: Vec<&str> = pattern.split('/').collect();
+    let pointer: Vec<&str> = pointer.split('/').collect();
+    fits_steps(&pattern, &pointer)
+}
+
+fn fits_steps(pattern: &[&str], pointer: &[&str]) -> bool {
+    match (pattern, pointer) {
+        ([], []) => true,
+        (["**", rest @ ..], _) => (0..=pointer.len()).any(|skip| fits_steps(rest, &pointer[skip..])),
+        ([first, rest @ ..], [step, steps @ ..]) if *first == "*" || first == step => fits_steps(rest, steps),
+        _ => false,
+    }
+}
