@@ -19,14 +19,22 @@
 //! Strings are `Utf8` for DataFusion and dictionary ids inside: filters are decided once a dictionary value, grouping works on ids,
 //! and text is made only for rows that leave the scan.
 
-pub mod catalog;
-pub mod scan;
-pub mod session;
-pub mod source;
-pub mod table;
+mod aggregate;
+mod cached;
+mod catalog;
+mod columns;
+mod filter;
+mod handle;
+mod scan;
+mod session;
+mod slices;
+mod source;
+mod table;
 
+pub use aggregate::{AggregateOverSegments, SegmentAggregateExec};
+pub use cached::CachedSegments;
 pub use catalog::{ScanCatalog, TableSegment};
 pub use scan::SegmentScanExec;
-pub use session::{interactive_session_config, prepare_session};
+pub use session::{interactive_session_config, prepare_session, with_segment_rules};
 pub use source::{SegmentData, SegmentDescriptor, SegmentSlice, SegmentSource};
 pub use table::DatasourceTable;

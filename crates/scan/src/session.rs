@@ -1,7 +1,12 @@
-//! Settings of interactive queries.
+//! Settings and rules of interactive queries.
 
-use datafusion::execution::SessionState;
+use std::sync::Arc;
+
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::prelude::SessionConfig;
+
+use crate::aggregate::AggregateOverSegments;
 
 /// Rows of a batch.
 pub const BATCH_ROWS: usize = 8192;
@@ -16,7 +21,28 @@ pub fn interactive_session_config(threads: usize) -> SessionConfig {
         .set_bool("datafusion.sql_parser.enable_ident_normalization", false)
 }
 
-/// Adds the rules that make aggregation over segments fast to a session that will plan an interactive query.
+/// Adds the rules that make aggregation over segments fast to a session that will plan an interactive query. Doing it twice changes
+/// nothing.
 pub fn prepare_session(state: SessionState) -> SessionState {
-    state
+    let rules = with_segment_rules(state.physical_optimizers());
+    SessionStateBuilder::new_from_existing(state)
+        .with_physical_optimizer_rules(rules)
+        .build()
+}
+
+/// Puts our rules where they belong among DataFusion's: behind those that answer from statistics, before exchanges are planned.
+pub fn with_segment_rules(
+    rules: &[Arc<dyn PhysicalOptimizerRule + Send + Sync>],
+) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = rules.to_vec();
+    let ours = Arc::new(AggregateOverSegments);
+    if rules.iter().any(|rule| rule.name() == ours.name()) {
+        return rules;
+    }
+    let behind = rules
+        .iter()
+        .position(|rule| rule.name() == "aggregate_statistics")
+        .map_or(0, |at| at + 1);
+    rules.insert(behind, ours);
+    rules
 }

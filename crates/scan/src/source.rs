@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray};
 use datafusion::error::Result;
+use henge_metadata::DataSegment;
 use henge_segment::ColumnType;
 use henge_time::Interval;
 use roaring::RoaringBitmap;
@@ -14,18 +15,28 @@ use serde::{Deserialize, Serialize};
 /// Names a published segment and says where its files are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SegmentDescriptor {
+    /// Id as text: the name of the segment in caches.
+    pub id: String,
     /// Datasource.
     pub datasource: String,
-    /// Interval of the published segment.
+    /// Interval of the published segment; all its rows lie inside.
     pub interval: Interval,
-    /// Version.
-    pub version: String,
-    /// Partition number.
-    pub partition: u32,
     /// Bytes of the files.
     pub size: u64,
     /// Druid's load spec.
     pub load_spec: serde_json::Value,
+}
+
+impl From<&DataSegment> for SegmentDescriptor {
+    fn from(segment: &DataSegment) -> Self {
+        Self {
+            id: segment.id().to_string(),
+            datasource: segment.datasource.clone(),
+            interval: segment.interval,
+            size: segment.size,
+            load_spec: segment.load_spec.clone(),
+        }
+    }
 }
 
 /// A part of a segment: what one task of a stage reads.
@@ -45,6 +56,8 @@ pub trait SegmentData: Debug + Send + Sync {
     fn rows(&self) -> usize;
     /// Lists names and types of the columns, without `__time`.
     fn columns(&self) -> Vec<(String, ColumnType)>;
+    /// Tells whether rows are sorted by time before anything else.
+    fn is_sorted_by_time(&self) -> bool;
     /// Gives a whole column (`__time` too) as [`ColumnType::arrow`] says; strings share their dictionary. Cached.
     fn column(&self, name: &str) -> Result<ArrayRef>;
     /// Reads some rows of a column past the cache.
@@ -55,6 +68,8 @@ pub trait SegmentData: Debug + Send + Sync {
     fn lookup(&self, name: &str, value: &str) -> Result<Option<u32>>;
     /// Gives the rows that hold a dictionary id; none if the column has no index.
     fn bitmap(&self, name: &str, id: u32) -> Result<Option<RoaringBitmap>>;
+    /// Gives the rows that are null; none if that takes reading them.
+    fn null_rows(&self, name: &str) -> Result<Option<RoaringBitmap>>;
 }
 
 /// Opens segments.

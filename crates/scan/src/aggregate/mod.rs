@@ -1,0 +1,23 @@
+//! Aggregation on dictionary ids.
+//!
+//! ```text
+//!  plan       what is computed: keys, arguments, accumulators
+//!  recognise  AggregateExec over SegmentScanExec -> plan
+//!  rule       puts SegmentAggregateExec in its place
+//!  exec       runs it: filter, number the keys, accumulate, merge
+//!  codes      keys as numbers          dictionary  one dictionary for all segments
+//!  time       keys of floored time     groups      accumulators as arrays
+//! ```
+
+mod codes;
+mod dictionary;
+mod exec;
+mod groups;
+mod plan;
+mod recognise;
+mod rule;
+mod time;
+
+pub(crate) use dictionary::MergedDictionary;
+pub use exec::SegmentAggregateExec;
+pub use rule::AggregateOverSegments;
