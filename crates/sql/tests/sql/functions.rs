@@ -1,0 +1,110 @@
+//! The recorded statements of the function catalogue: which pass is pinned in `functions.passing`, so that none is lost.
+//! `HENGE_PIN=1` rewrites the file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::run::{answer, folder, same};
+
+/// Gives the recorded answer that an implementation should give: per row where folding spoilt it.
+fn expected(result: &Value) -> Option<(&Value, Option<&Value>)> {
+    let best = match result.get("per_row") {
+        Some(per_row) if per_row.get("rows").is_some() => per_row,
+        _ => result,
+    };
+    let rows = best.get("rows")?;
+    Some((rows, result.get("types").or(best.get("types"))))
+}
+
+fn sorted(rows: &[Value]) -> Vec<Value> {
+    let mut rows = rows.to_vec();
+    rows.sort_by_key(ToString::to_string);
+    rows
+}
+
+fn check(sql: &str, result: &Value) -> Result<(), String> {
+    let Some((rows, types)) = expected(result) else {
+        // Druid's refusals are matched by the error tests; here a refusal is enough.
+        return match answer(sql) {
+            Err(_) => Ok(()),
+            Ok(_) => Err("Druid refuses it".into()),
+        };
+    };
+    let got = answer(sql)?;
+    let got_rows: Vec<Value> = got.rows.iter().map(|row| Value::Array(row.clone())).collect();
+    let wanted = rows.as_array().cloned().unwrap_or_default();
+    let unordered = result.get("unordered").is_some_and(|u| u == &Value::Bool(true));
+    let (a, b) = if unordered {
+        (sorted(&got_rows), sorted(&wanted))
+    } else {
+        (got_rows, wanted)
+    };
+    if !same(&Value::Array(a.clone()), &Value::Array(b.clone())) {
+        return Err(format!("got {} wanted {}", Value::Array(a), Value::Array(b)));
+    }
+    if let Some(types) = types {
+        let got: Value = got.types.into();
+        if got != *types {
+            return Err(format!("types {got} wanted {types}"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn recorded_statements_do_not_regress() {
+    let Some(file) = folder("../shared/spec/functions.jsonl") else {
+        println!("SKIPPED: the recorded function catalogue is not beside the project");
+        return;
+    };
+    let text = std::fs::read_to_string(file).expect("readable");
+    let mut families: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    let mut passing = BTreeSet::new();
+    let mut report = String::new();
+    for line in text.lines() {
+        let entry: Value = serde_json::from_str(line).expect("JSON");
+        let (examples, results) = (&entry["examples"], &entry["results"]);
+        let family = entry["category"].as_str().unwrap_or_default().to_string();
+        for (sql, result) in examples.as_array().into_iter().flatten().zip(results.as_array().into_iter().flatten()) {
+            let sql = sql.as_str().unwrap_or_default();
+            if result.get("volatile").is_some() {
+                continue;
+            }
+            let count = families.entry(family.clone()).or_default();
+            count.1 += 1;
+            let outcome = std::panic::catch_unwind(|| check(sql, result)).unwrap_or_else(|_| Err("PANIC".into()));
+            match outcome {
+                Ok(()) => {
+                    count.0 += 1;
+                    passing.insert(sql.to_string());
+                }
+                Err(why) => report.push_str(&format!("{family} | {sql} | {why}\n")),
+            }
+        }
+    }
+    let (mut passed, mut all) = (0, 0);
+    for (family, (ok, total)) in &families {
+        println!("{family}: {ok} of {total}");
+        passed += ok;
+        all += total;
+    }
+    println!("all: {passed} of {all}");
+    if let Ok(path) = std::env::var("HENGE_REPORT") {
+        std::fs::write(path, &report).expect("writable");
+    }
+    assert!(!report.contains("| PANIC"), "a statement panics:\n{}", report.lines().filter(|l| l.contains("| PANIC")).collect::<Vec<_>>().join("\n"));
+    let pins = folder("crates/sql/tests/sql").expect("the tests' folder").join("functions.passing");
+    if std::env::var("HENGE_PIN").is_ok() {
+        let lines: Vec<String> = passing.iter().map(|sql| Value::from(sql.as_str()).to_string()).collect();
+        std::fs::write(&pins, lines.join("\n") + "\n").expect("writable");
+        return;
+    }
+    let pinned = std::fs::read_to_string(&pins).unwrap_or_default();
+    let lost: Vec<String> = pinned
+        .lines()
+        .filter_map(|line| serde_json::from_str::<String>(line).ok())
+        .filter(|sql| !passing.contains(sql))
+        .collect();
+    assert!(lost.is_empty(), "passed before and fail now:\n{}", lost.join("\n"));
+}

@@ -1,0 +1,155 @@
+//! Runs statements and words their rows as the interactive API's `array` format does.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimestampMillisecondType};
+use henge_sql::{EngineKind, Planned, Planner, SqlError, SqlParameter, SqlRequest, SqlType};
+use serde_json::{Map, Value, json};
+
+use crate::catalog::Tables;
+
+static NATIVE: LazyLock<Planner> = LazyLock::new(|| Planner::new(Arc::new(Tables), EngineKind::Native));
+static TASK: LazyLock<Planner> = LazyLock::new(|| Planner::new(Arc::new(Tables), EngineKind::Task));
+
+pub fn plan(engine: EngineKind, sql: &str, context: Map<String, Value>, parameters: Vec<SqlParameter>) -> Result<Planned, SqlError> {
+    let planner = match engine {
+        EngineKind::Native => &*NATIVE,
+        EngineKind::Task => &*TASK,
+    };
+    planner.plan_now(&SqlRequest {
+        sql: sql.to_string(),
+        context,
+        parameters,
+    })
+}
+
+/// An answer: names, SQL types, rows.
+pub struct Answer {
+    pub names: Vec<String>,
+    pub types: Vec<String>,
+    pub rows: Vec<Vec<Value>>,
+}
+
+pub fn answer(sql: &str) -> Result<Answer, String> {
+    let planned = plan(EngineKind::Native, sql, Map::new(), Vec::new()).map_err(|e| e.to_string())?;
+    run(&planned)
+}
+
+pub fn run(planned: &Planned) -> Result<Answer, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .map_err(|e| e.to_string())?;
+    let batches = runtime.block_on(async {
+        let physical = planned
+            .session
+            .query_planner()
+            .create_physical_plan(&planned.plan, &planned.session)
+            .await
+            .map_err(|e| format!("physical: {}", e.strip_backtrace()))?;
+        datafusion::physical_plan::collect(physical, planned.session.task_ctx())
+            .await
+            .map_err(|e| match SqlError::in_datafusion(&e) {
+                Some(error) => error.to_string(),
+                None => e.strip_backtrace(),
+            })
+    })?;
+    let mut rows = Vec::new();
+    for batch in &batches {
+        for row in 0..batch.num_rows() {
+            rows.push(
+                planned
+                    .columns
+                    .iter()
+                    .enumerate()
+                    .map(|(i, column)| cell(batch.column(i), row, &column.sql_type))
+                    .collect(),
+            );
+        }
+    }
+    Ok(Answer {
+        names: planned.columns.iter().map(|c| c.name.clone()).collect(),
+        types: planned.columns.iter().map(|c| c.sql_type.name().to_string()).collect(),
+        rows,
+    })
+}
+
+fn double(x: f64) -> Value {
+    if x.is_nan() {
+        json!("NaN")
+    } else if x.is_infinite() {
+        json!(if x > 0.0 { "Infinity" } else { "-Infinity" })
+    } else {
+        json!(x)
+    }
+}
+
+fn cell(array: &ArrayRef, row: usize, ty: &SqlType) -> Value {
+    if array.is_null(row) {
+        return Value::Null;
+    }
+    match array.data_type() {
+        DataType::Null => Value::Null,
+        DataType::Boolean => json!(array.as_boolean().value(row)),
+        DataType::Int64 => json!(array.as_primitive::<Int64Type>().value(row)),
+        DataType::Float64 => double(array.as_primitive::<Float64Type>().value(row)),
+        DataType::Float32 => double(f64::from(array.as_primitive::<Float32Type>().value(row))),
+        DataType::Utf8 => json!(array.as_string::<i32>().value(row)),
+        DataType::Timestamp(..) => json!(henge_time::format_millis(
+            array.as_primitive::<TimestampMillisecondType>().value(row)
+        )),
+        DataType::List(_) => {
+            let items = array.as_list::<i32>().value(row);
+            let element = SqlType::from_arrow(items.data_type());
+            let values: Vec<Value> = (0..items.len()).map(|i| cell(&items, i, &element)).collect();
+            if *ty == SqlType::MultiVarchar {
+                match values.as_slice() {
+                    [] => return Value::Null,
+                    [one] => return one.clone(),
+                    _ => {}
+                }
+            }
+            json!(Value::Array(values).to_string())
+        }
+        DataType::Dictionary(..) => {
+            let plain = arrow::compute::cast(array, &DataType::Utf8).expect("text");
+            cell(&plain, row, ty)
+        }
+        other => {
+            let plain = arrow::compute::cast(array, &DataType::Int64);
+            match plain {
+                Ok(plain) => cell(&plain, row, ty),
+                Err(_) => json!(format!("<{other}>")),
+            }
+        }
+    }
+}
+
+/// Compares values; fractions with a tolerance.
+pub fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => {
+            let (a, b) = (a.as_f64().unwrap_or(f64::NAN), b.as_f64().unwrap_or(f64::NAN));
+            a == b || (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
+        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::String(a), Value::String(b)) => {
+            a == b
+                || match (serde_json::from_str::<Value>(a), serde_json::from_str::<Value>(b)) {
+                    (Ok(a), Ok(b)) if a.is_array() || a.is_object() => same(&a, &b),
+                    _ => false,
+                }
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| same(v, w)))
+        }
+        _ => a == b,
+    }
+}
+
+/// Gives a folder beside or inside of the project, however the tests are started.
+pub fn folder(relative: &str) -> Option<std::path::PathBuf> {
+    let here = std::fs::canonicalize(env!("CARGO_MANIFEST_DIR")).ok()?;
+    let found = here.join("../..").join(relative);
+    found.exists().then_some(found)
+}
