@@ -244,11 +244,10 @@ impl Column {
                 Ok(Some(all))
             }
             Self::Numbers(numbers) => Ok(Some(numbers.null_rows().clone())),
-            Self::Strings(strings) if !strings.dictionary().has_null() && !strings.is_multi() => {
-                Ok(Some(RoaringBitmap::new()))
-            }
+            // The bitmap of null has rows that hold null among other values, and a row without values need not be in any.
+            Self::Strings(strings) if strings.is_multi() => Ok(None),
             Self::Strings(strings) if strings.dictionary().has_null() => strings.bitmap(0),
-            Self::Strings(_) => Ok(None),
+            Self::Strings(_) => Ok(Some(RoaringBitmap::new())),
             Self::Variant(variant) => Ok(variant.null_rows().cloned()),
             Self::Json(json) => Ok(Some(json.null_rows().clone())),
             Self::Complex(complex) => Ok(complex.null_rows().cloned()),

@@ -96,9 +96,9 @@ impl Strings {
         self.index = index;
     }
 
-    /// Tells whether rows may be null.
+    /// Tells whether rows may be null; a row of a multi-value column is when it has no values, which no dictionary shows.
     pub fn has_nulls(&self) -> bool {
-        self.has_nulls
+        self.has_nulls || self.is_multi()
     }
 
     pub fn rows(&self) -> usize {
