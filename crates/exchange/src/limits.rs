@@ -10,8 +10,9 @@ pub const CRUMB_ROWS: usize = 1024;
 pub const RUN_ROWS_MAX: usize = u32::MAX as usize - 1;
 /// Samples of one run, apart from one for every bucket (Druid's quantiles sketch starts with K = 4096).
 pub const RUN_SAMPLES_MAX: usize = 4096;
-/// Runs merged at once; above it an intermediate level merges first (Druid's super sorter: by memory).
-pub const FAN_IN_MAX: usize = 1000;
+/// Runs merged at once; above it an intermediate level merges first (Druid's super sorter: by memory). Each is an open file, and
+/// the usual limit of a process is 1,024 of them.
+pub const FAN_IN_MAX: usize = 400;
 /// Runs merged at once at least, however small the share of memory is.
 pub const FAN_IN_MIN: usize = 2;
 /// Time chunks of one ingestion (Druid's `Limits.MAX_PARTITION_BUCKETS`).

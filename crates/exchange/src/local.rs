@@ -117,19 +117,9 @@ impl RunStore for LocalRunStore {
             }
             RunMedium::Disk => {
                 let path = self.shared.path(&location.name)?;
-                let mut file = File::open(&path).map_err(|error| ExchangeError::io("open", &path, &error))?;
-                let mut magic = [0; MAGIC.len()];
-                let start = file.read_exact(&mut magic);
-                if start.is_err() || magic != *MAGIC {
-                    let message = "it does not start as a run".to_string();
-                    return Err(ExchangeError::Corrupt {
-                        run: path.display().to_string(),
-                        message,
-                    });
-                }
                 Ok(Arc::new(FileRun {
                     path,
-                    file,
+                    file: Mutex::new(None),
                     schema: Arc::clone(schema),
                 }))
             }
@@ -312,10 +302,32 @@ impl RunSource for MemoryRun {
     }
 }
 
+/// A run in a file. It is opened when the first batch is read: a reader that takes run after run has one file open, not all.
 struct FileRun {
     path: PathBuf,
-    file: File,
+    file: Mutex<Option<Arc<File>>>,
     schema: SchemaRef,
+}
+
+impl FileRun {
+    fn file(&self) -> Result<Arc<File>, ExchangeError> {
+        let mut opened = self.file.lock();
+        if let Some(file) = opened.as_ref() {
+            return Ok(Arc::clone(file));
+        }
+        let mut file = File::open(&self.path).map_err(|error| ExchangeError::io("open", &self.path, &error))?;
+        let mut magic = [0; MAGIC.len()];
+        let start = file.read_exact(&mut magic);
+        if start.is_err() || magic != *MAGIC {
+            return Err(ExchangeError::Corrupt {
+                run: self.path.display().to_string(),
+                message: "it does not start as a run".to_string(),
+            });
+        }
+        let file = Arc::new(file);
+        *opened = Some(Arc::clone(&file));
+        Ok(file)
+    }
 }
 
 impl RunSource for FileRun {
@@ -330,8 +342,8 @@ impl RunSource for FileRun {
             message,
         };
         let length = u64::from(extent.header_bytes).checked_add(extent.body_bytes);
-        let size = self
-            .file
+        let file = self.file()?;
+        let size = file
             .metadata()
             .map_err(|error| ExchangeError::io("read", &self.path, &error))?
             .len();
@@ -343,8 +355,7 @@ impl RunSource for FileRun {
             )));
         };
         let mut message = MutableBuffer::from_len_zeroed(length as usize);
-        self.file
-            .read_exact_at(&mut message, extent.offset)
+        file.read_exact_at(&mut message, extent.offset)
             .map_err(|error| ExchangeError::io("read", &self.path, &error))?;
         decode(&self.path.display().to_string(), &self.schema, message, extent)
     }
