@@ -156,10 +156,10 @@ impl JsonDecoder {
         grammar: Grammar,
     ) -> Result<(Option<Slot>, usize), Unsound> {
         let bytes = text.as_bytes();
-        if let Some(expected) = self.expected.get(position) {
-            if bytes[at..].starts_with(&expected.quoted) {
-                return Ok((expected.slot, at + expected.quoted.len()));
-            }
+        if let Some(expected) = self.expected.get(position)
+            && bytes[at..].starts_with(&expected.quoted)
+        {
+            return Ok((expected.slot, at + expected.quoted.len()));
         }
         self.unexpected_name(text, at, position, grammar)
     }

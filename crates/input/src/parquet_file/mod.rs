@@ -214,15 +214,12 @@ fn with_hints(
     let parquet_schema = opened.metadata.metadata().file_metadata().schema_descr();
     let mut hinted: Vec<FieldRef> = fields.iter().cloned().collect();
     for column in parquet_schema.columns() {
-        if column.physical_type() == PhysicalType::INT96 && column.path().parts().len() == 1 {
-            if let Some(field) = hinted.iter_mut().find(|field| field.name() == column.name()) {
-                *field = Arc::new(
-                    field
-                        .as_ref()
-                        .clone()
-                        .with_data_type(DataType::Timestamp(TimeUnit::Millisecond, None)),
-                );
-            }
+        if column.physical_type() == PhysicalType::INT96
+            && column.path().parts().len() == 1
+            && let Some(field) = hinted.iter_mut().find(|field| field.name() == column.name())
+        {
+            let millis = DataType::Timestamp(TimeUnit::Millisecond, None);
+            *field = Arc::new(field.as_ref().clone().with_data_type(millis));
         }
     }
     for origin in origins {

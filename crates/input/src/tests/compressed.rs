@@ -112,7 +112,7 @@ fn a_bomb_is_a_stream() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn damage_is_an_error_or_nothing(codec in 0usize..4, at in 0usize..2_000, byte: u8, tail in proptest::collection::vec(any::<u8>(), 0..20)) {

@@ -49,7 +49,7 @@ fn try_everything(name: &str, data: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn random_bytes(data in proptest::collection::vec(any::<u8>(), 0..300), name in proptest::sample::select(vec!["a", "a.gz", "a.zst", "a.bz2", "a.xz", "a.zip"])) {

@@ -287,7 +287,7 @@ fn damage_is_an_error() {
 }
 
 proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(150))]
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(60))]
 
     #[test]
     fn changed_bytes_never_panic(changes in proptest::collection::vec((0usize..20_000, proptest::prelude::any::<u8>()), 1..4)) {

@@ -72,7 +72,7 @@ fn csv_in_parts_of_every_size() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
     fn any_lines_in_parts_of_every_size(text in proptest::collection::vec(proptest::sample::select(b"a,\"1\r\n\n".to_vec()), 1..40)) {
