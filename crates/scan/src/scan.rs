@@ -121,9 +121,9 @@ impl SegmentScanExec {
         &self.slices
     }
 
-    /// Gives the same scan over other slices: how a stage hands each of its tasks its part.
+    /// Gives the same scan over other slices, past the cache: how a stage hands each of its tasks its part. See [`Self::with_cache`].
     pub fn with_slices(&self, slices: Vec<Vec<SegmentSlice>>) -> Result<Self> {
-        let mut scan = Self::compiled(
+        let scan = Self::compiled(
             self.catalog.clone(),
             self.datasource.clone(),
             self.table_schema.clone(),
@@ -132,8 +132,7 @@ impl SegmentScanExec {
             slices,
             self.fetch,
         )?;
-        scan.cached = self.cached;
-        Ok(scan)
+        Ok(scan.with_cache(false))
     }
 
     /// Says whether decoded columns go through the cache (the default, for interactive queries) or are decoded a piece at a time and
