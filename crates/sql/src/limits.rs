@@ -5,13 +5,13 @@ pub const MAX_STATEMENT_BYTES: usize = 8 * 1024 * 1024;
 /// Most tokens of a statement; an IN list of a million numbers still fits.
 pub const MAX_TOKENS: usize = 2_500_000;
 /// Deepest nesting of parentheses, calls and subqueries (Calcite overflows the stack somewhere beyond a thousand).
-pub const MAX_NESTING: usize = 2_000;
+pub const MAX_NESTING: usize = 1_000;
 /// Longest chain of one operator that cannot be balanced (`a + b + …`); AND and OR chains are balanced and not bounded.
-pub const MAX_CHAIN: usize = 2_000;
+pub const MAX_CHAIN: usize = 1_000;
 /// Most operators in one statement: the parser's tree of a chain is as deep as the chain is long.
 pub const MAX_OPERATORS: usize = 200_000;
 /// Stack for parsing and planning; reserved, not committed.
-pub const STACK_BYTES: usize = 128 * 1024 * 1024;
+pub const STACK_BYTES: usize = 256 * 1024 * 1024;
 /// Stack added for every operator token.
 pub const STACK_BYTES_PER_OPERATOR: usize = 4 * 1024;
 /// Most rows that `TABLE(EXTERN)` may declare columns for.

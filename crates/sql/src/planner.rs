@@ -78,7 +78,8 @@ impl Planner {
             })
             .collect();
         let native = native::translate(&native::Input {
-            plan: &plan,
+            plan: &bound.query.plan,
+            optimised: &plan,
             columns: &columns,
             tables: &tables,
             statement: &bound.statement,

@@ -126,7 +126,7 @@ impl Binder<'_> {
             let param = def.param(i);
             if arg.ty == SqlType::MultiVarchar && !matches!(param, Param::Arr) {
                 mapped = true;
-                if matches!(param, Param::Num | Param::Int | Param::Double | Param::Time | Param::Bool) {
+                if matches!(param, Param::Num | Param::Int | Param::Double | Param::Time) {
                     return Err(wrong());
                 }
                 exprs.push(arg.expr);
@@ -193,8 +193,6 @@ impl Binder<'_> {
             Param::Str if matches!(arg.ty, SqlType::Complex(_)) => SqlType::Varchar,
             Param::Time if arg.ty.is_time() => return Some(arg),
             Param::Time if null => SqlType::Timestamp,
-            Param::Bool if arg.ty == SqlType::Boolean => return Some(arg),
-            Param::Bool if null || arg.ty.is_numeric() || arg.ty.is_text() => SqlType::Boolean,
             Param::Arr if matches!(arg.ty, SqlType::Array(_) | SqlType::MultiVarchar) => return Some(arg),
             Param::Arr if arg.ty.is_text() => {
                 let expr = self.call_native("to_list", vec![arg.expr]).ok()?;

@@ -31,6 +31,14 @@ pub(crate) const WINDOW_FUNCTIONS: [(&str, &str); 10] = [
     ("ROW_NUMBER", "'ROW_NUMBER()'"),
 ];
 
+/// What is computed over a window.
+struct WindowCall {
+    fun: WindowFunctionDefinition,
+    args: Vec<Expr>,
+    filter: Option<Box<Expr>>,
+    ty: SqlType,
+}
+
 /// The window functions of one select, each once.
 #[derive(Debug, Default)]
 pub(crate) struct Windows {
@@ -91,29 +99,27 @@ impl Binder<'_> {
             }
         }
         let upper = name.to_ascii_uppercase();
-        let (fun, args, distinct, filter, ty) = self.window_function(&upper, function, whole, &inner)?;
+        let call = self.window_function(&upper, function, whole, &inner)?;
         let frame = match frame {
             Some(frame) => frame,
-            None => WindowFrame::new((!order_by.is_empty()).then_some(true)),
+            None => WindowFrame::new((!order_by.is_empty()).then_some(false)),
         };
-        // RANGE with a bare current row works on any number of keys; DataFusion wants one key for it to be regular.
-        let mut frame = frame;
         frame
             .regularize_order_bys(&mut order_by)
             .map_err(|e| super::from_datafusion(&e))?;
         let expr = Expr::from(WindowFunction {
-            fun,
+            fun: call.fun,
             params: WindowFunctionParams {
-                args,
+                args: call.args,
                 partition_by,
                 order_by,
                 window_frame: frame,
-                filter,
+                filter: call.filter,
                 null_treatment: None,
-                distinct,
+                distinct: false,
             },
         });
-        Ok(Typed::new(windows.borrow_mut().add(expr), ty))
+        Ok(Typed::new(windows.borrow_mut().add(expr), call.ty))
     }
 
     fn window_spec(&self, over: &WindowType, cx: &Cx) -> Result<Vec<ast::WindowSpec>, SqlError> {
@@ -188,14 +194,13 @@ impl Binder<'_> {
         Ok(WindowFrame::new_bounds(units, start, end))
     }
 
-    #[allow(clippy::type_complexity, reason = "the parts of one call, used once")]
     fn window_function(
         &self,
         name: &str,
         function: &ast::Function,
         whole: &ast::Expr,
         cx: &Cx,
-    ) -> Result<(WindowFunctionDefinition, Vec<Expr>, bool, Option<Box<Expr>>, SqlType), SqlError> {
+    ) -> Result<WindowCall, SqlError> {
         if !WINDOW_FUNCTIONS.iter().any(|(known, _)| *known == name) {
             let Some(def) = aggregate::find(name) else {
                 return Err(self.unknown_function(name, function, whole, cx));
@@ -207,13 +212,12 @@ impl Binder<'_> {
                     Some(position(function.name.span())),
                 ));
             }
-            return Ok((
-                WindowFunctionDefinition::AggregateUDF(parts.udaf),
-                parts.args,
-                false,
-                parts.filter,
-                parts.ty,
-            ));
+            return Ok(WindowCall {
+                fun: WindowFunctionDefinition::AggregateUDF(parts.udaf),
+                args: parts.args,
+                filter: parts.filter,
+                ty: parts.ty,
+            });
         }
         let (args, _, _) = self.arguments(function, cx)?;
         let wrong = || {
@@ -262,6 +266,11 @@ impl Binder<'_> {
                 (udwf, numbers, ty)
             }
         };
-        Ok((WindowFunctionDefinition::WindowUDF(udwf), args, false, None, ty))
+        Ok(WindowCall {
+            fun: WindowFunctionDefinition::WindowUDF(udwf),
+            args,
+            filter: None,
+            ty,
+        })
     }
 }

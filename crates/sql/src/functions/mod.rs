@@ -25,6 +25,7 @@ use std::sync::{Arc, LazyLock};
 use datafusion::logical_expr::ScalarUDF;
 
 pub(crate) use scalar::{DruidScalar, Param, ScalarDef};
+pub use cast::{java_double, java_float};
 pub use zone::Zone;
 
 /// Every family's entries.

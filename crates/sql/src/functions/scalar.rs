@@ -31,8 +31,6 @@ pub(crate) enum Param {
     Str,
     /// A point in time.
     Time,
-    /// A boolean.
-    Bool,
     /// An array, or a multi-value string.
     Arr,
 }
@@ -46,7 +44,6 @@ impl Param {
             Param::Int => "<INTEGER>",
             Param::Str => "<CHARACTER>",
             Param::Time => "<TIMESTAMP>",
-            Param::Bool => "<BOOLEAN>",
             Param::Arr => "<ARRAY>",
         }
     }
@@ -195,11 +192,6 @@ impl DruidScalar {
             },
             signature: Signature::variadic_any(Volatility::Immutable),
         }))
-    }
-
-    /// Gives the definition.
-    pub fn def(&self) -> &'static ScalarDef {
-        self.def
     }
 
     fn plain(&self, args: &[ColumnarValue], rows: usize) -> Result<ArrayRef> {
