@@ -551,10 +551,11 @@ impl Binder<'_> {
             .as_ref()
             .and_then(|a| a.columns.first())
             .map_or("EXPR$0".to_string(), |c| c.name.value.clone());
-        let reference = TableReference::bare(self.qualifier(name.as_deref().unwrap_or("unnest")));
+        // The unnested column loses any qualifier, so its own name is made unique.
+        let field = self.qualifier("__unnest");
         let mut exprs: Vec<Expr> = left.schema().columns().into_iter().map(Expr::Column).collect();
-        exprs.push(typed.expr.alias_qualified(Some(reference.clone()), column_name.as_str()));
-        let column = Column::new(Some(reference), column_name.as_str());
+        exprs.push(typed.expr.alias(field.as_str()));
+        let column = Column::new_unqualified(field);
         let plan = LogicalPlanBuilder::from(left)
             .project(exprs)
             .and_then(|b| {

@@ -319,7 +319,7 @@ impl Binder<'_> {
         let by_time = self.context.boolean("forceSegmentSortByTime")?.unwrap_or(true);
         if by_time && order.first().is_some_and(|first| first != "__time") {
             return Err(SqlError::invalid(
-                "Context parameter[segmentSortOrder] must start with[__time] unless context parameter[forceSegmentSortByTime] is set to[false]. Warning: support for segments not sorted by[__time] is experimental. Such segments are not readable by older version of Druid, and certain queries cannot run on them. See https://druid.apache.org/docs/latest/ingestion/partitioning#sorting for details before using this option.",
+                "Context parameter[segmentSortOrder] must start with[__time] unless context parameter[forceSegmentSortByTime] is set to[false]. Warning: support for segments not sorted by[__time] is experimental. Such segments are not readable by older version of Druid, and certain queries cannot run on them. See https://druid.apache.org/docs/latest/ingestion/partitioning#sorting for details before setting forceSegmentSortByTime to[false].",
             ));
         }
         Ok(())

@@ -78,7 +78,7 @@ impl Binder<'_> {
             aliases,
             named_windows: &select.named_window,
         };
-        let sets = self.group_by(select, &scope, ctes)?;
+        let (sets, multi) = self.group_by(select, &scope, ctes)?;
         let mut items = self.items(select, &scope, &cx("SELECT", &[]))?;
         let aliases: Vec<(String, Typed)> = items
             .iter()
@@ -111,9 +111,14 @@ impl Binder<'_> {
         }
         let mut window_exprs = windows.into_inner().exprs;
         if grouped {
-            let (aggregated, map) = self.aggregate_plan(plan, &sets, aggregates.into_inner().exprs)?;
+            let (unnested, values) = self.unnest_groups(plan, multi)?;
+            let (aggregated, map) = self.aggregate_plan(unnested, &sets, &values, aggregates.into_inner().exprs)?;
             plan = aggregated;
             for item in &mut items {
+                if values.iter().any(|(group, _)| *group == item.typed.expr) {
+                    // Grouping takes a multi-value string apart: what comes out has one value.
+                    item.typed.ty = SqlType::Varchar;
+                }
                 item.typed.expr = self.regroup(item.typed.expr.clone(), &map, item.ast.as_ref(), &scope)?;
             }
             for (expr, ast) in &mut hidden {
@@ -322,8 +327,54 @@ impl Binder<'_> {
         Ok(items)
     }
 
-    /// Gives the grouping sets: none for no grouping, one for plain GROUP BY.
-    fn group_by(&self, select: &Select, scope: &Scope, ctes: &Ctes) -> Result<Vec<Vec<Expr>>, SqlError> {
+    /// Makes one row a value of every multi-value string that is grouped by; gives the column for each.
+    fn unnest_groups(
+        &self,
+        mut plan: LogicalPlan,
+        multi: Vec<Expr>,
+    ) -> Result<(LogicalPlan, Vec<(Expr, Expr)>), SqlError> {
+        let mut values = Vec::new();
+        for group in multi {
+            let field = self.qualifier("__value");
+            let mut exprs: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+            let list = self.call_native("mv_harmonize", vec![group.clone()])?;
+            exprs.push(list.alias(field.as_str()));
+            let column = Column::new_unqualified(field);
+            plan = build(
+                LogicalPlanBuilder::from(plan)
+                    .project(exprs)
+                    .and_then(|b| b.unnest_column(column.clone())),
+            )?;
+            values.push((group, Expr::Column(column)));
+        }
+        Ok((plan, values))
+    }
+
+    /// Gives the grouping sets (none for no grouping, one for plain GROUP BY) and the multi-value strings among them.
+    fn group_by(
+        &self,
+        select: &Select,
+        scope: &Scope,
+        ctes: &Ctes,
+    ) -> Result<(Vec<Vec<Expr>>, Vec<Expr>), SqlError> {
+        let multi = RefCell::new(Vec::new());
+        let sets = self.grouping_sets(select, scope, ctes, &multi)?;
+        Ok((sets, multi.into_inner()))
+    }
+
+    fn grouping_sets(
+        &self,
+        select: &Select,
+        scope: &Scope,
+        ctes: &Ctes,
+        multi: &RefCell<Vec<Expr>>,
+    ) -> Result<Vec<Vec<Expr>>, SqlError> {
+        let key = |typed: Typed| -> Expr {
+            if typed.ty == SqlType::MultiVarchar && !multi.borrow().contains(&typed.expr) {
+                multi.borrow_mut().push(typed.expr.clone());
+            }
+            typed.expr
+        };
         let GroupByExpr::Expressions(exprs, modifiers) = &select.group_by else {
             return Err(SqlError::unsupported("GROUP BY ALL is not supported"));
         };
@@ -344,19 +395,19 @@ impl Binder<'_> {
             let element: Vec<Vec<Expr>> = match expr {
                 ast::Expr::GroupingSets(list) => list
                     .iter()
-                    .map(|set| self.group_set(set, select, scope, &cx))
+                    .map(|set| self.group_set(set, select, scope, &cx, &key))
                     .collect::<Result<_, _>>()?,
                 ast::Expr::Rollup(list) => {
                     let parts: Vec<Vec<Expr>> = list
                         .iter()
-                        .map(|set| self.group_set(set, select, scope, &cx))
+                        .map(|set| self.group_set(set, select, scope, &cx, &key))
                         .collect::<Result<_, _>>()?;
                     (0..=parts.len()).rev().map(|n| parts[..n].concat()).collect()
                 }
                 ast::Expr::Cube(list) => {
                     let parts: Vec<Vec<Expr>> = list
                         .iter()
-                        .map(|set| self.group_set(set, select, scope, &cx))
+                        .map(|set| self.group_set(set, select, scope, &cx, &key))
                         .collect::<Result<_, _>>()?;
                     if parts.len() > 12 {
                         return Err(SqlError::unplannable("CUBE of more than 12 columns"));
@@ -374,8 +425,8 @@ impl Binder<'_> {
                         })
                         .collect()
                 }
-                ast::Expr::Tuple(list) => vec![self.group_set(list, select, scope, &cx)?],
-                single => vec![vec![self.group_key(single, select, scope, &cx)?]],
+                ast::Expr::Tuple(list) => vec![self.group_set(list, select, scope, &cx, &key)?],
+                single => vec![vec![key(self.group_key(single, select, scope, &cx)?)]],
             };
             let mut product = Vec::with_capacity(sets.len() * element.len());
             for left in &sets {
@@ -400,11 +451,14 @@ impl Binder<'_> {
         select: &Select,
         scope: &Scope,
         cx: &Cx,
+        key: &dyn Fn(Typed) -> Expr,
     ) -> Result<Vec<Expr>, SqlError> {
-        set.iter().map(|expr| self.group_key(expr, select, scope, cx)).collect()
+        set.iter()
+            .map(|expr| self.group_key(expr, select, scope, cx).map(key))
+            .collect()
     }
 
-    fn group_key(&self, expr: &ast::Expr, select: &Select, scope: &Scope, cx: &Cx) -> Result<Expr, SqlError> {
+    fn group_key(&self, expr: &ast::Expr, select: &Select, scope: &Scope, cx: &Cx) -> Result<Typed, SqlError> {
         let item_expr = |item: &SelectItem| match item {
             SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr.clone()),
             _ => None,
@@ -421,7 +475,7 @@ impl Binder<'_> {
                 };
                 let items = self.items(select, scope, &cx)?;
                 return match ordinal.checked_sub(1).and_then(|i| items.get(i)) {
-                    Some(item) => Ok(item.typed.expr.clone()),
+                    Some(item) => Ok(item.typed.clone()),
                     None => Err(self.out_of_range(expr)),
                 };
             }
@@ -430,7 +484,7 @@ impl Binder<'_> {
                 .and_then(|i| select.projection.get(i))
                 .and_then(item_expr)
             {
-                Some(target) => Ok(self.expr(&target, cx)?.expr),
+                Some(target) => self.expr(&target, cx),
                 None => Err(self.out_of_range(expr)),
             };
         }
@@ -442,10 +496,10 @@ impl Binder<'_> {
                 _ => None,
             });
             if let Some(target) = aliased {
-                return Ok(self.expr(target, cx)?.expr);
+                return self.expr(target, cx);
             }
         }
-        Ok(self.expr(expr, cx)?.expr)
+        self.expr(expr, cx)
     }
 
     fn out_of_range(&self, expr: &ast::Expr) -> SqlError {
@@ -485,15 +539,21 @@ impl Binder<'_> {
         &self,
         plan: LogicalPlan,
         sets: &[Vec<Expr>],
+        values: &[(Expr, Expr)],
         aggregates: Vec<Expr>,
     ) -> Result<(LogicalPlan, Grouped), SqlError> {
+        let value = |group: &Expr| {
+            let found = values.iter().find(|(known, _)| known == group);
+            found.map_or_else(|| group.clone(), |(_, column)| column.clone())
+        };
         let (group_exprs, groups, skip): (Vec<Expr>, Vec<Expr>, usize) = match sets {
             [] => (Vec::new(), Vec::new(), 0),
-            [one] => (one.clone(), one.clone(), 0),
+            [one] => (one.iter().map(value).collect(), one.clone(), 0),
             many => {
-                let set = GroupingSet::GroupingSets(many.to_vec());
-                let distinct: Vec<Expr> = set.distinct_expr().into_iter().cloned().collect();
-                (vec![Expr::GroupingSet(set)], distinct, 1)
+                let distinct = GroupingSet::GroupingSets(many.to_vec());
+                let distinct: Vec<Expr> = distinct.distinct_expr().into_iter().cloned().collect();
+                let set = many.iter().map(|set| set.iter().map(value).collect()).collect();
+                (vec![Expr::GroupingSet(GroupingSet::GroupingSets(set))], distinct, 1)
             }
         };
         let count = aggregates.len();

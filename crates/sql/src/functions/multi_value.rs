@@ -89,6 +89,24 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
     ScalarDef::new("MV_PREPEND", "mv_prepend", &[Param::Str, Param::Arr], returns::multi, |args| {
         joined(args, true)
     }),
+    // A NULL or empty row becomes one NULL, so that unnesting keeps it.
+    ScalarDef::new("", "mv_harmonize", ONE, returns::multi, |args| {
+        let list = args.list(0)?;
+        lists(
+            list.values(),
+            (0..args.rows())
+                .map(|row| {
+                    let (start, end) = range(&list, row);
+                    let empty = list.is_null(row) || start == end;
+                    Some(if empty {
+                        vec![None]
+                    } else {
+                        (start..end).map(|i| Some(i as u32)).collect()
+                    })
+                })
+                .collect(),
+        )
+    }),
     ScalarDef::new("", "mv_is_null", ONE, returns::boolean, |args| {
         let list = args.list(0)?;
         let values = list.values();

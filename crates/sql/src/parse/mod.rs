@@ -227,7 +227,16 @@ pub(crate) fn with_parser<T>(
     let index_of = |n: usize| starts.get(n).and_then(|start| tokens.at(*start)).unwrap_or(behind);
     match result {
         Ok(value) if reached >= starts.len() => Ok(value),
-        Ok(_) => Err(tokens.unexpected(index_of(reached), STATEMENT_ENDS)),
+        Ok(_) => {
+            let index = index_of(reached);
+            let is = |i: usize, test: fn(&Token) -> bool| tokens.list().get(i).is_some_and(|t| test(&t.token));
+            // `* FORM t`: a word behind the star could still be a name to Calcite, so it stumbles over what follows.
+            let word = is(index, |t| {
+                matches!(t, Token::Word(w) if w.quote_style.is_none() && !reserved::is_reserved(&w.value))
+            });
+            let behind_star = index > 0 && is(index - 1, |t| *t == Token::Mul);
+            Err(tokens.unexpected(index + usize::from(word && behind_star), STATEMENT_ENDS))
+        }
         Err(error) => Err(syntax(tokens, &error, index_of(reached), behind)),
     }
 }

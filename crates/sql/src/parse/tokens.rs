@@ -66,8 +66,9 @@ impl Tokens {
     /// Refuses characters that no token of Druid's SQL has, and nesting that nothing sensible has.
     fn check(&self) -> Result<(), SqlError> {
         let (mut depth, mut operators) = (0usize, 0usize);
-        for token in &self.list {
+        for (i, token) in self.list.iter().enumerate() {
             match &token.token {
+                Token::DoubleEq => return Err(self.unexpected(i, super::EXPRESSION_STARTS)),
                 Token::Char(c) => {
                     return Err(lexical_error(token.span.start, *c));
                 }

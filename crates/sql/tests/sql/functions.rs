@@ -17,6 +17,30 @@ fn expected(result: &Value) -> Option<(&Value, Option<&Value>)> {
     Some((rows, result.get("types").or(best.get("types"))))
 }
 
+/// Replaces escaped halves of surrogate pairs, which Druid prints and JSON readers refuse.
+fn whole_characters(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find("\\ud") {
+        let (head, tail) = rest.split_at(at);
+        out.push_str(head);
+        let half = |text: &str, set: &str| {
+            text.get(..6).is_some_and(|t| t.starts_with("\\ud") && t[3..4].contains(|c| set.contains(c)))
+        };
+        if half(tail, "89ab") && tail.get(6..).is_some_and(|next| half(next, "cdef")) {
+            out.push_str(&tail[..12]);
+            rest = &tail[12..];
+        } else if half(tail, "89abcdef") {
+            out.push('?');
+            rest = &tail[6..];
+        } else {
+            out.push_str(&tail[..3]);
+            rest = &tail[3..];
+        }
+    }
+    out + rest
+}
+
 fn sorted(rows: &[Value]) -> Vec<Value> {
     let mut rows = rows.to_vec();
     rows.sort_by_key(ToString::to_string);
@@ -63,7 +87,7 @@ fn recorded_statements_do_not_regress() {
     let mut passing = BTreeSet::new();
     let mut report = String::new();
     for line in text.lines() {
-        let entry: Value = serde_json::from_str(line).expect("JSON");
+        let entry: Value = serde_json::from_str(&whole_characters(line)).expect("JSON");
         let (examples, results) = (&entry["examples"], &entry["results"]);
         let family = entry["category"].as_str().unwrap_or_default().to_string();
         for (sql, result) in examples.as_array().into_iter().flatten().zip(results.as_array().into_iter().flatten()) {
