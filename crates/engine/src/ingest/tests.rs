@@ -13,7 +13,7 @@ use datafusion::arrow::datatypes::{
 };
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::execution::TaskContext;
-use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::physical_plan::collect;
 use henge_exchange::{
     CappedBudget, CutLimits, CutTarget, KeyRange, KeySpec, LocalRunStore, RunOptions, RunSet, RunStore, RunWriter, cut,
 };
