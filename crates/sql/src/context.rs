@@ -87,11 +87,13 @@ impl QueryContext {
         };
         let read = match value {
             Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|double| double as i64)),
-            Value::String(text) => text
-                .trim()
-                .parse::<i64>()
-                .ok()
-                .or_else(|| text.trim().parse::<f64>().ok().filter(|d| d.fract() == 0.0).map(|d| d as i64)),
+            Value::String(text) => text.trim().parse::<i64>().ok().or_else(|| {
+                text.trim()
+                    .parse::<f64>()
+                    .ok()
+                    .filter(|d| d.fract() == 0.0)
+                    .map(|d| d as i64)
+            }),
             _ => None,
         };
         read.map(Some).ok_or_else(|| bad(key, wanted, value))
@@ -191,7 +193,9 @@ impl QueryContext {
             ));
         }
         if let Some(algorithm) = self.get("sqlJoinAlgorithm").map(shown)
-            && !["broadcast", "sortMerge"].iter().any(|known| known.eq_ignore_ascii_case(&algorithm))
+            && !["broadcast", "sortMerge"]
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(&algorithm))
         {
             return Err(SqlError::bad_context(format!(
                 "Expected key [sqlJoinAlgorithm] to be one of [broadcast, sortMerge], but got [{algorithm}]"
@@ -220,7 +224,11 @@ impl QueryContext {
             &["TASKREPORT", "EXPORT", "DURABLESTORAGE"],
             "MSQSelectDestination",
         )?;
-        self.word("taskLockType", &["EXCLUSIVE", "SHARED", "REPLACE", "APPEND"], "TaskLockType")?;
+        self.word(
+            "taskLockType",
+            &["EXCLUSIVE", "SHARED", "REPLACE", "APPEND"],
+            "TaskLockType",
+        )?;
         self.word("executionMode", &["SYNC", "ASYNC"], "ExecutionMode")?;
         self.check_index_spec()
     }
@@ -233,10 +241,10 @@ impl QueryContext {
             Value::String(text) => serde_json::from_str::<Value>(text).ok(),
             other => Some(other.clone()),
         };
-        let valid = parsed
-            .as_ref()
-            .and_then(Value::as_object)
-            .is_some_and(|spec| spec.get("bitmap").is_none_or(|bitmap| bitmap.is_object() || bitmap.is_null()));
+        let valid = parsed.as_ref().and_then(Value::as_object).is_some_and(|spec| {
+            spec.get("bitmap")
+                .is_none_or(|bitmap| bitmap.is_object() || bitmap.is_null())
+        });
         if valid {
             return Ok(());
         }
@@ -298,7 +306,14 @@ mod tests {
         let error = context(r#"{"sqlReplaceTimeChunks":"all"}"#)
             .check(EngineKind::Native)
             .expect_err("forbidden");
-        assert_eq!(error.message, "Query context parameter [sqlReplaceTimeChunks] is not allowed");
-        assert!(context(r#"{"whatever":[1],"maxNumTasks":"3"}"#).check(EngineKind::Task).is_ok());
+        assert_eq!(
+            error.message,
+            "Query context parameter [sqlReplaceTimeChunks] is not allowed"
+        );
+        assert!(
+            context(r#"{"whatever":[1],"maxNumTasks":"3"}"#)
+                .check(EngineKind::Task)
+                .is_ok()
+        );
     }
 }

@@ -93,7 +93,11 @@ impl SqlType {
         if field.metadata().get(META_TYPE).is_some_and(|kind| kind == "multi") {
             return SqlType::MultiVarchar;
         }
-        if let Some(named) = field.metadata().get(META_SQL_TYPE).and_then(|name| SqlType::parse(name)) {
+        if let Some(named) = field
+            .metadata()
+            .get(META_SQL_TYPE)
+            .and_then(|name| SqlType::parse(name))
+        {
             return named;
         }
         SqlType::from_arrow(field.data_type())

@@ -44,11 +44,20 @@ const fn def(name: &'static str, signatures: &'static str) -> AggregateDef {
 
 /// Every aggregate function; [`Binder::aggregate_parts`] holds what they compute.
 pub(crate) const AGGREGATES: [AggregateDef; 34] = [
-    def("ANY_VALUE", "'ANY_VALUE(expr, [maxBytesPerStringInt, [aggregateMultipleValuesBoolean]])'"),
+    def(
+        "ANY_VALUE",
+        "'ANY_VALUE(expr, [maxBytesPerStringInt, [aggregateMultipleValuesBoolean]])'",
+    ),
     def("APPROX_COUNT_DISTINCT", "'APPROX_COUNT_DISTINCT(expr)'"),
     def("APPROX_COUNT_DISTINCT_BUILTIN", "'APPROX_COUNT_DISTINCT_BUILTIN(expr)'"),
-    def("APPROX_COUNT_DISTINCT_DS_HLL", "'APPROX_COUNT_DISTINCT_DS_HLL(column, [lgK, tgtHllType])'"),
-    def("APPROX_COUNT_DISTINCT_DS_THETA", "'APPROX_COUNT_DISTINCT_DS_THETA(column, [size])'"),
+    def(
+        "APPROX_COUNT_DISTINCT_DS_HLL",
+        "'APPROX_COUNT_DISTINCT_DS_HLL(column, [lgK, tgtHllType])'",
+    ),
+    def(
+        "APPROX_COUNT_DISTINCT_DS_THETA",
+        "'APPROX_COUNT_DISTINCT_DS_THETA(column, [size])'",
+    ),
     def("ARRAY_AGG", "'ARRAY_AGG(expr, [size])'"),
     def("AVG", "'AVG(<NUMERIC>)'"),
     def("BIT_AND", "'BIT_AND(<INTEGER>)'"),
@@ -325,13 +334,18 @@ impl Binder<'_> {
             }
             "BIT_AND" | "BIT_OR" | "BIT_XOR" => {
                 arity(1, 1)?;
-                let arg = self.cast(args.remove(0), &SqlType::BigInt)?;
+                let ty = if args[0].ty.is_integer() {
+                    args[0].ty.clone()
+                } else {
+                    SqlType::BigInt
+                };
+                let arg = self.cast(args.remove(0), &ty)?;
                 let udaf = match def.name {
                     "BIT_AND" => df::bit_and_or_xor::bit_and_udaf(),
                     "BIT_OR" => df::bit_and_or_xor::bit_or_udaf(),
                     _ => df::bit_and_or_xor::bit_xor_udaf(),
                 };
-                (udaf, vec![arg.expr], SqlType::BigInt)
+                (udaf, vec![arg.expr], ty)
             }
             "GROUPING" => (
                 df::grouping::grouping_udaf(),
@@ -339,7 +353,9 @@ impl Binder<'_> {
                 SqlType::BigInt,
             ),
             other => {
-                return Err(SqlError::unsupported(format!("Aggregate [{other}] is not supported yet")));
+                return Err(SqlError::unsupported(format!(
+                    "Aggregate [{other}] is not supported yet"
+                )));
             }
         };
         Ok(AggregateParts {
@@ -355,7 +371,7 @@ impl Binder<'_> {
 
 fn varchar(ty: &SqlType) -> SqlType {
     match ty {
-        SqlType::Char(_) | SqlType::Null => SqlType::Varchar,
+        SqlType::Null => SqlType::Varchar,
         other => other.clone(),
     }
 }

@@ -186,10 +186,14 @@ impl Binder<'_> {
             }
             Param::Num if arg.ty.is_text() || null || arg.ty == SqlType::Boolean => SqlType::Double,
             Param::Int if arg.ty.is_integer() => return Some(arg),
-            Param::Int if arg.ty.is_numeric() || arg.ty.is_text() || null || arg.ty == SqlType::Boolean => SqlType::BigInt,
+            Param::Int if arg.ty.is_numeric() || arg.ty.is_text() || null || arg.ty == SqlType::Boolean => {
+                SqlType::BigInt
+            }
             Param::Double if arg.ty.is_numeric() || arg.ty.is_text() || null => SqlType::Double,
             Param::Str if arg.ty.is_text() => return Some(arg),
-            Param::Str if null || arg.ty.is_numeric() || arg.ty.is_time() || arg.ty == SqlType::Boolean => SqlType::Varchar,
+            Param::Str if null || arg.ty.is_numeric() || arg.ty.is_time() || arg.ty == SqlType::Boolean => {
+                SqlType::Varchar
+            }
             Param::Str if matches!(arg.ty, SqlType::Complex(_)) => SqlType::Varchar,
             Param::Time if arg.ty.is_time() => return Some(arg),
             Param::Time if null => SqlType::Timestamp,
@@ -216,7 +220,9 @@ impl Binder<'_> {
         if matches!(def.native, "timestamp_floor" | "timestamp_ceil" | "timestamp_shift")
             && functions::time::Span::parse(period).is_none()
         {
-            let rest = period.strip_prefix('P').map_or(period, |rest| rest.strip_prefix('T').unwrap_or(rest));
+            let rest = period
+                .strip_prefix('P')
+                .map_or(period, |rest| rest.strip_prefix('T').unwrap_or(rest));
             let time = match &exprs[0] {
                 Expr::Column(column) => format!("\"{}\"", column.name),
                 other => other.to_string(),
@@ -303,6 +309,10 @@ impl Binder<'_> {
                 if args.is_empty() {
                     return Ok(Some(Typed::new(lit(ScalarValue::Utf8(None)), SqlType::Varchar)));
                 }
+                let literals = args.iter().any(|arg| matches!(arg.ty, SqlType::Char(_)))
+                    && args
+                        .iter()
+                        .all(|arg| !matches!(arg.ty, SqlType::Varchar | SqlType::MultiVarchar));
                 let (args, ty) = self.unify(args).map_err(|types| {
                     let shown: Vec<String> = types.iter().map(|ty| format!("<{}>", ty.in_message())).collect();
                     SqlError::invalid_at(
@@ -316,6 +326,7 @@ impl Binder<'_> {
                 let ty = match ty {
                     SqlType::Integer => SqlType::BigInt,
                     SqlType::Decimal | SqlType::Float => SqlType::Double,
+                    text if literals && text.is_text() => SqlType::Char(1),
                     SqlType::Char(_) | SqlType::Null => SqlType::Varchar,
                     other => other,
                 };
@@ -334,8 +345,11 @@ impl Binder<'_> {
                 let (Some(unit), ast::FunctionArguments::List(list)) = (unit_argument(0), &function.args) else {
                     return Ok(None);
                 };
-                let [_, ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(count)), ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(time))] =
-                    list.args.as_slice()
+                let [
+                    _,
+                    ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(count)),
+                    ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(time)),
+                ] = list.args.as_slice()
                 else {
                     return Ok(None);
                 };
@@ -346,7 +360,11 @@ impl Binder<'_> {
                     None => return Ok(None),
                 };
                 let count = self.cast(count, &SqlType::BigInt)?;
-                let time = if time.ty.is_time() { time } else { self.cast(time, &SqlType::Timestamp)? };
+                let time = if time.ty.is_time() {
+                    time
+                } else {
+                    self.cast(time, &SqlType::Timestamp)?
+                };
                 let amount = match super::literal::as_long(&count.expr) {
                     Some(n) => lit(n.wrapping_mul(factor)),
                     None => count.expr * lit(factor),
@@ -359,8 +377,11 @@ impl Binder<'_> {
                 let (Some(unit), ast::FunctionArguments::List(list)) = (unit_argument(0), &function.args) else {
                     return Ok(None);
                 };
-                let [_, ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(from)), ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(to))] =
-                    list.args.as_slice()
+                let [
+                    _,
+                    ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(from)),
+                    ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(to)),
+                ] = list.args.as_slice()
                 else {
                     return Ok(None);
                 };

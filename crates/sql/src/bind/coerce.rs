@@ -92,13 +92,20 @@ impl Binder<'_> {
                 let zone = lit(self.zone.name());
                 let floor = self.call_native(
                     "timestamp_floor",
-                    vec![expr, lit("P1D"), lit(ScalarValue::TimestampMillisecond(None, None)), zone],
+                    vec![
+                        expr,
+                        lit("P1D"),
+                        lit(ScalarValue::TimestampMillisecond(None, None)),
+                        zone,
+                    ],
                 )?;
                 done(floor)
             }
             (T::Date, T::Timestamp) => done(expr),
             (x, y) if x.is_integer() && (y.is_fraction() || y.is_time()) => match (&expr, y) {
-                (Expr::Literal(ScalarValue::Int64(Some(n)), _), T::Double | T::Decimal | T::Real) => done(lit(*n as f64)),
+                (Expr::Literal(ScalarValue::Int64(Some(n)), _), T::Double | T::Decimal | T::Real) => {
+                    done(lit(*n as f64))
+                }
                 _ => done(plain(expr)),
             },
             (x, y) if x.is_fraction() && y.is_fraction() => {
@@ -112,7 +119,9 @@ impl Binder<'_> {
             (x, T::Float) if x.is_integer() => done(plain(expr)),
             (T::Boolean, y) if y.is_numeric() => done(plain(expr)),
             (T::Boolean, y) if y.is_text() => done(self.call_native("cast_string", vec![expr])?),
-            (x, T::Boolean) if x.is_numeric() => done(expr.gt(lit(ScalarValue::new_zero(&x.arrow()).unwrap_or(ScalarValue::Null)))),
+            (x, T::Boolean) if x.is_numeric() => {
+                done(expr.gt(lit(ScalarValue::new_zero(&x.arrow()).unwrap_or(ScalarValue::Null))))
+            }
             (x, T::Boolean) if x.is_text() => done(self.call_native("cast_boolean", vec![expr])?),
             (x, y) if x.is_fraction() && y.is_integer() => done(self.call_native("cast_long", vec![expr])?),
             (T::MultiVarchar, y) if y.is_numeric() => {

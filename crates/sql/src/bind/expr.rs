@@ -549,8 +549,16 @@ impl Binder<'_> {
 
     fn numbers(&self, left: Typed, op: &B, right: Typed) -> Result<Typed, SqlError> {
         let text = |ty: &SqlType| ty.is_text();
-        let left = if text(&left.ty) { self.cast(left, &SqlType::Double)? } else { left };
-        let right = if text(&right.ty) { self.cast(right, &SqlType::Double)? } else { right };
+        let left = if text(&left.ty) {
+            self.cast(left, &SqlType::Double)?
+        } else {
+            left
+        };
+        let right = if text(&right.ty) {
+            self.cast(right, &SqlType::Double)?
+        } else {
+            right
+        };
         let mut ty = super::coerce::common_type(&left.ty, &right.ty).unwrap_or(SqlType::Double);
         if matches!(ty, SqlType::Float) {
             ty = SqlType::Double;
@@ -660,13 +668,7 @@ impl Binder<'_> {
         ))
     }
 
-    fn in_subquery(
-        &self,
-        inner: &ast::Expr,
-        query: &ast::Query,
-        negated: bool,
-        cx: &Cx,
-    ) -> Result<Typed, SqlError> {
+    fn in_subquery(&self, inner: &ast::Expr, query: &ast::Query, negated: bool, cx: &Cx) -> Result<Typed, SqlError> {
         let value = self.expr(inner, cx)?;
         let (mut subquery, columns) = self.subquery(query, cx)?;
         let [(_, ty)] = columns.as_slice() else {
@@ -755,10 +757,7 @@ impl Binder<'_> {
         let mut results = Vec::new();
         for case in conditions {
             whens.push(match operand {
-                Some(operand) => {
-                    self.comparison(whole, operand, Operator::Eq, &case.condition, cx)?
-                        .expr
-                }
+                Some(operand) => self.comparison(whole, operand, Operator::Eq, &case.condition, cx)?.expr,
                 None => self.condition_of(&case.condition, cx)?,
             });
             results.push(self.expr(&case.result, cx)?);
@@ -838,9 +837,9 @@ impl Binder<'_> {
                 self.place(whole),
             ));
         }
-        let (items, ty) = self.unify(items).map_err(|_| {
-            SqlError::invalid_at("Parameters must be of the same type".to_string(), self.place(whole))
-        })?;
+        let (items, ty) = self
+            .unify(items)
+            .map_err(|_| SqlError::invalid_at("Parameters must be of the same type".to_string(), self.place(whole)))?;
         let element = if ty == SqlType::Null { SqlType::Varchar } else { ty };
         let exprs: Vec<Expr> = items
             .into_iter()

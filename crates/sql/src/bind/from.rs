@@ -37,7 +37,9 @@ impl Binder<'_> {
         }
         let plan = match plan {
             Some(plan) => plan,
-            None => LogicalPlanBuilder::empty(true).build().map_err(|e| from_datafusion(&e))?,
+            None => LogicalPlanBuilder::empty(true)
+                .build()
+                .map_err(|e| from_datafusion(&e))?,
         };
         Ok((plan, scope))
     }
@@ -94,7 +96,9 @@ impl Binder<'_> {
         if let TableFactor::UNNEST { .. } = factor {
             let plan = match left {
                 Some(plan) => plan,
-                None => LogicalPlanBuilder::empty(true).build().map_err(|e| from_datafusion(&e))?,
+                None => LogicalPlanBuilder::empty(true)
+                    .build()
+                    .map_err(|e| from_datafusion(&e))?,
             };
             return self.unnest(plan, factor, scope);
         }
@@ -149,7 +153,9 @@ impl Binder<'_> {
         } else {
             builder.join_on(right.plan, kind.join_type, conditions)
         };
-        joined.and_then(LogicalPlanBuilder::build).map_err(|e| from_datafusion(&e))
+        joined
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(|e| from_datafusion(&e))
     }
 
     fn merge_columns(&self, scope: &mut Scope, first_new: usize, names: &[String]) -> Result<Vec<Expr>, SqlError> {
@@ -162,10 +168,8 @@ impl Binder<'_> {
                     .find(|c| c.name == *name && !c.merged)
                     .cloned()
             };
-            let (Some(left), Some(right)) = (
-                find(&scope.relations[..first_new]),
-                find(&scope.relations[first_new..]),
-            ) else {
+            let (Some(left), Some(right)) = (find(&scope.relations[..first_new]), find(&scope.relations[first_new..]))
+            else {
                 return Err(SqlError::invalid(format!("Column '{name}' not found in any table")));
             };
             conditions.push(Expr::Column(left.column).eq(Expr::Column(right.column)));
@@ -207,7 +211,9 @@ impl Binder<'_> {
             } => self.table_function(function, alias.as_ref(), ctes),
             TableFactor::UNNEST { .. } => {
                 let mut scope = Scope::child_of(parent);
-                let one = LogicalPlanBuilder::empty(true).build().map_err(|e| from_datafusion(&e))?;
+                let one = LogicalPlanBuilder::empty(true)
+                    .build()
+                    .map_err(|e| from_datafusion(&e))?;
                 let plan = self.unnest(one, factor, &mut scope)?;
                 Ok(FromItem {
                     plan,
@@ -455,12 +461,7 @@ impl Binder<'_> {
     }
 
     /// `TABLE(APPEND('t1', 't2'))`: a union by column name.
-    fn append(
-        &self,
-        function: &ast::Function,
-        alias: Option<&TableAlias>,
-        ctes: &Ctes,
-    ) -> Result<FromItem, SqlError> {
+    fn append(&self, function: &ast::Function, alias: Option<&TableAlias>, ctes: &Ctes) -> Result<FromItem, SqlError> {
         let ast::FunctionArguments::List(list) = &function.args else {
             return Err(SqlError::invalid("APPEND requires at least one table"));
         };
@@ -558,12 +559,7 @@ impl Binder<'_> {
         let column = Column::new_unqualified(field);
         let plan = LogicalPlanBuilder::from(left)
             .project(exprs)
-            .and_then(|b| {
-                b.unnest_column_with_options(
-                    column.clone(),
-                    UnnestOptions::new().with_preserve_nulls(false),
-                )
-            })
+            .and_then(|b| b.unnest_column_with_options(column.clone(), UnnestOptions::new().with_preserve_nulls(false)))
             .and_then(LogicalPlanBuilder::build)
             .map_err(|e| from_datafusion(&e))?;
         scope.relations.push(Relation {
@@ -603,10 +599,12 @@ fn join_kind(operator: &JoinOperator) -> Result<JoinKind, SqlError> {
         JoinOperator::FullOuter(c) => (JoinType::Full, c.clone()),
         JoinOperator::CrossJoin(c) => (JoinType::Inner, c.clone()),
         other => {
-            return Err(SqlError::unsupported(format!("Join type [{other:?}] is not supported")
-                .chars()
-                .take(120)
-                .collect::<String>()));
+            return Err(SqlError::unsupported(
+                format!("Join type [{other:?}] is not supported")
+                    .chars()
+                    .take(120)
+                    .collect::<String>(),
+            ));
         }
     };
     Ok(JoinKind { join_type, constraint })
@@ -622,7 +620,11 @@ fn renamed(alias: Option<&TableAlias>, columns: &[(String, SqlType)]) -> Result<
                     format!(
                         "List of column aliases must have same degree as table; table has {} columns ({}), whereas alias list has {} columns",
                         columns.len(),
-                        columns.iter().map(|(n, _)| format!("'{n}'")).collect::<Vec<_>>().join(", "),
+                        columns
+                            .iter()
+                            .map(|(n, _)| format!("'{n}'"))
+                            .collect::<Vec<_>>()
+                            .join(", "),
                         alias.columns.len()
                     ),
                     Some(position(alias.name.span)),

@@ -235,12 +235,7 @@ impl Binder<'_> {
         Ok(())
     }
 
-    fn check_columns(
-        &self,
-        bound: &BoundQuery,
-        granularity: &Granularity,
-        operation: &str,
-    ) -> Result<(), SqlError> {
+    fn check_columns(&self, bound: &BoundQuery, granularity: &Granularity, operation: &str) -> Result<(), SqlError> {
         let mut seen = HashSet::new();
         for ((name, ty), place) in bound.columns.iter().zip(&bound.places) {
             if name.starts_with("EXPR$") {
@@ -352,12 +347,9 @@ impl Binder<'_> {
         }
     }
 
-    fn granularity_expr(
-        &self,
-        expr: &ast::Expr,
-        invalid: &dyn Fn(&str) -> SqlError,
-    ) -> Result<Granularity, SqlError> {
-        let is_time = |argument: &ast::Expr| matches!(argument, ast::Expr::Identifier(ident) if ident.value == "__time");
+    fn granularity_expr(&self, expr: &ast::Expr, invalid: &dyn Fn(&str) -> SqlError) -> Result<Granularity, SqlError> {
+        let is_time =
+            |argument: &ast::Expr| matches!(argument, ast::Expr::Identifier(ident) if ident.value == "__time");
         match expr {
             ast::Expr::Floor {
                 expr: argument,
@@ -387,7 +379,8 @@ impl Binder<'_> {
                     .collect();
                 let [time, period] = arguments.as_slice() else {
                     return Err(SqlError::invalid(
-                        "TIME_FLOOR in PARTITIONED BY clause must have 2 arguments, but none or more were provided.".to_string(),
+                        "TIME_FLOOR in PARTITIONED BY clause must have 2 arguments, but none or more were provided."
+                            .to_string(),
                     ));
                 };
                 if !is_time(time) {
@@ -400,8 +393,7 @@ impl Binder<'_> {
                 let parsed: Period = text
                     .parse()
                     .map_err(|_| SqlError::invalid(format!("granularity['{text}'] is an invalid period literal.")))?;
-                known(Granularity::Period(parsed))
-                    .ok_or_else(|| invalid(&format!("`TIME_FLOOR`(`__time`, '{text}')")))
+                known(Granularity::Period(parsed)).ok_or_else(|| invalid(&format!("`TIME_FLOOR`(`__time`, '{text}')")))
             }
             other => Err(invalid(&calcite(other))),
         }
@@ -429,15 +421,15 @@ impl Binder<'_> {
 
     /// Gives the intervals of a condition, and Druid's words for it.
     fn overwrite(&self, expr: &ast::Expr, whole: &ast::Expr) -> Result<(Vec<Interval>, String), SqlError> {
-        let refuse = |why: String| {
-            SqlError::invalid(format!(
-                "Invalid OVERWRITE WHERE clause [{}]: {why}",
-                calcite(whole)
-            ))
-        };
+        let refuse =
+            |why: String| SqlError::invalid(format!("Invalid OVERWRITE WHERE clause [{}]: {why}", calcite(whole)));
         match expr {
             ast::Expr::Nested(inner) => self.overwrite(inner, whole),
-            ast::Expr::BinaryOp { left, op: B::And, right } => {
+            ast::Expr::BinaryOp {
+                left,
+                op: B::And,
+                right,
+            } => {
                 let (a, a_words) = self.overwrite(left, whole)?;
                 let (b, b_words) = self.overwrite(right, whole)?;
                 let both = a
@@ -467,7 +459,10 @@ impl Binder<'_> {
             } => {
                 let (low, high) = (self.bound_of(low, whole)?, self.bound_of(high, whole)?);
                 self.time_column(column, whole)?;
-                let inside = Interval::new(low, high.saturating_add(1)).ok().into_iter().collect::<Vec<_>>();
+                let inside = Interval::new(low, high.saturating_add(1))
+                    .ok()
+                    .into_iter()
+                    .collect::<Vec<_>>();
                 let words = format!("{low} <= __time as numeric <= {high}");
                 if *negated {
                     return Ok((Interval::subtract([Interval::ETERNITY], inside), format!("!{words}")));
@@ -478,7 +473,9 @@ impl Binder<'_> {
                 let (eternity, after) = (Interval::ETERNITY, |at: i64| at.saturating_add(1));
                 if !matches!(op, B::Lt | B::LtEq | B::Gt | B::GtEq) {
                     self.bound_of(right, whole)?;
-                    return Err(refuse(format!("Unsupported operation [{op}] in OVERWRITE WHERE clause.")));
+                    return Err(refuse(format!(
+                        "Unsupported operation [{op}] in OVERWRITE WHERE clause."
+                    )));
                 }
                 let at = self.bound_of(right, whole)?;
                 self.time_column(left, whole)?;

@@ -98,13 +98,19 @@ impl Binder<'_> {
     /// Gives the text of a literal argument; `None` for NULL.
     pub(super) fn text_literal(&self, expr: &ast::Expr) -> Result<Option<String>, SqlError> {
         let ast::Expr::Value(value) = expr else {
-            return Err(SqlError::invalid_at("Expected a text literal".to_string(), self.place(expr)));
+            return Err(SqlError::invalid_at(
+                "Expected a text literal".to_string(),
+                self.place(expr),
+            ));
         };
         let typed = self.value(value)?;
         match &typed.expr {
             Expr::Literal(ScalarValue::Utf8(text), _) => Ok(text.clone()),
             Expr::Literal(ScalarValue::Null, _) => Ok(None),
-            _ => Err(SqlError::invalid_at("Expected a text literal".to_string(), self.place(expr))),
+            _ => Err(SqlError::invalid_at(
+                "Expected a text literal".to_string(),
+                self.place(expr),
+            )),
         }
     }
 
@@ -112,9 +118,7 @@ impl Binder<'_> {
         let at = self.tokens.at(value.span.start).unwrap_or(0);
         let index = self.tokens.list()[..at]
             .iter()
-            .filter(|t| {
-                matches!(&t.token, datafusion::sql::sqlparser::tokenizer::Token::Placeholder(p) if p == "?")
-            })
+            .filter(|t| matches!(&t.token, datafusion::sql::sqlparser::tokenizer::Token::Placeholder(p) if p == "?"))
             .count();
         let Some(parameter) = self.parameters.get(index) else {
             if self.parameters.is_empty() {
@@ -151,9 +155,11 @@ impl Binder<'_> {
             ("VARCHAR" | "CHAR" | "OTHER", other) => Ok(text(other.to_string())),
             ("BOOLEAN", Json::Bool(b)) => Ok(Typed::new(lit(*b), SqlType::Boolean)),
             ("BOOLEAN", Json::String(s)) => Ok(Typed::new(lit(s.eq_ignore_ascii_case("true")), SqlType::Boolean)),
-            ("TINYINT" | "SMALLINT" | "INTEGER" | "BIGINT", Json::Number(n)) => {
-                n.as_i64().or_else(|| n.as_f64().map(|d| d as i64)).map(long).ok_or_else(bad)
-            }
+            ("TINYINT" | "SMALLINT" | "INTEGER" | "BIGINT", Json::Number(n)) => n
+                .as_i64()
+                .or_else(|| n.as_f64().map(|d| d as i64))
+                .map(long)
+                .ok_or_else(bad),
             ("TINYINT" | "SMALLINT" | "INTEGER" | "BIGINT", Json::String(s)) => {
                 s.trim().parse().map(long).map_err(|_| bad())
             }
@@ -164,9 +170,10 @@ impl Binder<'_> {
             ("FLOAT" | "REAL" | "DOUBLE", Json::Number(n)) => {
                 Ok(Typed::new(lit(n.as_f64().ok_or_else(bad)?), SqlType::Double))
             }
-            ("FLOAT" | "REAL" | "DOUBLE" | "DECIMAL" | "NUMERIC", Json::String(s)) => {
-                Ok(Typed::new(lit(s.trim().parse::<f64>().map_err(|_| bad())?), SqlType::Double))
-            }
+            ("FLOAT" | "REAL" | "DOUBLE" | "DECIMAL" | "NUMERIC", Json::String(s)) => Ok(Typed::new(
+                lit(s.trim().parse::<f64>().map_err(|_| bad())?),
+                SqlType::Double,
+            )),
             ("TIMESTAMP", Json::Number(n)) => {
                 Ok(Typed::new(timestamp(n.as_i64().ok_or_else(bad)?), SqlType::Timestamp))
             }
@@ -186,7 +193,10 @@ impl Binder<'_> {
     /// `TIMESTAMP '…'`, `DATE '…'`.
     pub(super) fn typed_string(&self, typed: &ast::TypedString, expr: &ast::Expr) -> Result<Typed, SqlError> {
         let Value::SingleQuotedString(content) = &typed.value.value else {
-            return Err(SqlError::invalid_at("Expected a text literal".to_string(), self.place(expr)));
+            return Err(SqlError::invalid_at(
+                "Expected a text literal".to_string(),
+                self.place(expr),
+            ));
         };
         match typed.data_type {
             ast::DataType::Timestamp(..) => match self.sql_timestamp(content) {
@@ -256,9 +266,15 @@ fn array_parameter(items: &[Json]) -> Option<Typed> {
             .collect();
         (SqlType::Varchar, texts)
     } else if items.iter().all(|item| item.is_i64() || item.is_null()) {
-        (SqlType::BigInt, items.iter().map(|item| ScalarValue::Int64(item.as_i64())).collect())
+        (
+            SqlType::BigInt,
+            items.iter().map(|item| ScalarValue::Int64(item.as_i64())).collect(),
+        )
     } else {
-        (SqlType::Double, items.iter().map(|item| ScalarValue::Float64(item.as_f64())).collect())
+        (
+            SqlType::Double,
+            items.iter().map(|item| ScalarValue::Float64(item.as_f64())).collect(),
+        )
     };
     let list = ScalarValue::new_list_nullable(&values, &ty.arrow());
     Some(Typed::new(
@@ -308,7 +324,9 @@ fn read_interval(text: &str, first: &DateTimeField, last: Option<&DateTimeField>
     };
     if matches!(first, DateTimeField::Year) && matches!(last, DateTimeField::Month) {
         let (years, rest) = body.split_once('-')?;
-        return Some(months(years.parse::<i64>().ok()?.checked_mul(12)? + rest.parse::<i64>().ok()?));
+        return Some(months(
+            years.parse::<i64>().ok()?.checked_mul(12)? + rest.parse::<i64>().ok()?,
+        ));
     }
     // `d h:m:s.f` from the first field to the last.
     let units = [86_400_000i64, 3_600_000, 60_000, 1000];

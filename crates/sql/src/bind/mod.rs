@@ -233,7 +233,8 @@ impl<'a> Binder<'a> {
             }
             E::Interval(interval) => {
                 let (first, last) = of(&interval.value)?;
-                let more = usize::from(interval.leading_field.is_some()) + 2 * usize::from(interval.last_field.is_some());
+                let more =
+                    usize::from(interval.leading_field.is_some()) + 2 * usize::from(interval.last_field.is_some());
                 Some((first.checked_sub(1)?, last + more))
             }
             E::UnaryOp { expr, .. } => {

@@ -169,11 +169,7 @@ impl Binder<'_> {
             })?);
         }
         let mut taken = HashSet::new();
-        let names: Vec<String> = left
-            .columns
-            .iter()
-            .map(|(name, _)| unique(name, &mut taken))
-            .collect();
+        let names: Vec<String> = left.columns.iter().map(|(name, _)| unique(name, &mut taken)).collect();
         let all = matches!(quantifier, SetQuantifier::All | SetQuantifier::AllByName);
         let (a, b) = (
             self.cast_columns(&left, &types, &names)?,
@@ -182,9 +178,7 @@ impl Binder<'_> {
         let plan = match (op, all) {
             (SetOperator::Union, true) => build(LogicalPlanBuilder::from(a).union(b))?,
             (SetOperator::Union, false) => build(LogicalPlanBuilder::from(a).union_distinct(b))?,
-            (SetOperator::Intersect, _) => {
-                LogicalPlanBuilder::intersect(a, b, all).map_err(|e| from_datafusion(&e))?
-            }
+            (SetOperator::Intersect, _) => LogicalPlanBuilder::intersect(a, b, all).map_err(|e| from_datafusion(&e))?,
             (SetOperator::Except | SetOperator::Minus, _) => {
                 LogicalPlanBuilder::except(a, b, all).map_err(|e| from_datafusion(&e))?
             }
@@ -288,9 +282,7 @@ impl Binder<'_> {
         let find = |expr: &ast::Expr| -> Result<String, SqlError> {
             let index = match (ordinal(expr), expr) {
                 (Some(n), _) => n.checked_sub(1).filter(|i| *i < fields.len()),
-                (None, ast::Expr::Identifier(ident)) => {
-                    bound.columns.iter().position(|(name, _)| *name == ident.value)
-                }
+                (None, ast::Expr::Identifier(ident)) => bound.columns.iter().position(|(name, _)| *name == ident.value),
                 _ => None,
             };
             match (index, expr) {
@@ -299,7 +291,10 @@ impl Binder<'_> {
                     format!("Column '{}' not found in any table", ident.value),
                     self.place(expr),
                 )),
-                _ => Err(SqlError::invalid_at("Ordinal out of range".to_string(), self.place(expr))),
+                _ => Err(SqlError::invalid_at(
+                    "Ordinal out of range".to_string(),
+                    self.place(expr),
+                )),
             }
         };
         let mut builder = LogicalPlanBuilder::from(bound.plan.clone());

@@ -81,9 +81,7 @@ impl<'p> Scope<'p> {
     pub fn relation(&self, parts: &[&str]) -> Option<&Relation> {
         self.relations.iter().find(|relation| match parts {
             [alias] => relation.alias.as_deref() == Some(*alias),
-            [schema, alias] => {
-                relation.alias.as_deref() == Some(*alias) && relation.schema.as_deref() == Some(*schema)
-            }
+            [schema, alias] => relation.alias.as_deref() == Some(*alias) && relation.schema.as_deref() == Some(*schema),
             _ => false,
         })
     }

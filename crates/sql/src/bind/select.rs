@@ -100,9 +100,7 @@ impl Binder<'_> {
             keys.push((self.sort_key(&key.expr, &items, &order_cx, &mut hidden)?, key));
         }
         let grouped = !sets.is_empty() || !aggregates.borrow().exprs.is_empty();
-        if !grouped
-            && let Some(having) = &select.having
-        {
+        if !grouped && let Some(having) = &select.having {
             // HAVING without grouping makes one group of everything.
             return Err(SqlError::invalid_at(
                 "HAVING needs GROUP BY or an aggregate".to_string(),
@@ -192,9 +190,7 @@ impl Binder<'_> {
         for i in 0..hidden.len() {
             names.push(unique(&format!("__henge_key_{i}"), &mut taken));
         }
-        if distinct
-            && let Some((_, key)) = keys.iter().find(|(key, _)| matches!(key, Key::Hidden(_)))
-        {
+        if distinct && let Some((_, key)) = keys.iter().find(|(key, _)| matches!(key, Key::Hidden(_))) {
             return Err(SqlError::invalid_at(
                 format!("Expression '{}' is not in the select clause", key.expr),
                 self.place(&key.expr),
@@ -351,12 +347,7 @@ impl Binder<'_> {
     }
 
     /// Gives the grouping sets (none for no grouping, one for plain GROUP BY) and the multi-value strings among them.
-    fn group_by(
-        &self,
-        select: &Select,
-        scope: &Scope,
-        ctes: &Ctes,
-    ) -> Result<(Vec<Vec<Expr>>, Vec<Expr>), SqlError> {
+    fn group_by(&self, select: &Select, scope: &Scope, ctes: &Ctes) -> Result<(Vec<Vec<Expr>>, Vec<Expr>), SqlError> {
         let multi = RefCell::new(Vec::new());
         let sets = self.grouping_sets(select, scope, ctes, &multi)?;
         Ok((sets, multi.into_inner()))
@@ -574,13 +565,7 @@ impl Binder<'_> {
     }
 
     /// Rewrites an expression onto the output of the aggregation.
-    fn regroup(
-        &self,
-        expr: Expr,
-        grouped: &Grouped,
-        ast: Option<&ast::Expr>,
-        scope: &Scope,
-    ) -> Result<Expr, SqlError> {
+    fn regroup(&self, expr: Expr, grouped: &Grouped, ast: Option<&ast::Expr>, scope: &Scope) -> Result<Expr, SqlError> {
         let mut stray: Option<Column> = None;
         let rewritten = expr
             .transform_down(|e| {

@@ -3,9 +3,7 @@
 use datafusion::common::{Column, ScalarValue, TableReference};
 use datafusion::functions_window as df;
 use datafusion::logical_expr::expr::{Sort, WindowFunction, WindowFunctionParams};
-use datafusion::logical_expr::{
-    Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit,
-};
+use datafusion::logical_expr::{Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit};
 use datafusion::sql::sqlparser::ast::{self, Spanned, WindowType};
 
 use super::aggregate;
@@ -159,7 +157,10 @@ impl Binder<'_> {
             ast::WindowFrameUnits::Rows => WindowFrameUnits::Rows,
             ast::WindowFrameUnits::Range => WindowFrameUnits::Range,
             ast::WindowFrameUnits::Groups => {
-                return Err(SqlError::invalid_at("GROUPS frames are not supported".to_string(), self.place(whole)));
+                return Err(SqlError::invalid_at(
+                    "GROUPS frames are not supported".to_string(),
+                    self.place(whole),
+                ));
             }
         };
         let amount = |bound: &Option<Box<ast::Expr>>| -> Result<ScalarValue, SqlError> {

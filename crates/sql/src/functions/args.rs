@@ -155,9 +155,11 @@ impl<'a> Args<'a> {
         let array = self.array(index)?;
         match array.data_type() {
             DataType::List(_) => Ok(array.as_list::<i32>().clone()),
-            DataType::Null => Ok(arrow::array::new_null_array(&DataType::new_list(DataType::Utf8, true), self.rows)
-                .as_list::<i32>()
-                .clone()),
+            DataType::Null => Ok(
+                arrow::array::new_null_array(&DataType::new_list(DataType::Utf8, true), self.rows)
+                    .as_list::<i32>()
+                    .clone(),
+            ),
             other => Err(wrong("an array", other)),
         }
     }
@@ -207,10 +209,7 @@ pub(crate) fn text_result<T: AsRef<str>>(rows: usize, of: impl Fn(usize) -> Opti
 }
 
 /// Makes a text column from what a fallible closure gives for each row.
-pub(crate) fn try_text_result<T: AsRef<str>>(
-    rows: usize,
-    of: impl Fn(usize) -> Result<Option<T>>,
-) -> Result<ArrayRef> {
+pub(crate) fn try_text_result<T: AsRef<str>>(rows: usize, of: impl Fn(usize) -> Result<Option<T>>) -> Result<ArrayRef> {
     Ok(Arc::new((0..rows).map(of).collect::<Result<StringArray>>()?))
 }
 
@@ -241,5 +240,7 @@ pub(crate) fn time_result(rows: usize, of: impl Fn(usize) -> Option<i64>) -> Res
 
 /// Makes a column of instants from a fallible closure.
 pub(crate) fn try_time_result(rows: usize, of: impl Fn(usize) -> Result<Option<i64>>) -> Result<ArrayRef> {
-    Ok(Arc::new((0..rows).map(of).collect::<Result<TimestampMillisecondArray>>()?))
+    Ok(Arc::new(
+        (0..rows).map(of).collect::<Result<TimestampMillisecondArray>>()?,
+    ))
 }

@@ -19,41 +19,75 @@ const ITEM: &[Param] = &[Param::Arr, Param::Any];
 /// The family.
 pub(super) const FUNCTIONS: &[ScalarDef] = &[
     ScalarDef::new("", "array", &[Param::Any], array_type, make).variadic(),
-    ScalarDef::new("ARRAY_LENGTH", "array_length", &[Param::Arr], returns::integer, |args| {
-        let list = args.list(0)?;
-        long_result(args.rows(), |row| {
-            list.is_valid(row).then(|| i64::from(list.value_length(row)))
-        })
-    })
+    ScalarDef::new(
+        "ARRAY_LENGTH",
+        "array_length",
+        &[Param::Arr],
+        returns::integer,
+        |args| {
+            let list = args.list(0)?;
+            long_result(args.rows(), |row| {
+                list.is_valid(row).then(|| i64::from(list.value_length(row)))
+            })
+        },
+    )
     .aliases(&["CARDINALITY"]),
-    ScalarDef::new("ARRAY_OFFSET", "array_offset", &[Param::Arr, Param::Int], element_type, |args| element(args, 0)),
-    ScalarDef::new("ARRAY_ORDINAL", "array_ordinal", &[Param::Arr, Param::Int], element_type, |args| element(args, 1)),
+    ScalarDef::new(
+        "ARRAY_OFFSET",
+        "array_offset",
+        &[Param::Arr, Param::Int],
+        element_type,
+        |args| element(args, 0),
+    ),
+    ScalarDef::new(
+        "ARRAY_ORDINAL",
+        "array_ordinal",
+        &[Param::Arr, Param::Int],
+        element_type,
+        |args| element(args, 1),
+    ),
     ScalarDef::new("ARRAY_CONTAINS", "array_contains", ITEM, returns::boolean, |args| {
         contains(args, true)
     }),
     ScalarDef::new("ARRAY_OVERLAP", "array_overlap", TWO, returns::boolean, |args| {
         contains(args, false)
     }),
-    ScalarDef::new("SCALAR_IN_ARRAY", "scalar_in_array", &[Param::Any, Param::Arr], returns::boolean, |args| {
-        let (pairs, lists) = encoded(args, 1, 0)?;
-        boolean_result(args.rows(), |row| {
-            let (list, items) = (lists.range(row)?, pairs.range(row));
-            let item = items.and_then(|items| items.into_iter().next())?;
-            if lists.rows.row(item).as_ref() == lists.null.as_slice() {
-                return None;
-            }
-            Some(list.into_iter().any(|i| lists.rows.row(i) == lists.rows.row(item)))
-        })
+    ScalarDef::new(
+        "SCALAR_IN_ARRAY",
+        "scalar_in_array",
+        &[Param::Any, Param::Arr],
+        returns::boolean,
+        |args| {
+            let (pairs, lists) = encoded(args, 1, 0)?;
+            boolean_result(args.rows(), |row| {
+                let (list, items) = (lists.range(row)?, pairs.range(row));
+                let item = items.and_then(|items| items.into_iter().next())?;
+                if lists.rows.row(item).as_ref() == lists.null.as_slice() {
+                    return None;
+                }
+                Some(list.into_iter().any(|i| lists.rows.row(i) == lists.rows.row(item)))
+            })
+        },
+    ),
+    ScalarDef::new("ARRAY_OFFSET_OF", "array_offset_of", ITEM, returns::integer, |args| {
+        index_of(args, 0)
     }),
-    ScalarDef::new("ARRAY_OFFSET_OF", "array_offset_of", ITEM, returns::integer, |args| index_of(args, 0)),
-    ScalarDef::new("ARRAY_ORDINAL_OF", "array_ordinal_of", ITEM, returns::integer, |args| index_of(args, 1)),
+    ScalarDef::new("ARRAY_ORDINAL_OF", "array_ordinal_of", ITEM, returns::integer, |args| {
+        index_of(args, 1)
+    }),
     ScalarDef::new("ARRAY_APPEND", "array_append", ITEM, returns_first, |args| {
         joined(args, &[0, 1])
     }),
-    ScalarDef::new("ARRAY_PREPEND", "array_prepend", &[Param::Any, Param::Arr], returns_second, |args| {
+    ScalarDef::new(
+        "ARRAY_PREPEND",
+        "array_prepend",
+        &[Param::Any, Param::Arr],
+        returns_second,
+        |args| joined(args, &[0, 1]),
+    ),
+    ScalarDef::new("ARRAY_CONCAT", "array_concat", TWO, returns_first, |args| {
         joined(args, &[0, 1])
     }),
-    ScalarDef::new("ARRAY_CONCAT", "array_concat", TWO, returns_first, |args| joined(args, &[0, 1])),
     ScalarDef::new(
         "ARRAY_SLICE",
         "array_slice",
@@ -62,43 +96,62 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         slice,
     )
     .min(2),
-    ScalarDef::new("ARRAY_TO_STRING", "array_to_string", &[Param::Arr, Param::Str], returns::varchar, |args| {
-        let list = args.list(0)?;
-        let separator = args.text(1)?;
-        let words = super::cast::word(list.values())?;
-        text_result(args.rows(), |row| {
-            let separator = separator.get(row)?;
-            if list.is_null(row) {
-                return None;
-            }
-            let (start, end) = range(&list, row);
-            let parts: Vec<&str> = (start..end)
-                .map(|i| if words.is_null(i) { "null" } else { words.value(i) })
-                .collect();
-            Some(parts.join(separator))
-        })
-    }),
-    ScalarDef::new("STRING_TO_ARRAY", "string_to_array", &[Param::Str, Param::Str], returns::text_array, |args| {
-        split(args, false)
-    }),
-    ScalarDef::new("ARRAY_QUANTILE", "array_quantile", &[Param::Arr, Param::Double], returns::double, |args| {
-        let list = args.list(0)?;
-        let rank = args.double(1)?;
-        let values = arrow::compute::cast(list.values(), &DataType::Float64)?;
-        let values = arrow::array::AsArray::as_primitive::<arrow::datatypes::Float64Type>(&values).clone();
-        super::args::double_result(args.rows(), |row| {
-            if list.is_null(row) {
-                return None;
-            }
-            let (start, end) = range(&list, row);
-            let mut items: Vec<f64> = (start..end).filter(|i| values.is_valid(*i)).map(|i| values.value(i)).collect();
-            items.sort_by(f64::total_cmp);
-            let at = rank.get(row)? * (items.len().checked_sub(1)? as f64);
-            let (low, high) = (at.floor() as usize, at.ceil() as usize);
-            let (a, b) = (*items.get(low)?, *items.get(high)?);
-            Some(a + (b - a) * (at - at.floor()))
-        })
-    }),
+    ScalarDef::new(
+        "ARRAY_TO_STRING",
+        "array_to_string",
+        &[Param::Arr, Param::Str],
+        returns::varchar,
+        |args| {
+            let list = args.list(0)?;
+            let separator = args.text(1)?;
+            let words = super::cast::word(list.values())?;
+            text_result(args.rows(), |row| {
+                let separator = separator.get(row)?;
+                if list.is_null(row) {
+                    return None;
+                }
+                let (start, end) = range(&list, row);
+                let parts: Vec<&str> = (start..end)
+                    .map(|i| if words.is_null(i) { "null" } else { words.value(i) })
+                    .collect();
+                Some(parts.join(separator))
+            })
+        },
+    ),
+    ScalarDef::new(
+        "STRING_TO_ARRAY",
+        "string_to_array",
+        &[Param::Str, Param::Str],
+        returns::text_array,
+        |args| split(args, false),
+    ),
+    ScalarDef::new(
+        "ARRAY_QUANTILE",
+        "array_quantile",
+        &[Param::Arr, Param::Double],
+        returns::double,
+        |args| {
+            let list = args.list(0)?;
+            let rank = args.double(1)?;
+            let values = arrow::compute::cast(list.values(), &DataType::Float64)?;
+            let values = arrow::array::AsArray::as_primitive::<arrow::datatypes::Float64Type>(&values).clone();
+            super::args::double_result(args.rows(), |row| {
+                if list.is_null(row) {
+                    return None;
+                }
+                let (start, end) = range(&list, row);
+                let mut items: Vec<f64> = (start..end)
+                    .filter(|i| values.is_valid(*i))
+                    .map(|i| values.value(i))
+                    .collect();
+                items.sort_by(f64::total_cmp);
+                let at = rank.get(row)? * (items.len().checked_sub(1)? as f64);
+                let (low, high) = (at.floor() as usize, at.ceil() as usize);
+                let (a, b) = (*items.get(low)?, *items.get(high)?);
+                Some(a + (b - a) * (at - at.floor()))
+            })
+        },
+    ),
 ];
 
 fn array_type(types: &[SqlType]) -> SqlType {
@@ -204,7 +257,9 @@ fn encoded(args: &Args, list: usize, other: usize) -> Result<(Encoded, Encoded)>
     let (other_values, other_ranges): (ArrayRef, Vec<Option<(usize, usize)>>) = match other_array.data_type() {
         DataType::List(_) => {
             let other = args.list(other)?;
-            let ranges = (0..rows).map(|row| other.is_valid(row).then(|| range(&other, row))).collect();
+            let ranges = (0..rows)
+                .map(|row| other.is_valid(row).then(|| range(&other, row)))
+                .collect();
             (Arc::clone(other.values()), ranges)
         }
         _ => (other_array, (0..rows).map(|row| Some((row, row + 1))).collect()),
@@ -228,7 +283,9 @@ fn encoded(args: &Args, list: usize, other: usize) -> Result<(Encoded, Encoded)>
     let encoded = Arc::new(converter.convert_columns(&[make_array(both.to_data())])?);
     let null = encoded.row(encoded.num_rows() - 1).as_ref().to_vec();
     let shift = a.len();
-    let list_ranges = (0..rows).map(|row| list.is_valid(row).then(|| range(&list, row))).collect();
+    let list_ranges = (0..rows)
+        .map(|row| list.is_valid(row).then(|| range(&list, row)))
+        .collect();
     let other_ranges = other_ranges
         .into_iter()
         .map(|range| range.map(|(start, end)| (start + shift, end + shift)))
@@ -285,7 +342,9 @@ fn joined(args: &Args, order: &[usize]) -> Result<ArrayRef> {
         let (values, spans): (ArrayRef, Vec<Option<(usize, usize)>>) = match array.data_type() {
             DataType::List(_) => {
                 let list = args.list(*i)?;
-                let spans = (0..rows).map(|row| list.is_valid(row).then(|| range(&list, row))).collect();
+                let spans = (0..rows)
+                    .map(|row| list.is_valid(row).then(|| range(&list, row)))
+                    .collect();
                 target.get_or_insert(list.values().data_type().clone());
                 (Arc::clone(list.values()), spans)
             }
@@ -342,11 +401,19 @@ fn slice(args: &Args) -> Result<ArrayRef> {
                 let (start, end) = range(&list, row);
                 let length = end - start;
                 let from = usize::try_from(from.get(row)?).ok()?;
-                let to = if open { length } else { usize::try_from(to.get(row)?).ok()? };
+                let to = if open {
+                    length
+                } else {
+                    usize::try_from(to.get(row)?).ok()?
+                };
                 if from > to || from > length {
                     return None;
                 }
-                Some((from..to.min(from + 1_000_000)).map(|i| (i < length).then_some((start + i) as u32)).collect())
+                Some(
+                    (from..to.min(from + 1_000_000))
+                        .map(|i| (i < length).then_some((start + i) as u32))
+                        .collect(),
+                )
             })
             .collect(),
     )

@@ -42,20 +42,36 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             }
         }
     }),
-    ScalarDef::new("", "cast_string", &[Param::Any], returns::varchar, |args| Ok(Arc::new(worded(args)?))),
+    ScalarDef::new("", "cast_string", &[Param::Any], returns::varchar, |args| {
+        Ok(Arc::new(worded(args)?))
+    }),
     ScalarDef::new("", "cast_boolean", &[Param::Any], returns::boolean, |args| {
         let text = args.text(0)?;
         boolean_result(args.rows(), |row| {
             text.get(row).map(|text| text.eq_ignore_ascii_case("true"))
         })
     }),
-    ScalarDef::new("", "cast_array_long", &[Param::Arr], |_| of(SqlType::BigInt), |args| elements(args, "cast_long")),
-    ScalarDef::new("", "cast_array_double", &[Param::Arr], |_| of(SqlType::Double), |args| {
-        elements(args, "cast_double")
-    }),
-    ScalarDef::new("", "cast_array_string", &[Param::Arr], |_| of(SqlType::Varchar), |args| {
-        elements(args, "cast_string")
-    }),
+    ScalarDef::new(
+        "",
+        "cast_array_long",
+        &[Param::Arr],
+        |_| of(SqlType::BigInt),
+        |args| elements(args, "cast_long"),
+    ),
+    ScalarDef::new(
+        "",
+        "cast_array_double",
+        &[Param::Arr],
+        |_| of(SqlType::Double),
+        |args| elements(args, "cast_double"),
+    ),
+    ScalarDef::new(
+        "",
+        "cast_array_string",
+        &[Param::Arr],
+        |_| of(SqlType::Varchar),
+        |args| elements(args, "cast_string"),
+    ),
 ];
 
 fn of(element: SqlType) -> SqlType {
@@ -114,7 +130,11 @@ pub fn java_double(x: f64) -> String {
     if x.is_infinite() {
         return if x > 0.0 { "Infinity".into() } else { "-Infinity".into() };
     }
-    java_digits(&format!("{x:e}"), x == 0.0 || (1e-3..1e7).contains(&x.abs()), &format!("{x:?}"))
+    java_digits(
+        &format!("{x:e}"),
+        x == 0.0 || (1e-3..1e7).contains(&x.abs()),
+        &format!("{x:?}"),
+    )
 }
 
 /// Words a float as `Float.toString` does.
@@ -122,7 +142,11 @@ pub fn java_float(x: f32) -> String {
     if !x.is_finite() {
         return java_double(f64::from(x));
     }
-    java_digits(&format!("{x:e}"), x == 0.0 || (1e-3..1e7).contains(&x.abs()), &format!("{x}"))
+    java_digits(
+        &format!("{x:e}"),
+        x == 0.0 || (1e-3..1e7).contains(&x.abs()),
+        &format!("{x}"),
+    )
 }
 
 fn java_digits(scientific: &str, plain: bool, text: &str) -> String {

@@ -6,10 +6,28 @@ use datafusion::common::{DataFusionError, Result};
 use super::zone::Zone;
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
-const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+const DAYS: [&str; 7] = [
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
+];
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
@@ -191,7 +209,8 @@ impl Pattern {
             match item {
                 Item::Text(expected) => rest = strip_ignore_case(rest, expected)?,
                 Item::Field(letter, count) => {
-                    let adjacent = matches!(self.items.get(i + 1), Some(Item::Field(next, _)) if !"aEGzZ".contains(*next));
+                    let adjacent =
+                        matches!(self.items.get(i + 1), Some(Item::Field(next, _)) if !"aEGzZ".contains(*next));
                     rest = found.read(rest, *letter, *count, adjacent)?;
                 }
             }
@@ -361,7 +380,11 @@ mod tests {
             ("yyyy-MM-dd HH:mm:ss.SSS", "2015-09-12 00:46:58.771", Some(millis)),
             ("d/M/yyyy H:mm:ss", "12/9/2015 0:46:58", Some(millis - 771)),
             ("yyyyMMddHHmmss", "20150912004658", Some(millis - 771)),
-            ("yyyy-MM-dd'T'HH:mm:ssZZ", "2015-09-12T02:46:58+02:00", Some(millis - 771)),
+            (
+                "yyyy-MM-dd'T'HH:mm:ssZZ",
+                "2015-09-12T02:46:58+02:00",
+                Some(millis - 771),
+            ),
             ("MMM d yyyy", "sep 12 2015", Some(1_442_016_000_000)),
             ("yyyy-MM-dd", "2015-13-12", None),
             ("yyyy-MM-dd", "2015-09-12 x", None),

@@ -23,16 +23,30 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             },
         })
     }),
-    ScalarDef::new("TRY_PARSE_JSON", "try_parse_json", &[Param::Str], returns::json, |args| {
-        let text = args.text(0)?;
-        text_result(args.rows(), |row| {
-            serde_json::from_str::<Value>(text.get(row)?).ok().map(|v| v.to_string())
-        })
-    }),
-    ScalarDef::new("TO_JSON_STRING", "to_json_string", &[Param::Any], returns::varchar, |args| {
-        let values = json_values(args, 0)?;
-        text_result(args.rows(), |row| values[row].as_ref().map(ToString::to_string))
-    }),
+    ScalarDef::new(
+        "TRY_PARSE_JSON",
+        "try_parse_json",
+        &[Param::Str],
+        returns::json,
+        |args| {
+            let text = args.text(0)?;
+            text_result(args.rows(), |row| {
+                serde_json::from_str::<Value>(text.get(row)?)
+                    .ok()
+                    .map(|v| v.to_string())
+            })
+        },
+    ),
+    ScalarDef::new(
+        "TO_JSON_STRING",
+        "to_json_string",
+        &[Param::Any],
+        returns::varchar,
+        |args| {
+            let values = json_values(args, 0)?;
+            text_result(args.rows(), |row| values[row].as_ref().map(ToString::to_string))
+        },
+    ),
     ScalarDef::new("JSON_OBJECT", "json_object", &[Param::Any], returns::json, object)
         .min(0)
         .variadic(),
@@ -85,8 +99,14 @@ fn json_values(args: &Args, index: usize) -> Result<Vec<Option<Value>>> {
 }
 
 fn object(args: &Args) -> Result<ArrayRef> {
-    let keys = (0..args.len()).step_by(2).map(|i| args.text(i)).collect::<Result<Vec<_>>>()?;
-    let values = (1..args.len()).step_by(2).map(|i| json_values(args, i)).collect::<Result<Vec<_>>>()?;
+    let keys = (0..args.len())
+        .step_by(2)
+        .map(|i| args.text(i))
+        .collect::<Result<Vec<_>>>()?;
+    let values = (1..args.len())
+        .step_by(2)
+        .map(|i| json_values(args, i))
+        .collect::<Result<Vec<_>>>()?;
     text_result(args.rows(), |row| {
         let mut map = serde_json::Map::new();
         for (key, value) in keys.iter().zip(&values) {

@@ -16,33 +16,48 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
     ScalarDef::new("", "least", &[Param::Any], first, |args| extreme(args, false)).variadic(),
     ScalarDef::new("IPV4_PARSE", "ipv4_parse", &[Param::Str], returns::bigint, |args| {
         let text = args.text(0)?;
-        super::args::long_result(args.rows(), |row| {
-            let address: std::net::Ipv4Addr = text.get(row)?.parse().ok()?;
-            Some(i64::from(u32::from(address)))
-        })
+        super::args::long_result(args.rows(), |row| ipv4(text.get(row)?).map(i64::from))
     }),
-    ScalarDef::new("IPV4_STRINGIFY", "ipv4_stringify", &[Param::Int], returns::varchar, |args| {
-        let number = args.long(0)?;
-        text_result(args.rows(), |row| {
-            let number = u32::try_from(number.get(row)?).ok()?;
-            Some(std::net::Ipv4Addr::from(number).to_string())
-        })
-    }),
-    ScalarDef::new("IPV4_MATCH", "ipv4_match", &[Param::Str, Param::Str], returns::boolean, |args| {
-        let (text, net) = (args.text(0)?, args.text(1)?);
-        boolean_result(args.rows(), |row| {
-            let matched = (|| {
-                let address: std::net::Ipv4Addr = text.get(row)?.parse().ok()?;
-                let (base, bits) = net.get(row)?.split_once('/').unwrap_or((net.get(row)?, "32"));
-                let base: std::net::Ipv4Addr = base.parse().ok()?;
-                let bits: u32 = bits.parse().ok().filter(|b| *b <= 32)?;
-                let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-                Some(u32::from(address) & mask == u32::from(base) & mask)
-            })();
-            Some(matched.unwrap_or(false))
-        })
-    }),
+    ScalarDef::new(
+        "IPV4_STRINGIFY",
+        "ipv4_stringify",
+        &[Param::Int],
+        returns::varchar,
+        |args| {
+            let number = args.long(0)?;
+            text_result(args.rows(), |row| {
+                let number = u32::try_from(number.get(row)?).ok()?;
+                Some(std::net::Ipv4Addr::from(number).to_string())
+            })
+        },
+    ),
+    ScalarDef::new(
+        "IPV4_MATCH",
+        "ipv4_match",
+        &[Param::Str, Param::Str],
+        returns::boolean,
+        |args| {
+            let (text, net) = (args.text(0)?, args.text(1)?);
+            boolean_result(args.rows(), |row| {
+                let matched = (|| {
+                    let address = ipv4(text.get(row)?)?;
+                    let (base, bits) = net.get(row)?.split_once('/').unwrap_or((net.get(row)?, "32"));
+                    let base: std::net::Ipv4Addr = base.parse().ok()?;
+                    let bits: u32 = bits.parse().ok().filter(|b| *b <= 32)?;
+                    let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+                    Some(address & mask == u32::from(base) & mask)
+                })();
+                Some(matched.unwrap_or(false))
+            })
+        },
+    ),
 ];
+
+/// Reads an address, as four numbers or as one.
+fn ipv4(text: &str) -> Option<u32> {
+    let address: Option<std::net::Ipv4Addr> = text.parse().ok();
+    address.map(u32::from).or_else(|| text.parse().ok())
+}
 
 fn first(types: &[crate::SqlType]) -> crate::SqlType {
     types.first().cloned().unwrap_or(crate::SqlType::Varchar)
@@ -172,8 +187,16 @@ fn formatted(kind: char, spec: &str, text: Option<&str>) -> String {
     let body = match (kind.to_ascii_lowercase(), text) {
         (_, None) => "null".to_string(),
         ('d', Some(text)) => {
-            let plus = if spec.contains('+') && !text.starts_with('-') { "+" } else { "" };
-            let grouped = if spec.contains(',') { grouped(text) } else { text.to_string() };
+            let plus = if spec.contains('+') && !text.starts_with('-') {
+                "+"
+            } else {
+                ""
+            };
+            let grouped = if spec.contains(',') {
+                grouped(text)
+            } else {
+                text.to_string()
+            };
             format!("{plus}{grouped}")
         }
         ('f', Some(text)) => {
@@ -199,7 +222,11 @@ fn formatted(kind: char, spec: &str, text: Option<&str>) -> String {
             None => text.to_string(),
         },
     };
-    let body = if kind.is_ascii_uppercase() { body.to_uppercase() } else { body };
+    let body = if kind.is_ascii_uppercase() {
+        body.to_uppercase()
+    } else {
+        body
+    };
     let missing = width.saturating_sub(body.chars().count());
     if left {
         body + &" ".repeat(missing)

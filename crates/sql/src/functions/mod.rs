@@ -24,8 +24,8 @@ use std::sync::{Arc, LazyLock};
 
 use datafusion::logical_expr::ScalarUDF;
 
-pub(crate) use scalar::{DruidScalar, Param, ScalarDef};
 pub use cast::{java_double, java_float};
+pub(crate) use scalar::{DruidScalar, Param, ScalarDef};
 pub use zone::Zone;
 
 /// Every family's entries.

@@ -14,7 +14,9 @@ const TWO: &[Param] = &[Param::Arr, Param::Arr];
 
 /// The family.
 pub(super) const FUNCTIONS: &[ScalarDef] = &[
-    ScalarDef::new("MV_TO_ARRAY", "mv_to_array", ONE, returns::text_array, |args| args.array(0)),
+    ScalarDef::new("MV_TO_ARRAY", "mv_to_array", ONE, returns::text_array, |args| {
+        args.array(0)
+    }),
     ScalarDef::new("ARRAY_TO_MV", "array_to_mv", ONE, returns::multi, |args| {
         let list = args.list(0)?;
         let words: ArrayRef = Arc::new(super::cast::word(list.values())?);
@@ -45,50 +47,84 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
                 .collect(),
         )
     }),
-    ScalarDef::new("STRING_TO_MV", "string_to_mv", &[Param::Str, Param::Str], returns::multi, |args| {
-        split(args, true)
-    }),
+    ScalarDef::new(
+        "STRING_TO_MV",
+        "string_to_mv",
+        &[Param::Str, Param::Str],
+        returns::multi,
+        |args| split(args, true),
+    ),
     ScalarDef::new("MV_LENGTH", "mv_length", ONE, returns::integer, |args| {
         let list = args.list(0)?;
         long_result(args.rows(), |row| {
             list.is_valid(row).then(|| i64::from(list.value_length(row)))
         })
     }),
-    ScalarDef::new("MV_CONTAINS", "mv_contains", &[Param::Arr, Param::Any], returns::boolean, |args| {
-        never_null(contains(args, true)?)
-    }),
+    ScalarDef::new(
+        "MV_CONTAINS",
+        "mv_contains",
+        &[Param::Arr, Param::Any],
+        returns::boolean,
+        |args| never_null(contains(args, true)?),
+    ),
     ScalarDef::new("MV_OVERLAP", "mv_overlap", TWO, returns::boolean, |args| {
         never_null(contains(args, false)?)
     }),
-    ScalarDef::new("MV_TO_STRING", "mv_to_string", &[Param::Arr, Param::Str], returns::varchar, |args| {
-        let list = args.list(0)?;
-        let separator = args.text(1)?;
-        let words = strings(list.values())?;
-        text_result(args.rows(), |row| {
-            if list.is_null(row) {
-                return None;
-            }
-            let (start, end) = range(&list, row);
-            let parts: Vec<&str> = (start..end)
-                .map(|i| if words.is_null(i) { "null" } else { words.value(i) })
-                .collect();
-            Some(parts.join(separator.get(row)?))
-        })
+    ScalarDef::new(
+        "MV_TO_STRING",
+        "mv_to_string",
+        &[Param::Arr, Param::Str],
+        returns::varchar,
+        |args| {
+            let list = args.list(0)?;
+            let separator = args.text(1)?;
+            let words = strings(list.values())?;
+            text_result(args.rows(), |row| {
+                if list.is_null(row) {
+                    return None;
+                }
+                let (start, end) = range(&list, row);
+                let parts: Vec<&str> = (start..end)
+                    .map(|i| if words.is_null(i) { "null" } else { words.value(i) })
+                    .collect();
+                Some(parts.join(separator.get(row)?))
+            })
+        },
+    ),
+    ScalarDef::new("MV_FILTER_ONLY", "filtered", TWO, returns::multi, |args| {
+        filter(args, true)
     }),
-    ScalarDef::new("MV_FILTER_ONLY", "filtered", TWO, returns::multi, |args| filter(args, true)),
-    ScalarDef::new("MV_FILTER_NONE", "filtered_none", TWO, returns::multi, |args| filter(args, false)),
-    ScalarDef::new("MV_OFFSET", "mv_offset", &[Param::Arr, Param::Int], returns::varchar, |args| {
-        element(args, 0)
+    ScalarDef::new("MV_FILTER_NONE", "filtered_none", TWO, returns::multi, |args| {
+        filter(args, false)
     }),
-    ScalarDef::new("MV_ORDINAL", "mv_ordinal", &[Param::Arr, Param::Int], returns::varchar, |args| {
-        element(args, 1)
-    }),
-    ScalarDef::new("MV_APPEND", "mv_append", &[Param::Arr, Param::Str], returns::multi, |args| {
-        joined(args, false)
-    }),
-    ScalarDef::new("MV_PREPEND", "mv_prepend", &[Param::Str, Param::Arr], returns::multi, |args| {
-        joined(args, true)
-    }),
+    ScalarDef::new(
+        "MV_OFFSET",
+        "mv_offset",
+        &[Param::Arr, Param::Int],
+        returns::varchar,
+        |args| element(args, 0),
+    ),
+    ScalarDef::new(
+        "MV_ORDINAL",
+        "mv_ordinal",
+        &[Param::Arr, Param::Int],
+        returns::varchar,
+        |args| element(args, 1),
+    ),
+    ScalarDef::new(
+        "MV_APPEND",
+        "mv_append",
+        &[Param::Arr, Param::Str],
+        returns::multi,
+        |args| joined(args, false),
+    ),
+    ScalarDef::new(
+        "MV_PREPEND",
+        "mv_prepend",
+        &[Param::Str, Param::Arr],
+        returns::multi,
+        |args| joined(args, true),
+    ),
     // A NULL or empty row becomes one NULL, so that unnesting keeps it.
     ScalarDef::new("", "mv_harmonize", ONE, returns::multi, |args| {
         let list = args.list(0)?;
@@ -115,7 +151,13 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             Some(list.is_null(row) || (start..end).all(|i| values.is_null(i)))
         })
     }),
-    ScalarDef::new("", "mv_any", &[Param::Arr, Param::Str, Param::Any], returns::boolean, any),
+    ScalarDef::new(
+        "",
+        "mv_any",
+        &[Param::Arr, Param::Str, Param::Any],
+        returns::boolean,
+        any,
+    ),
     ScalarDef::new(
         "",
         "mv_like",
@@ -147,7 +189,9 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
 fn never_null(array: ArrayRef) -> Result<ArrayRef> {
     use arrow::array::AsArray;
     let booleans = array.as_boolean();
-    boolean_result(booleans.len(), |row| Some(booleans.is_valid(row) && booleans.value(row)))
+    boolean_result(booleans.len(), |row| {
+        Some(booleans.is_valid(row) && booleans.value(row))
+    })
 }
 
 /// Tells whether any value of the row compares so to the other side's value, or to any of its values.
@@ -181,8 +225,7 @@ fn any(args: &Args) -> Result<ArrayRef> {
         let (start, end) = range(&list, row);
         let (from, to) = ranges[row];
         Some((start..end).any(|i| {
-            words.is_valid(i)
-                && (from..to).any(|j| others.is_valid(j) && holds(words.value(i), others.value(j)))
+            words.is_valid(i) && (from..to).any(|j| others.is_valid(j) && holds(words.value(i), others.value(j)))
         }))
     })
 }
@@ -246,7 +289,9 @@ fn joined(args: &Args, front: bool) -> Result<ArrayRef> {
             builder.values().append_option(item.get(row));
         }
         for i in start..end {
-            builder.values().append_option(words.is_valid(i).then(|| words.value(i)));
+            builder
+                .values()
+                .append_option(words.is_valid(i).then(|| words.value(i)));
         }
         if !front {
             builder.values().append_option(item.get(row));

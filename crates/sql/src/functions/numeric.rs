@@ -51,26 +51,38 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
     .min(1),
     ScalarDef::new("ROUND", "round", &[Param::Num, Param::Int], returns::first, |args| {
         let digits = args.long(1)?;
-        by_digits(args, |x, row| round_half_up(x, digits.get(row).unwrap_or(0)), |n, row| {
-            round_long(n, digits.get(row).unwrap_or(0))
-        })
-    })
-    .min(1),
-    ScalarDef::new("TRUNCATE", "truncate", &[Param::Num, Param::Int], returns::first, |args| {
-        let digits = args.long(1)?;
         by_digits(
             args,
-            |x, row| truncate(x, digits.get(row).unwrap_or(0)),
-            |n, row| {
-                let unit = 10i64.checked_pow(u32::try_from(-digits.get(row).unwrap_or(0).min(0)).unwrap_or(0));
-                unit.map_or(0, |unit| n / unit * unit)
-            },
+            |x, row| round_half_up(x, digits.get(row).unwrap_or(0)),
+            |n, row| round_long(n, digits.get(row).unwrap_or(0)),
         )
     })
+    .min(1),
+    ScalarDef::new(
+        "TRUNCATE",
+        "truncate",
+        &[Param::Num, Param::Int],
+        returns::first,
+        |args| {
+            let digits = args.long(1)?;
+            by_digits(
+                args,
+                |x, row| truncate(x, digits.get(row).unwrap_or(0)),
+                |n, row| {
+                    let unit = 10i64.checked_pow(u32::try_from(-digits.get(row).unwrap_or(0).min(0)).unwrap_or(0));
+                    unit.map_or(0, |unit| n / unit * unit)
+                },
+            )
+        },
+    )
     .min(1)
     .aliases(&["TRUNC"]),
     ScalarDef::new("SIGN", "signum", NUM, returns::first, |args| {
-        same(args, i64::signum, |x| if x == 0.0 || x.is_nan() { x } else { x.signum() })
+        same(
+            args,
+            i64::signum,
+            |x| if x == 0.0 || x.is_nan() { x } else { x.signum() },
+        )
     }),
     ScalarDef::new("MOD", "mod", &[Param::Num, Param::Num], modulo_type, |args| {
         if modulo_longs(args) {
@@ -92,20 +104,26 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             _ => Ok(None),
         })
     }),
-    ScalarDef::new("SAFE_DIVIDE", "safe_divide", &[Param::Num, Param::Num], modulo_type, |args| {
-        if modulo_longs(args) {
-            let (a, b) = (args.long(0)?, args.long(1)?);
-            return long_result(args.rows(), |row| {
+    ScalarDef::new(
+        "SAFE_DIVIDE",
+        "safe_divide",
+        &[Param::Num, Param::Num],
+        modulo_type,
+        |args| {
+            if modulo_longs(args) {
+                let (a, b) = (args.long(0)?, args.long(1)?);
+                return long_result(args.rows(), |row| {
+                    let (a, b) = (a.get(row)?, b.get(row)?);
+                    (b != 0).then(|| a.wrapping_div(b))
+                });
+            }
+            let (a, b) = (args.double(0)?, args.double(1)?);
+            double_result(args.rows(), |row| {
                 let (a, b) = (a.get(row)?, b.get(row)?);
-                (b != 0).then(|| a.wrapping_div(b))
-            });
-        }
-        let (a, b) = (args.double(0)?, args.double(1)?);
-        double_result(args.rows(), |row| {
-            let (a, b) = (a.get(row)?, b.get(row)?);
-            (b != 0.0).then(|| a / b)
-        })
-    }),
+                (b != 0.0).then(|| a / b)
+            })
+        },
+    ),
     ScalarDef::new("POWER", "pow", TWO, returns::double, |args| {
         let (x, y) = (args.double(0)?, args.double(1)?);
         double_result(args.rows(), |row| Some(x.get(row)?.powf(y.get(row)?)))
@@ -130,12 +148,20 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
     bits!("BITWISE_AND", "bitwiseAnd", |a, b| a & b),
     bits!("BITWISE_OR", "bitwiseOr", |a, b| a | b),
     bits!("BITWISE_XOR", "bitwiseXor", |a, b| a ^ b),
-    bits!("BITWISE_SHIFT_LEFT", "bitwiseShiftLeft", |a, b| a.wrapping_shl(b as u32)),
-    bits!("BITWISE_SHIFT_RIGHT", "bitwiseShiftRight", |a, b| a.wrapping_shr(b as u32)),
-    ScalarDef::new("BITWISE_COMPLEMENT", "bitwiseComplement", &[Param::Int], returns::bigint, |args| {
-        let a = args.long(0)?;
-        long_result(args.rows(), |row| a.get(row).map(|a| !a))
-    }),
+    bits!("BITWISE_SHIFT_LEFT", "bitwiseShiftLeft", |a, b| a
+        .wrapping_shl(b as u32)),
+    bits!("BITWISE_SHIFT_RIGHT", "bitwiseShiftRight", |a, b| a
+        .wrapping_shr(b as u32)),
+    ScalarDef::new(
+        "BITWISE_COMPLEMENT",
+        "bitwiseComplement",
+        &[Param::Int],
+        returns::bigint,
+        |args| {
+            let a = args.long(0)?;
+            long_result(args.rows(), |row| a.get(row).map(|a| !a))
+        },
+    ),
     ScalarDef::new(
         "BITWISE_CONVERT_DOUBLE_TO_LONG_BITS",
         "bitwiseConvertDoubleToLongBits",
@@ -194,6 +220,7 @@ pub(super) fn division_by_zero() -> datafusion::common::DataFusionError {
 fn modulo_type(types: &[SqlType]) -> SqlType {
     match types {
         [a, b] if a.is_integer() && b.is_integer() => b.clone(),
+        [a, b] if *a == SqlType::Decimal || *b == SqlType::Decimal => SqlType::Decimal,
         _ => SqlType::Double,
     }
 }
@@ -215,11 +242,7 @@ fn same(args: &Args, long: fn(i64) -> i64, double: fn(f64) -> f64) -> Result<Arr
     })
 }
 
-fn by_digits(
-    args: &Args,
-    double: impl Fn(f64, usize) -> f64,
-    long: impl Fn(i64, usize) -> i64,
-) -> Result<ArrayRef> {
+fn by_digits(args: &Args, double: impl Fn(f64, usize) -> f64, long: impl Fn(i64, usize) -> i64) -> Result<ArrayRef> {
     if args.data_type(0) == DataType::Int64 {
         let n = args.long(0)?;
         return long_result(args.rows(), |row| n.get(row).map(|n| long(n, row)));
@@ -312,7 +335,7 @@ fn human(args: &Args, base: f64, units: &[&str]) -> Result<ArrayRef> {
             size /= base;
             unit += 1;
         }
-        let space = if units[0].is_empty() || units[unit].is_empty() { "" } else { " " };
+        let space = if units[unit].is_empty() { "" } else { " " };
         Some(if unit == 0 {
             format!("{value}{space}{}", units[0])
         } else {
@@ -337,6 +360,13 @@ mod tests {
         ] {
             assert_eq!(super::round_half_up(x, digits), expected, "{x} {digits}");
         }
-        assert_eq!((super::round_long(1250, -2), super::round_long(-1250, -2), super::round_long(49, -2)), (1300, -1300, 0));
+        assert_eq!(
+            (
+                super::round_long(1250, -2),
+                super::round_long(-1250, -2),
+                super::round_long(49, -2)
+            ),
+            (1300, -1300, 0)
+        );
     }
 }

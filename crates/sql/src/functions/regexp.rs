@@ -52,12 +52,20 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             })
         },
     ),
-    ScalarDef::new("", "like", &[Param::Str, Param::Str, Param::Str], returns::boolean, |args| {
-        like(args, false)
-    }),
-    ScalarDef::new("", "ilike", &[Param::Str, Param::Str, Param::Str], returns::boolean, |args| {
-        like(args, true)
-    }),
+    ScalarDef::new(
+        "",
+        "like",
+        &[Param::Str, Param::Str, Param::Str],
+        returns::boolean,
+        |args| like(args, false),
+    ),
+    ScalarDef::new(
+        "",
+        "ilike",
+        &[Param::Str, Param::Str, Param::Str],
+        returns::boolean,
+        |args| like(args, true),
+    ),
     ScalarDef::new("", "regexp_quote", &[Param::Str], returns::varchar, |args| {
         let text = args.text(0)?;
         try_text_result(args.rows(), |row| Ok(text.get(row).map(regex::escape)))
@@ -79,7 +87,10 @@ impl Patterns {
             }),
             Texts::Array(array) => Ok(Patterns {
                 fixed: None,
-                rows: array.iter().map(|text| text.map(compile).transpose()).collect::<Result<_>>()?,
+                rows: array
+                    .iter()
+                    .map(|text| text.map(compile).transpose())
+                    .collect::<Result<_>>()?,
             }),
         }
     }

@@ -9,9 +9,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, UInt32Type};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use super::args::Args;
 use crate::SqlType;
@@ -236,10 +234,7 @@ impl DruidScalar {
 
     /// Applies the kernel to every value of the lists and puts the results back into lists of the same lengths.
     fn by_value(&self, args: &[ColumnarValue], rows: usize) -> Result<ArrayRef> {
-        let arrays: Vec<ArrayRef> = args
-            .iter()
-            .map(|arg| arg.to_array(rows))
-            .collect::<Result<_>>()?;
+        let arrays: Vec<ArrayRef> = args.iter().map(|arg| arg.to_array(rows)).collect::<Result<_>>()?;
         let is_list: Vec<bool> = arrays
             .iter()
             .enumerate()

@@ -108,48 +108,40 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             })
         },
     ),
-    ScalarDef::new("REPEAT", "repeat", &[Param::Str, Param::Int], returns::varchar, |args| {
-        let (text, count) = (args.text(0)?, args.long(1)?);
-        try_text_result(args.rows(), |row| match (text.get(row), count.get(row)) {
-            (Some(text), Some(count)) if count > 0 => {
-                let count = usize::try_from(count).unwrap_or(usize::MAX);
-                if text.len().saturating_mul(count) > i32::MAX as usize {
-                    return Err(DataFusionError::Execution(format!(
-                        "REPEAT of {} bytes {count} times is longer than the limit of {} bytes",
-                        text.len(),
-                        i32::MAX
-                    )));
+    ScalarDef::new(
+        "REPEAT",
+        "repeat",
+        &[Param::Str, Param::Int],
+        returns::varchar,
+        |args| {
+            let (text, count) = (args.text(0)?, args.long(1)?);
+            try_text_result(args.rows(), |row| match (text.get(row), count.get(row)) {
+                (Some(text), Some(count)) if count > 0 => {
+                    let count = usize::try_from(count).unwrap_or(usize::MAX);
+                    if text.len().saturating_mul(count) > i32::MAX as usize {
+                        return Err(DataFusionError::Execution(format!(
+                            "REPEAT of {} bytes {count} times is longer than the limit of {} bytes",
+                            text.len(),
+                            i32::MAX
+                        )));
+                    }
+                    Ok(Some(text.repeat(count)))
                 }
-                Ok(Some(text.repeat(count)))
-            }
-            _ => Ok(None),
-        })
+                _ => Ok(None),
+            })
+        },
+    ),
+    ScalarDef::new("STRPOS", "strpos", TWO, returns::integer, |args| {
+        let (text, needle) = (args.text(0)?, args.text(1)?);
+        long_result(args.rows(), |row| Some(position(text.get(row)?, needle.get(row)?)))
     }),
-    ScalarDef::new(
-        "STRPOS",
-        "strpos",
-        TWO,
-        returns::integer,
-        |args| {
-            let (text, needle) = (args.text(0)?, args.text(1)?);
-            long_result(args.rows(), |row| Some(position(text.get(row)?, needle.get(row)?)))
-        },
-    ),
-    ScalarDef::new(
-        "POSITION",
-        "position",
-        TWO,
-        returns::integer,
-        |args| {
-            let (needle, text) = (args.text(0)?, args.text(1)?);
-            long_result(args.rows(), |row| Some(position(text.get(row)?, needle.get(row)?)))
-        },
-    ),
+    ScalarDef::new("POSITION", "position", TWO, returns::integer, |args| {
+        let (needle, text) = (args.text(0)?, args.text(1)?);
+        long_result(args.rows(), |row| Some(position(text.get(row)?, needle.get(row)?)))
+    }),
     ScalarDef::new("CONTAINS_STRING", "contains_string", TWO, returns::boolean, |args| {
         let (text, needle) = (args.text(0)?, args.text(1)?);
-        boolean_result(args.rows(), |row| {
-            Some(text.get(row)?.contains(needle.get(row)?))
-        })
+        boolean_result(args.rows(), |row| Some(text.get(row)?.contains(needle.get(row)?)))
     }),
     ScalarDef::new("ICONTAINS_STRING", "icontains_string", TWO, returns::boolean, |args| {
         let (text, needle) = (args.text(0)?, args.text(1)?);
@@ -157,25 +149,46 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             Some(text.get(row)?.to_lowercase().contains(&needle.get(row)?.to_lowercase()))
         })
     }),
-    ScalarDef::new("PARSE_LONG", "parse_long", &[Param::Str, Param::Int], returns::bigint, |args| {
-        let (text, radix) = (args.text(0)?, args.long(1)?);
-        long_result(args.rows(), |row| {
-            let radix = u32::try_from(radix.get(row).unwrap_or(10)).ok().filter(|r| (2..=36).contains(r))?;
-            let text = text.get(row)?;
-            let body = if radix == 16 {
-                text.strip_prefix("0x").or(text.strip_prefix("0X")).unwrap_or(text)
-            } else {
-                text
-            };
-            i64::from_str_radix(body, radix).ok()
-        })
-    })
+    ScalarDef::new(
+        "PARSE_LONG",
+        "parse_long",
+        &[Param::Str, Param::Int],
+        returns::bigint,
+        |args| {
+            let (text, radix) = (args.text(0)?, args.long(1)?);
+            long_result(args.rows(), |row| {
+                let radix = u32::try_from(radix.get(row).unwrap_or(10))
+                    .ok()
+                    .filter(|r| (2..=36).contains(r))?;
+                let text = text.get(row)?;
+                let body = if radix == 16 {
+                    text.strip_prefix("0x").or(text.strip_prefix("0X")).unwrap_or(text)
+                } else {
+                    text
+                };
+                i64::from_str_radix(body, radix).ok()
+            })
+        },
+    )
     .min(1),
-    ScalarDef::new("STRING_FORMAT", "format", &[Param::Any], returns::varchar, super::misc::format_text).variadic(),
-    ScalarDef::new("DECODE_BASE64_UTF8", "decode_base64_utf8", ONE, returns::varchar, |args| {
-        let text = args.text(0)?;
-        text_result(args.rows(), |row| super::misc::base64_text(text.get(row)?))
-    }),
+    ScalarDef::new(
+        "STRING_FORMAT",
+        "format",
+        &[Param::Any],
+        returns::varchar,
+        super::misc::format_text,
+    )
+    .variadic(),
+    ScalarDef::new(
+        "DECODE_BASE64_UTF8",
+        "decode_base64_utf8",
+        ONE,
+        returns::varchar,
+        |args| {
+            let text = args.text(0)?;
+            text_result(args.rows(), |row| super::misc::base64_text(text.get(row)?))
+        },
+    ),
 ];
 
 fn needs_positive(name: &str) -> DataFusionError {
@@ -242,7 +255,11 @@ fn trim(args: &Args, left: bool, right: bool) -> Result<ArrayRef> {
     let default = args.len() < 2;
     text_result(args.rows(), |row| {
         let text = text.get(row)?;
-        let set: Vec<char> = if default { vec![' '] } else { chars.get(row)?.chars().collect() };
+        let set: Vec<char> = if default {
+            vec![' ']
+        } else {
+            chars.get(row)?.chars().collect()
+        };
         let mut out = text;
         if left {
             out = out.trim_start_matches(set.as_slice());
@@ -259,14 +276,14 @@ fn pad(args: &Args, left: bool) -> Result<ArrayRef> {
     let default = args.len() < 3;
     text_result(args.rows(), |row| {
         let text = text.get(row)?;
-        let length = usize::try_from(length.get(row)?).ok()?;
+        let length = usize::try_from(length.get(row)?).ok().filter(|length| *length > 0)?;
         let fill = if default { " " } else { fill.get(row)? };
         let have = utf16_len(text);
         if have >= length {
             return Some(utf16_slice(text, 0, length));
         }
         if fill.is_empty() {
-            return None;
+            return Some(text.to_string());
         }
         let missing = length - have;
         let mut padding = String::new();
@@ -274,7 +291,11 @@ fn pad(args: &Args, left: bool) -> Result<ArrayRef> {
             padding.push_str(fill);
         }
         let padding = utf16_slice(&padding, 0, missing);
-        Some(if left { padding + text } else { text.to_string() + &padding })
+        Some(if left {
+            padding + text
+        } else {
+            text.to_string() + &padding
+        })
     })
 }
 
@@ -282,7 +303,11 @@ fn initcap(text: &str) -> String {
     let mut start = true;
     text.chars()
         .flat_map(|c| {
-            let out: Vec<char> = if start { c.to_uppercase().collect() } else { c.to_lowercase().collect() };
+            let out: Vec<char> = if start {
+                c.to_uppercase().collect()
+            } else {
+                c.to_lowercase().collect()
+            };
             start = !c.is_alphanumeric();
             out
         })

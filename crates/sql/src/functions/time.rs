@@ -207,7 +207,9 @@ impl Span {
             at = add_months(at, self.months.checked_mul(times)?, zone)?;
         }
         if self.days != 0 {
-            let local = zone.to_local(at).checked_add(self.days.checked_mul(times)?.checked_mul(DAY)?)?;
+            let local = zone
+                .to_local(at)
+                .checked_add(self.days.checked_mul(times)?.checked_mul(DAY)?)?;
             at = zone.from_local(local);
         }
         at.checked_add(self.millis.checked_mul(times)?)
@@ -299,9 +301,8 @@ fn naive(local_ms: i64) -> Option<NaiveDateTime> {
 pub(super) fn zone_of(text: &Texts, row: usize) -> Result<Zone> {
     match text.get(row) {
         None => Ok(Zone::default()),
-        Some(name) => Zone::parse(name).ok_or_else(|| {
-            DataFusionError::Execution(format!("The datetime zone id '{name}' is not recognised"))
-        }),
+        Some(name) => Zone::parse(name)
+            .ok_or_else(|| DataFusionError::Execution(format!("The datetime zone id '{name}' is not recognised"))),
     }
 }
 
@@ -485,9 +486,9 @@ fn months_between(from: i64, to: i64, zone: Zone) -> Option<i64> {
         return Some(-months_between(to, from, zone)?);
     }
     let (a, b) = (naive(zone.to_local(from))?, naive(zone.to_local(to))?);
-    let mut months =
-        (i64::from(b.year()) - i64::from(a.year())) * 12 + i64::from(b.month()) - i64::from(a.month());
-    if (b.day(), b.time()) < (a.day(), a.time()) {
+    let mut months = (i64::from(b.year()) - i64::from(a.year())) * 12 + i64::from(b.month()) - i64::from(a.month());
+    // The end of a shorter month completes the month, as adding months clamps to it.
+    if shift_months(a, months)? > b {
         months -= 1;
     }
     Some(months)
@@ -635,10 +636,8 @@ pub(crate) fn read_timestamp(text: &str, zone: Zone) -> Option<i64> {
 }
 
 fn read_iso(text: &str, zone: Zone) -> Option<i64> {
-    let has_zone = text.ends_with(['Z', 'z'])
-        || text
-            .find(['T', ' '])
-            .is_some_and(|at| text[at..].contains(['+', '-']));
+    let has_zone =
+        text.ends_with(['Z', 'z']) || text.find(['T', ' ']).is_some_and(|at| text[at..].contains(['+', '-']));
     let millis = henge_time::parse_millis(text).ok()?;
     Some(if has_zone { millis } else { zone.from_local(millis) })
 }
@@ -657,11 +656,29 @@ mod tests {
     #[test]
     fn floors_as_recorded() {
         for (period, zone, origin, at, expected) in [
-            ("PT45M", "UTC", Some("2013-08-01T08:00:00Z"), "2013-08-01T09:13:00Z", "2013-08-01T08:45:00.000Z"),
+            (
+                "PT45M",
+                "UTC",
+                Some("2013-08-01T08:00:00Z"),
+                "2013-08-01T09:13:00Z",
+                "2013-08-01T08:45:00.000Z",
+            ),
             ("P1W", "UTC", None, "2015-09-12T12:34:56Z", "2015-09-07T00:00:00.000Z"),
             ("P3M", "UTC", None, "2015-09-12T12:34:56Z", "2015-07-01T00:00:00.000Z"),
-            ("P1D", "America/Los_Angeles", None, "2015-09-12T12:34:56Z", "2015-09-12T07:00:00.000Z"),
-            ("PT1H", "+05:30", None, "2015-09-12T12:34:56Z", "2015-09-12T12:30:00.000Z"),
+            (
+                "P1D",
+                "America/Los_Angeles",
+                None,
+                "2015-09-12T12:34:56Z",
+                "2015-09-12T07:00:00.000Z",
+            ),
+            (
+                "PT1H",
+                "+05:30",
+                None,
+                "2015-09-12T12:34:56Z",
+                "2015-09-12T12:30:00.000Z",
+            ),
             ("P5Y", "UTC", None, "2015-09-12T12:34:56Z", "2015-01-01T00:00:00.000Z"),
             ("PT6H", "UTC", None, "1969-12-31T23:59:59Z", "1969-12-31T18:00:00.000Z"),
         ] {

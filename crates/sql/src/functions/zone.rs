@@ -23,7 +23,11 @@ impl Zone {
         let text = text.trim();
         if let Some(sign) = text.chars().next().filter(|c| matches!(c, '+' | '-')) {
             let digits: String = text[1..].chars().filter(|c| *c != ':').collect();
-            if digits.len() < 2 || digits.len() > 6 || digits.len() % 2 == 1 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            if digits.len() < 2
+                || digits.len() > 6
+                || digits.len() % 2 == 1
+                || !digits.bytes().all(|b| b.is_ascii_digit())
+            {
                 return None;
             }
             let part = |at: usize| digits.get(at..at + 2).map_or(Some(0), |d| d.parse::<i32>().ok());

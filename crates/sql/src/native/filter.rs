@@ -143,7 +143,8 @@ pub(super) fn json(expr: &Expr, column: &mut dyn FnMut(&Expr, &str) -> Option<St
                 return None;
             };
             let name = column(&like.expr, "STRING")?;
-            let filter = json!({"type": "like", "dimension": name, "pattern": pattern, "escape": null, "extractionFn": null});
+            let filter =
+                json!({"type": "like", "dimension": name, "pattern": pattern, "escape": null, "extractionFn": null});
             Some(if like.negated {
                 json!({"type": "not", "field": filter})
             } else {

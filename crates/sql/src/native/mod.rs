@@ -40,7 +40,10 @@ pub(crate) fn translate(input: &Input) -> Value {
             .map(|branch| input.query(unwrap_cast_projection(branch)))
             .collect::<Option<Vec<Value>>>()
             .map(Value::Array),
-        plan => input.constants().or_else(|| input.query(plan)).map(|query| json!([query])),
+        plan => input
+            .constants()
+            .or_else(|| input.query(plan))
+            .map(|query| json!([query])),
     };
     found.unwrap_or_else(|| Value::String(format!("{}", input.plan.display_indent())))
 }
@@ -89,7 +92,8 @@ fn layers(plan: &LogicalPlan) -> Option<Layers<'_>> {
         at = &outer.input;
     }
     if let LogicalPlan::Limit(limit) = at {
-        let (Ok(SkipType::Literal(skip)), Ok(FetchType::Literal(fetch))) = (limit.get_skip_type(), limit.get_fetch_type())
+        let (Ok(SkipType::Literal(skip)), Ok(FetchType::Literal(fetch))) =
+            (limit.get_skip_type(), limit.get_fetch_type())
         else {
             return None;
         };
@@ -227,9 +231,7 @@ impl Input<'_> {
                     .arrow_schema()
                     .fields()
                     .iter()
-                    .map(|field| {
-                        json!({"name": field.name(), "type": crate::SqlType::from_field(field).native()})
-                    })
+                    .map(|field| json!({"name": field.name(), "type": crate::SqlType::from_field(field).native()}))
                     .collect();
                 json!({"type": "external", "inputSource": spec.raw.0, "inputFormat": spec.raw.1, "signature": signature})
             }
@@ -313,16 +315,24 @@ impl Input<'_> {
             }
             let ty = native_type_of(&aggregate.schema, i);
             let dimension = virtuals.column(expr, &ty)?;
-            dimensions.push(json!({"type": "default", "dimension": dimension, "outputName": format!("d{i}"), "outputType": ty}));
+            dimensions.push(
+                json!({"type": "default", "dimension": dimension, "outputName": format!("d{i}"), "outputType": ty}),
+            );
         }
         let mut aggregations = Vec::new();
         for (i, expr) in aggregate.aggr_expr.iter().enumerate() {
-            aggregations.push(expression::aggregation(expr, &format!("a{i}"), &mut |e, ty| virtuals.column(e, ty))?);
+            aggregations.push(expression::aggregation(expr, &format!("a{i}"), &mut |e, ty| {
+                virtuals.column(e, ty)
+            })?);
         }
         let native_name = |expr: &Expr| -> Option<String> {
             let Expr::Column(column) = plain(expr) else { return None };
             let i = outputs.iter().position(|output| output == column)?;
-            Some(if i < groups { format!("d{i}") } else { format!("a{}", i - groups) })
+            Some(if i < groups {
+                format!("d{i}")
+            } else {
+                format!("a{}", i - groups)
+            })
         };
         let mut names = Vec::new();
         let mut types = Vec::new();

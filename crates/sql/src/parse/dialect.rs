@@ -56,32 +56,6 @@ impl Dialect for DruidDialect {
         true
     }
 
-    // Words that end an expression or a list: reading them as columns would move the error behind its cause.
-    fn is_reserved_for_identifier(&self, keyword: Keyword) -> bool {
-        GenericDialect {}.is_reserved_for_identifier(keyword)
-            || matches!(
-                keyword,
-                Keyword::FROM
-                    | Keyword::WHERE
-                    | Keyword::GROUP
-                    | Keyword::ORDER
-                    | Keyword::HAVING
-                    | Keyword::LIMIT
-                    | Keyword::UNION
-                    | Keyword::EXCEPT
-                    | Keyword::INTERSECT
-                    | Keyword::ON
-                    | Keyword::JOIN
-                    | Keyword::AS
-                    | Keyword::BY
-                    | Keyword::WHEN
-                    | Keyword::THEN
-                    | Keyword::ELSE
-                    | Keyword::AND
-                    | Keyword::OR
-            )
-    }
-
     fn is_table_factor_alias(&self, explicit: bool, keyword: &Keyword, parser: &mut Parser) -> bool {
         explicit
             || (!matches!(keyword, Keyword::PARTITIONED | Keyword::CLUSTERED)

@@ -39,7 +39,10 @@ pub(super) fn take_columns(tokens: &Tokens, list: &[TokenWithSpan]) -> Result<(V
                 i = end + 1;
             }
             None if keyword => {
-                let at = list.get(open).and_then(|t| tokens.at(t.span.start)).unwrap_or(tokens.list().len());
+                let at = list
+                    .get(open)
+                    .and_then(|t| tokens.at(t.span.start))
+                    .unwrap_or(tokens.list().len());
                 return Err(tokens.unexpected(at, "\"(\""));
             }
             None => i = close + 1,

@@ -75,9 +75,9 @@ pub(super) fn parse(tokens: &Tokens, mut list: Vec<TokenWithSpan>) -> Result<Ing
     let (target, mut at) = target(tokens, &list, index_of)?;
     if let (Target::Table(parts), Some(t)) = (&target, list.get(at))
         && t.token == Token::LParen
-        && !list
-            .get(at + 1)
-            .is_some_and(|t| ["SELECT", "WITH", "VALUES"].iter().any(|w| is_word(&t.token, w)) || t.token == Token::LParen)
+        && !list.get(at + 1).is_some_and(|t| {
+            ["SELECT", "WITH", "VALUES"].iter().any(|w| is_word(&t.token, w)) || t.token == Token::LParen
+        })
         && let Some(close) = matching(&list, at)
     {
         let columns: Vec<String> = list[at + 1..close]
@@ -121,7 +121,9 @@ pub(super) fn parse(tokens: &Tokens, mut list: Vec<TokenWithSpan>) -> Result<Ing
     match list.get(at) {
         Some(t)
             if t.token == Token::LParen
-                || ["SELECT", "WITH", "VALUES", "TABLE"].iter().any(|w| is_word(&t.token, w)) => {}
+                || ["SELECT", "WITH", "VALUES", "TABLE"]
+                    .iter()
+                    .any(|w| is_word(&t.token, w)) => {}
         Some(_) => return Err(SqlError::invalid("Non-query expression encountered in illegal context")),
         None => return Err(tokens.unexpected(index_of(&list, at), "\"WITH\", \"SELECT\", \"VALUES\", \"(\"")),
     }
@@ -264,7 +266,9 @@ fn tail_clauses(
             Token::LParen => depth += 1,
             Token::RParen => depth = depth.saturating_sub(1),
             token
-                if depth == 0 && is_word(token, "CLUSTERED") && tail.get(i + 1).is_some_and(|t| is_word(&t.token, "BY")) =>
+                if depth == 0
+                    && is_word(token, "CLUSTERED")
+                    && tail.get(i + 1).is_some_and(|t| is_word(&t.token, "BY")) =>
             {
                 split = i;
                 break;

@@ -101,8 +101,10 @@ pub(crate) fn stack_bytes(tokens: &Tokens) -> usize {
         .list()
         .iter()
         .filter(|t| {
-            matches!(t.token, Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::StringConcat)
-                || is_word(&t.token, "AND")
+            matches!(
+                t.token,
+                Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::StringConcat
+            ) || is_word(&t.token, "AND")
                 || is_word(&t.token, "OR")
                 || is_word(&t.token, "UNION")
                 || is_word(&t.token, "NOT")
@@ -117,13 +119,15 @@ fn near_keyword(tokens: &Tokens, index: usize) -> SqlError {
     };
     let place = position(token.span);
     match &token.token {
-        Token::Word(word) if word.quote_style.is_none() && reserved::is_reserved(&word.value) => SqlError::invalid(format!(
-            "Incorrect syntax near the keyword '{}' at line {}, column {}.\nWas expecting one of:\n    {} ...\n    ",
-            word.value.to_ascii_uppercase(),
-            place.line,
-            place.column,
-            STATEMENT_STARTS.replace(", ", " ...\n    ")
-        )),
+        Token::Word(word) if word.quote_style.is_none() && reserved::is_reserved(&word.value) => {
+            SqlError::invalid(format!(
+                "Incorrect syntax near the keyword '{}' at line {}, column {}.\nWas expecting one of:\n    {} ...\n    ",
+                word.value.to_ascii_uppercase(),
+                place.line,
+                place.column,
+                STATEMENT_STARTS.replace(", ", " ...\n    ")
+            ))
+        }
         _ => SqlError::invalid("Non-query expression encountered in illegal context"),
     }
 }
@@ -231,9 +235,10 @@ pub(crate) fn with_parser<T>(
             let index = index_of(reached);
             let is = |i: usize, test: fn(&Token) -> bool| tokens.list().get(i).is_some_and(|t| test(&t.token));
             // `* FORM t`: a word behind the star could still be a name to Calcite, so it stumbles over what follows.
-            let word = is(index, |t| {
-                matches!(t, Token::Word(w) if w.quote_style.is_none() && !reserved::is_reserved(&w.value))
-            });
+            let word = is(
+                index,
+                |t| matches!(t, Token::Word(w) if w.quote_style.is_none() && !reserved::is_reserved(&w.value)),
+            );
             let behind_star = index > 0 && is(index - 1, |t| *t == Token::Mul);
             Err(tokens.unexpected(index + usize::from(word && behind_star), STATEMENT_ENDS))
         }
@@ -242,8 +247,7 @@ pub(crate) fn with_parser<T>(
 }
 
 /// What Calcite says may follow a select, abridged.
-const STATEMENT_ENDS: &str =
-    "<EOF>, \"ORDER\", \"LIMIT\", \"OFFSET\", \"FETCH\", \";\", \",\", \"FROM\", \"UNION\", \"INTERSECT\", \"EXCEPT\", \"MINUS\"";
+const STATEMENT_ENDS: &str = "<EOF>, \"ORDER\", \"LIMIT\", \"OFFSET\", \"FETCH\", \";\", \",\", \"FROM\", \"UNION\", \"INTERSECT\", \"EXCEPT\", \"MINUS\"";
 
 /// Maps the parser's error: its text ends with the place of the unexpected token.
 fn syntax(tokens: &Tokens, error: &ParserError, reached: usize, behind: usize) -> SqlError {
@@ -271,10 +275,9 @@ fn syntax(tokens: &Tokens, error: &ParserError, reached: usize, behind: usize) -
     // A comma in front of the unexpected word is what Calcite stumbles over: it looks two tokens ahead there.
     let comma = index > 0
         && tokens.list().get(index - 1).is_some_and(|t| t.token == Token::Comma)
-        && tokens
-            .list()
-            .get(index)
-            .is_some_and(|t| matches!(&t.token, Token::Word(w) if w.quote_style.is_none() && reserved::is_reserved(&w.value)));
+        && tokens.list().get(index).is_some_and(
+            |t| matches!(&t.token, Token::Word(w) if w.quote_style.is_none() && reserved::is_reserved(&w.value)),
+        );
     tokens.unexpected(index - usize::from(comma), &expected)
 }
 
@@ -325,7 +328,11 @@ mod tests {
         ] {
             let error = read(sql).expect_err(sql);
             let of = |key: &str| error.context.get(key).map(String::as_str);
-            assert_eq!((of("token"), of("line"), of("column")), (Some(token), Some(line), Some(column)), "{sql}");
+            assert_eq!(
+                (of("token"), of("line"), of("column")),
+                (Some(token), Some(line), Some(column)),
+                "{sql}"
+            );
         }
     }
 }

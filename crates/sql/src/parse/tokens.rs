@@ -68,6 +68,10 @@ impl Tokens {
         let (mut depth, mut operators) = (0usize, 0usize);
         for (i, token) in self.list.iter().enumerate() {
             match &token.token {
+                // The query parser would read the word as a column and stumble later than Calcite does.
+                Token::Comma if self.list.get(i + 1).is_some_and(|t| starts_clause(&t.token)) => {
+                    return Err(self.unexpected(i, super::EXPRESSION_STARTS));
+                }
                 Token::DoubleEq => return Err(self.unexpected(i, super::EXPRESSION_STARTS)),
                 Token::Char(c) => {
                     return Err(lexical_error(token.span.start, *c));
@@ -87,7 +91,10 @@ impl Tokens {
             }
             if depth > limits::MAX_NESTING {
                 return Err(SqlError::invalid_at(
-                    format!("Statement is nested deeper than the limit of {} levels", limits::MAX_NESTING),
+                    format!(
+                        "Statement is nested deeper than the limit of {} levels",
+                        limits::MAX_NESTING
+                    ),
                     Some(position(token.span)),
                 ));
             }
@@ -172,11 +179,18 @@ impl Tokens {
         };
         let mut place = position(token.span);
         let text = match &token.token {
-            Token::Comma if self.list.get(index + 1).is_some_and(|next| reserved_word(&next.token).is_some()) => {
+            Token::Comma
+                if self
+                    .list
+                    .get(index + 1)
+                    .is_some_and(|next| reserved_word(&next.token).is_some()) =>
+            {
                 self.shown(index, 2)
             }
             Token::DoubleEq => "= =".to_string(),
-            Token::Word(word) if word.quote_style.is_none() && reserved::is_reserved(&word.value) => self.shown(index, 2),
+            Token::Word(word) if word.quote_style.is_none() && reserved::is_reserved(&word.value) => {
+                self.shown(index, 2)
+            }
             _ => self.shown(index, 1),
         };
         if token.token == Token::DoubleEq {
@@ -239,10 +253,28 @@ fn reserved_word(token: &Token) -> Option<&str> {
     }
 }
 
+fn starts_clause(token: &Token) -> bool {
+    [
+        "FROM", "WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "UNION", "JOIN", "ON",
+    ]
+    .iter()
+    .any(|word| is_word(token, word))
+}
+
 fn is_operator_word(word: &str) -> bool {
-    ["AND", "OR", "NOT", "CASE", "END", "UNION", "EXCEPT", "INTERSECT", "JOIN"]
-        .iter()
-        .any(|op| word.eq_ignore_ascii_case(op))
+    [
+        "AND",
+        "OR",
+        "NOT",
+        "CASE",
+        "END",
+        "UNION",
+        "EXCEPT",
+        "INTERSECT",
+        "JOIN",
+    ]
+    .iter()
+    .any(|op| word.eq_ignore_ascii_case(op))
 }
 
 fn shown(token: &Token) -> String {
@@ -310,7 +342,11 @@ fn end_of(sql: &str) -> (u64, u64) {
 }
 
 fn lexical_error(at: Location, c: char) -> SqlError {
-    let shown = if c.is_ascii() { c.to_string() } else { format!("\\u{:04x}", c as u32) };
+    let shown = if c.is_ascii() {
+        c.to_string()
+    } else {
+        format!("\\u{:04x}", c as u32)
+    };
     SqlError::invalid(format!(
         "Lexical error at line {}, column {}.  Encountered: \"{shown}\" ({}), after : \"\"",
         at.line, at.column, c as u32

@@ -14,7 +14,14 @@ use henge_sql::{META_TYPE, SchemaCatalog};
 
 pub struct Tables;
 
-const NAMES: [&str; 6] = ["api_base", "henge_one", "array-example", "mvd-example", "inline_data", "dict"];
+const NAMES: [&str; 6] = [
+    "api_base",
+    "henge_one",
+    "array-example",
+    "mvd-example",
+    "inline_data",
+    "dict",
+];
 
 fn time() -> DataType {
     DataType::Timestamp(TimeUnit::Millisecond, None)
@@ -130,7 +137,11 @@ fn api_base() -> Arc<dyn TableProvider> {
 
 fn array_example() -> Arc<dyn TableProvider> {
     let long = |rows: Vec<Option<Vec<Option<i64>>>>| -> ArrayRef {
-        Arc::new(arrow::array::ListArray::from_iter_primitive::<arrow::datatypes::Int64Type, _, _>(rows))
+        Arc::new(arrow::array::ListArray::from_iter_primitive::<
+            arrow::datatypes::Int64Type,
+            _,
+            _,
+        >(rows))
     };
     let double = |rows: Vec<Option<Vec<Option<f64>>>>| -> ArrayRef {
         Arc::new(arrow::array::ListArray::from_iter_primitive::<
@@ -209,7 +220,12 @@ fn inline_data() -> Arc<dyn TableProvider> {
         ],
         vec![
             Arc::new(TimestampMillisecondArray::from(vec![millis("2013-10-06T00:00:00Z"); 4])),
-            Arc::new(StringArray::from(vec!["example_1", "example_2", "example_3", "example_4"])),
+            Arc::new(StringArray::from(vec![
+                "example_1",
+                "example_2",
+                "example_3",
+                "example_4",
+            ])),
             Arc::new(StringArray::from(vec![
                 Some("some_value"),
                 Some("another_value"),
@@ -229,21 +245,30 @@ impl SchemaCatalog for Tables {
             ("druid", "mvd-example") => Some(mvd_example()),
             ("druid", "inline_data") => Some(inline_data()),
             ("druid", "henge_one") => Some(table(
-                vec![Field::new("__time", time(), false), Field::new("one", DataType::Int64, true)],
+                vec![
+                    Field::new("__time", time(), false),
+                    Field::new("one", DataType::Int64, true),
+                ],
                 vec![
                     Arc::new(TimestampMillisecondArray::from(vec![0])),
                     Arc::new(Int64Array::from(vec![1])),
                 ],
             )),
             ("druid", "api_rollup") => Some(table(
-                vec![Field::new("__time", time(), false), Field::new("country", DataType::Utf8, true)],
+                vec![
+                    Field::new("__time", time(), false),
+                    Field::new("country", DataType::Utf8, true),
+                ],
                 vec![
                     Arc::new(TimestampMillisecondArray::from(vec![0])),
                     Arc::new(StringArray::from(vec!["AU"])),
                 ],
             )),
             ("lookup", "api_lk") => Some(table(
-                vec![Field::new("k", DataType::Utf8, true), Field::new("v", DataType::Utf8, true)],
+                vec![
+                    Field::new("k", DataType::Utf8, true),
+                    Field::new("v", DataType::Utf8, true),
+                ],
                 vec![
                     Arc::new(StringArray::from(vec!["AU"])),
                     Arc::new(StringArray::from(vec!["Australia"])),

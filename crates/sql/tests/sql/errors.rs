@@ -24,9 +24,18 @@ const ELSEWHERE: [(&str, &str); 22] = [
     ("union-all-toplevel", "answered: henge unites any queries"),
     ("values", "an internal failure of Druid: INSERT without PARTITIONED BY"),
     ("ddl", "Calcite's list of expected tokens in the text"),
-    ("parse-semicolon-inside", "Calcite's list of expected tokens in the text"),
-    ("extern-bad-format", "the text names Druid's Java classes; henge_input words it"),
-    ("extern-bad-source", "the text names Druid's Java classes; henge_input words it"),
+    (
+        "parse-semicolon-inside",
+        "Calcite's list of expected tokens in the text",
+    ),
+    (
+        "extern-bad-format",
+        "the text names Druid's Java classes; henge_input words it",
+    ),
+    (
+        "extern-bad-source",
+        "the text names Druid's Java classes; henge_input words it",
+    ),
     ("extern-http-scheme", "henge_input"),
     ("extern-missing-data", "henge_input"),
     ("extern-local-nobase", "henge_input"),
@@ -52,7 +61,11 @@ fn compare(name: &str, file: &std::path::Path, engine: EngineKind) -> Option<Str
     let status = golden["response"]["status"].as_u64().unwrap_or(0);
     let outcome = plan(engine, sql, context, parameters);
     let response = &golden["response"]["body"];
-    let error = if response["error"].is_object() { &response["error"] } else { response };
+    let error = if response["error"].is_object() {
+        &response["error"]
+    } else {
+        response
+    };
     if status < 300 {
         return outcome.err().map(|e| format!("{name}: refused: {e}"));
     }
@@ -89,7 +102,10 @@ fn recorded_refusals_are_given() {
     };
     let mut wrong = Vec::new();
     let mut right = 0;
-    for (group, engine) in [("sql-errors", EngineKind::Native), ("sql-task-errors", EngineKind::Task)] {
+    for (group, engine) in [
+        ("sql-errors", EngineKind::Native),
+        ("sql-task-errors", EngineKind::Task),
+    ] {
         let Ok(files) = std::fs::read_dir(api.join(group)) else {
             println!("SKIPPED: no recordings of {group}");
             continue;
@@ -97,7 +113,10 @@ fn recorded_refusals_are_given() {
         let mut files: Vec<_> = files.filter_map(|f| f.ok().map(|f| f.path())).collect();
         files.sort();
         for file in files {
-            let name = file.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let name = file
+                .file_stem()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default();
             if ELSEWHERE.iter().any(|(known, _)| *known == name) {
                 continue;
             }

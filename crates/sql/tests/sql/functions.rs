@@ -25,7 +25,8 @@ fn whole_characters(line: &str) -> String {
         let (head, tail) = rest.split_at(at);
         out.push_str(head);
         let half = |text: &str, set: &str| {
-            text.get(..6).is_some_and(|t| t.starts_with("\\ud") && t[3..4].contains(|c| set.contains(c)))
+            text.get(..6)
+                .is_some_and(|t| t.starts_with("\\ud") && t[3..4].contains(|c| set.contains(c)))
         };
         if half(tail, "89ab") && tail.get(6..).is_some_and(|next| half(next, "cdef")) {
             out.push_str(&tail[..12]);
@@ -90,7 +91,12 @@ fn recorded_statements_do_not_regress() {
         let entry: Value = serde_json::from_str(&whole_characters(line)).expect("JSON");
         let (examples, results) = (&entry["examples"], &entry["results"]);
         let family = entry["category"].as_str().unwrap_or_default().to_string();
-        for (sql, result) in examples.as_array().into_iter().flatten().zip(results.as_array().into_iter().flatten()) {
+        for (sql, result) in examples
+            .as_array()
+            .into_iter()
+            .flatten()
+            .zip(results.as_array().into_iter().flatten())
+        {
             let sql = sql.as_str().unwrap_or_default();
             if result.get("volatile").is_some() {
                 continue;
@@ -117,10 +123,23 @@ fn recorded_statements_do_not_regress() {
     if let Ok(path) = std::env::var("HENGE_REPORT") {
         std::fs::write(path, &report).expect("writable");
     }
-    assert!(!report.contains("| PANIC"), "a statement panics:\n{}", report.lines().filter(|l| l.contains("| PANIC")).collect::<Vec<_>>().join("\n"));
-    let pins = folder("crates/sql/tests/sql").expect("the tests' folder").join("functions.passing");
+    assert!(
+        !report.contains("| PANIC"),
+        "a statement panics:\n{}",
+        report
+            .lines()
+            .filter(|l| l.contains("| PANIC"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
+    let pins = folder("crates/sql/tests/sql")
+        .expect("the tests' folder")
+        .join("functions.passing");
     if std::env::var("HENGE_PIN").is_ok() {
-        let lines: Vec<String> = passing.iter().map(|sql| Value::from(sql.as_str()).to_string()).collect();
+        let lines: Vec<String> = passing
+            .iter()
+            .map(|sql| Value::from(sql.as_str()).to_string())
+            .collect();
         std::fs::write(&pins, lines.join("\n") + "\n").expect("writable");
         return;
     }

@@ -7,11 +7,83 @@ use serde_json::Map;
 use crate::run::plan;
 
 const WORDS: [&str; 78] = [
-    "SELECT", "FROM", "WHERE", "GROUP", "BY", "ORDER", "HAVING", "LIMIT", "OFFSET", "AS", "ON", "JOIN", "LEFT", "CROSS", "UNION",
-    "ALL", "DISTINCT", "WITH", "INSERT", "INTO", "REPLACE", "OVERWRITE", "PARTITIONED", "CLUSTERED", "DAY", "TABLE", "EXTERN",
-    "EXTEND", "VALUES", "CASE", "WHEN", "THEN", "ELSE", "END", "NULL", "TRUE", "AND", "OR", "NOT", "IN", "BETWEEN", "LIKE", "IS",
-    "CAST", "(", ")", "(", ")", ",", ".", "*", "+", "-", "/", "=", "<", ">", "||", "?", ";", "1", "2.5", "'x'", "'P1D'", "api_base",
-    "\"n\"", "\"country\"", "__time", "mv", "tags", "COUNT", "SUM", "FLOOR", "TIME_FLOOR", "OVER", "PARTITION", "INTERVAL",
+    "SELECT",
+    "FROM",
+    "WHERE",
+    "GROUP",
+    "BY",
+    "ORDER",
+    "HAVING",
+    "LIMIT",
+    "OFFSET",
+    "AS",
+    "ON",
+    "JOIN",
+    "LEFT",
+    "CROSS",
+    "UNION",
+    "ALL",
+    "DISTINCT",
+    "WITH",
+    "INSERT",
+    "INTO",
+    "REPLACE",
+    "OVERWRITE",
+    "PARTITIONED",
+    "CLUSTERED",
+    "DAY",
+    "TABLE",
+    "EXTERN",
+    "EXTEND",
+    "VALUES",
+    "CASE",
+    "WHEN",
+    "THEN",
+    "ELSE",
+    "END",
+    "NULL",
+    "TRUE",
+    "AND",
+    "OR",
+    "NOT",
+    "IN",
+    "BETWEEN",
+    "LIKE",
+    "IS",
+    "CAST",
+    "(",
+    ")",
+    "(",
+    ")",
+    ",",
+    ".",
+    "*",
+    "+",
+    "-",
+    "/",
+    "=",
+    "<",
+    ">",
+    "||",
+    "?",
+    ";",
+    "1",
+    "2.5",
+    "'x'",
+    "'P1D'",
+    "api_base",
+    "\"n\"",
+    "\"country\"",
+    "__time",
+    "mv",
+    "tags",
+    "COUNT",
+    "SUM",
+    "FLOOR",
+    "TIME_FLOOR",
+    "OVER",
+    "PARTITION",
+    "INTERVAL",
     "TIMESTAMP",
 ];
 
@@ -70,13 +142,23 @@ fn deep_and_long_statements_come_back() {
     survives(&nested(1000));
     survives(&nested(100_000));
     survives(&format!("SELECT {}1{}", "ABS(".repeat(300), ")".repeat(300)));
-    survives(&format!("SELECT * FROM {}api_base{}", "(SELECT * FROM ".repeat(60), ")".repeat(60)));
+    survives(&format!(
+        "SELECT * FROM {}api_base{}",
+        "(SELECT * FROM ".repeat(60),
+        ")".repeat(60)
+    ));
     survives(&format!("SELECT {}1", "NOT ".repeat(1000)));
     survives(&format!("SELECT {}1", "- ".repeat(3000)));
     survives(&format!("SELECT {}1", "1 + ".repeat(900)));
     survives(&format!("SELECT {}1", "1 + ".repeat(60_000)));
-    survives(&format!("SELECT 1 FROM api_base WHERE {}n = 0", "n = 1 OR ".repeat(3000)));
-    survives(&format!("SELECT 1 FROM api_base WHERE n IN ({}0)", "1,".repeat(100_000)));
+    survives(&format!(
+        "SELECT 1 FROM api_base WHERE {}n = 0",
+        "n = 1 OR ".repeat(3000)
+    ));
+    survives(&format!(
+        "SELECT 1 FROM api_base WHERE n IN ({}0)",
+        "1,".repeat(100_000)
+    ));
     survives(&format!("SELECT '{}'", "x".repeat(1_000_000)));
     survives(&format!("SELECT {}1", "CASE WHEN TRUE THEN ".repeat(500)));
 }

@@ -12,7 +12,12 @@ use crate::catalog::Tables;
 static NATIVE: LazyLock<Planner> = LazyLock::new(|| Planner::new(Arc::new(Tables), EngineKind::Native));
 static TASK: LazyLock<Planner> = LazyLock::new(|| Planner::new(Arc::new(Tables), EngineKind::Task));
 
-pub fn plan(engine: EngineKind, sql: &str, context: Map<String, Value>, parameters: Vec<SqlParameter>) -> Result<Planned, SqlError> {
+pub fn plan(
+    engine: EngineKind,
+    sql: &str,
+    context: Map<String, Value>,
+    parameters: Vec<SqlParameter>,
+) -> Result<Planned, SqlError> {
     let planner = match engine {
         EngineKind::Native => &*NATIVE,
         EngineKind::Task => &*TASK,

@@ -15,7 +15,9 @@ fn shown(value: &Value) -> String {
 }
 
 fn record(block: &str, place: &str, wrong: &mut Vec<String>) {
-    let mut lines = block.lines().skip_while(|line| line.starts_with('#') || line.trim().is_empty());
+    let mut lines = block
+        .lines()
+        .skip_while(|line| line.starts_with('#') || line.trim().is_empty());
     let Some(head) = lines.next() else { return };
     let rest: Vec<&str> = lines.collect();
     let Some(split) = rest.iter().position(|line| *line == "----") else {
@@ -32,14 +34,21 @@ fn record(block: &str, place: &str, wrong: &mut Vec<String>) {
     let planned = plan(engine, &sql, Map::new(), Vec::new());
     if head.starts_with("error") {
         let message = match planned {
-            Err(error) => format!("{}{}", error, error.hint.as_deref().map(|h| format!(" | {h}")).unwrap_or_default()),
+            Err(error) => format!(
+                "{}{}",
+                error,
+                error.hint.as_deref().map(|h| format!(" | {h}")).unwrap_or_default()
+            ),
             Ok(planned) => match run(&planned) {
                 Err(error) => error,
                 Ok(_) => "no error".into(),
             },
         };
         if !wanted.iter().all(|part| message.contains(part)) {
-            wrong.push(format!("{place}: {sql}\n  got    {message}\n  wanted {}", wanted.join(" … ")));
+            wrong.push(format!(
+                "{place}: {sql}\n  got    {message}\n  wanted {}",
+                wanted.join(" … ")
+            ));
         }
         return;
     }
@@ -67,7 +76,11 @@ fn record(block: &str, place: &str, wrong: &mut Vec<String>) {
     }
     got.extend(rows);
     if got != wanted {
-        wrong.push(format!("{place}: {sql}\n  got\n{}\n  wanted\n{}", got.join("\n"), wanted.join("\n")));
+        wrong.push(format!(
+            "{place}: {sql}\n  got\n{}\n  wanted\n{}",
+            got.join("\n"),
+            wanted.join("\n")
+        ));
     }
 }
 
@@ -83,12 +96,24 @@ fn text_fixtures() {
     files.sort();
     for file in files {
         let text = std::fs::read_to_string(&file).expect("readable");
-        let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = file
+            .file_name()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_default();
         for (i, block) in text.split("\n\n").enumerate() {
-            record(block.trim_matches('\n'), &format!("{name} record {}", i + 1), &mut wrong);
+            record(
+                block.trim_matches('\n'),
+                &format!("{name} record {}", i + 1),
+                &mut wrong,
+            );
             count += 1;
         }
     }
     assert!(count > 30, "the fixtures are there");
-    assert!(wrong.is_empty(), "{} of {count} differ:\n{}", wrong.len(), wrong.join("\n\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {count} differ:\n{}",
+        wrong.len(),
+        wrong.join("\n\n")
+    );
 }
