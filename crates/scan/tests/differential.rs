@@ -10,17 +10,20 @@ use arrow::array::{
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::MemTable;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::physical_plan::{ExecutionPlan, collect, displayable};
 use datafusion::prelude::SessionContext;
+use henge_input::ExternSpec;
 use henge_metadata::ShardSpec;
 use henge_scan::{
-    CachedSegments, ScanCatalog, SegmentDescriptor, SegmentScanExec, SegmentSlice, TableSegment,
+    CachedSegments, DatasourceTable, ScanCatalog, SegmentDescriptor, SegmentScanExec, SegmentSlice, TableSegment,
     interactive_session_config, prepare_session,
 };
 use henge_segment::{ColumnSchema, ColumnType, IndexSpec, SegmentSchema, SegmentWriter};
+use henge_sql::{EngineKind, Planner, SchemaCatalog, SqlRequest};
 use henge_storage::{LocalDeepStorage, SegmentCache};
 use henge_time::Interval;
 use proptest::prelude::*;
@@ -519,5 +522,183 @@ fn types_unite_and_multi_value_columns_are_lists() {
             .await
             .expect_err("lists are no groups");
         assert!(error.contains("multi-value column [m]"), "{error}");
+    });
+}
+
+/// The datasources of the bench, small.
+struct Bench(Arc<DatasourceTable>, Arc<DatasourceTable>);
+
+impl SchemaCatalog for Bench {
+    fn table(&self, schema: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
+        match (schema, name) {
+            ("druid", "flights") => Some(self.0.clone()),
+            ("druid", "lineitem") => Some(self.1.clone()),
+            _ => None,
+        }
+    }
+
+    fn table_names(&self, _: &str) -> Vec<String> {
+        vec!["flights".into(), "lineitem".into()]
+    }
+
+    fn extern_table(&self, _: ExternSpec) -> Arc<dyn TableProvider> {
+        self.0.clone()
+    }
+}
+
+/// Makes a datasource of rows that depend on nothing but their number.
+fn bench_table(
+    root: &Path,
+    name: &str,
+    start: i64,
+    step: i64,
+    columns: &[(&str, fn(i64) -> Value)],
+) -> Arc<DatasourceTable> {
+    let root = root.join(name);
+    std::fs::create_dir_all(&root).expect("a folder");
+    let segments = (0..3).map(|number| {
+        let interval = Interval::new(start + number * 1000 * step, start + (number + 1) * 1000 * step);
+        let ids = || number * 1000..(number + 1) * 1000;
+        let mut arrays = vec![(
+            "__time",
+            Arc::new(TimestampMillisecondArray::from_iter_values(
+                ids().map(|i| start + i * step),
+            )) as ArrayRef,
+        )];
+        let mut schemas = Vec::new();
+        for (name, value) in columns {
+            let (array, column_type): (ArrayRef, _) = match value(0) {
+                Value::Text(_) => (
+                    Arc::new(StringArray::from_iter_values(ids().map(|i| value(i).text()))),
+                    ColumnType::STRING,
+                ),
+                Value::Long(_) => (
+                    Arc::new(Int64Array::from_iter_values(ids().map(|i| value(i).number() as i64))),
+                    ColumnType::LONG,
+                ),
+                Value::Double(_) => (
+                    Arc::new(Float64Array::from_iter_values(ids().map(|i| value(i).number()))),
+                    ColumnType::DOUBLE,
+                ),
+            };
+            arrays.push((name, array));
+            schemas.push(ColumnSchema::new(*name, column_type));
+        }
+        let rows = RecordBatch::try_from_iter(arrays).expect("rows");
+        let mut segment = write(&root, number as usize, interval.expect("an interval"), schemas, &rows);
+        let descriptor = Arc::make_mut(&mut segment.segment);
+        (descriptor.id, descriptor.datasource) = (format!("{name}_{number}"), name.into());
+        segment
+    });
+    catalog(&root).table(name, segments.collect()).expect("a table")
+}
+
+enum Value {
+    Text(&'static str),
+    Long(i64),
+    Double(f64),
+}
+
+impl Value {
+    fn text(self) -> &'static str {
+        match self {
+            Value::Text(text) => text,
+            _ => "",
+        }
+    }
+
+    fn number(self) -> f64 {
+        match self {
+            Value::Long(value) => value as f64,
+            Value::Double(value) => value,
+            Value::Text(_) => 0.0,
+        }
+    }
+}
+
+/// The aggregations of the bench as Druid's clients write them.
+const DRUID_SQL: [&str; 12] = [
+    "SELECT origin, COUNT(*) AS n, AVG(delay) AS d FROM flights GROUP BY origin ORDER BY n DESC, 1 LIMIT 10",
+    "SELECT FLOOR(__time TO DAY) AS d, COUNT(*) AS n, SUM(distance) AS s FROM flights GROUP BY 1 ORDER BY 1",
+    "SELECT FLOOR(__time TO MONTH) AS m, COUNT(*) AS n, MAX(delay) AS x FROM flights WHERE origin = 'ATL' AND destination = 'ORD' GROUP BY 1 ORDER BY 1",
+    "SELECT TIME_FLOOR(__time, 'PT6H') AS m, origin, MIN(delay) AS x FROM flights WHERE origin <> 'ATL' GROUP BY 1, 2 ORDER BY 1, 2",
+    "SELECT origin, destination, COUNT(*) AS n, AVG(delay) AS d FROM flights WHERE __time >= TIMESTAMP '2001-01-10 00:00:00' AND __time < TIMESTAMP '2001-02-01 00:00:00' GROUP BY 1, 2 ORDER BY n DESC, 1, 2 LIMIT 20",
+    "SELECT l_returnflag, l_linestatus, SUM(l_quantity) AS a, SUM(l_extendedprice) AS b, SUM(l_extendedprice * (1 - l_discount)) AS c, SUM(l_extendedprice * (1 - l_discount) * (1 + l_tax)) AS d, AVG(l_quantity) AS e, AVG(l_discount) AS f, COUNT(*) AS n FROM lineitem WHERE __time <= TIMESTAMP '1998-09-02 00:00:00' GROUP BY 1, 2 ORDER BY 1, 2",
+    "SELECT SUM(l_extendedprice * l_discount) AS revenue FROM lineitem WHERE __time >= TIMESTAMP '1994-01-01 00:00:00' AND __time < TIMESTAMP '1995-01-01 00:00:00' AND l_discount BETWEEN 0.049 AND 0.51 AND l_quantity < 24",
+    "SELECT COUNT(DISTINCT l_orderkey) AS n FROM lineitem",
+    "SELECT l_shipmode, COUNT(DISTINCT l_partkey) AS n FROM lineitem GROUP BY 1 ORDER BY 1",
+    "SELECT l_partkey, SUM(l_quantity) AS q FROM lineitem GROUP BY 1 ORDER BY q DESC, l_partkey LIMIT 10",
+    "SELECT l_shipmode, COUNT(*) AS n FROM lineitem WHERE l_comment LIKE '%special%requests%' GROUP BY 1 ORDER BY 1",
+    "SELECT l_shipmode, COUNT(*) FILTER (WHERE l_quantity > 3) AS n, MAX(__time) AS t FROM lineitem WHERE l_shipmode IN ('MAIL', 'AIR') AND l_comment IS NOT NULL GROUP BY 1 ORDER BY 1",
+];
+
+#[test]
+fn druid_sql_is_aggregated_on_segments() {
+    runtime().block_on(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let root = dir.path().canonicalize().expect("a path");
+        let flights = tokio::task::block_in_place(|| {
+            bench_table(
+                &root,
+                "flights",
+                978_307_200_000,
+                HOUR / 2,
+                &[
+                    ("delay", |i| Value::Long(i % 37 - 5)),
+                    ("distance", |i| Value::Long(i % 1013)),
+                    ("origin", |i| Value::Text(["ATL", "ORD", "SFO", "LAX"][i as usize % 4])),
+                    ("destination", |i| Value::Text(["ORD", "JFK", "ATL"][i as usize % 3])),
+                ],
+            )
+        });
+        let lineitem = tokio::task::block_in_place(|| {
+            bench_table(
+                &root,
+                "lineitem",
+                694_224_000_000,
+                24 * HOUR,
+                &[
+                    ("l_orderkey", |i| Value::Long(i / 3)),
+                    ("l_partkey", |i| Value::Long(i * 7 % 211)),
+                    ("l_quantity", |i| Value::Double((i % 50) as f64)),
+                    ("l_extendedprice", |i| Value::Double((i % 97) as f64 * 0.25)),
+                    ("l_discount", |i| Value::Double((i % 5) as f64 * 0.125)),
+                    ("l_tax", |i| Value::Double((i % 3) as f64 * 0.5)),
+                    ("l_returnflag", |i| Value::Text(["R", "A", "N"][i as usize % 3])),
+                    ("l_linestatus", |i| Value::Text(["O", "F"][i as usize % 2])),
+                    ("l_shipmode", |i| Value::Text(["MAIL", "AIR", "SHIP"][i as usize % 3])),
+                    ("l_comment", |i| {
+                        Value::Text(
+                            ["special requests", "the special, requests", "requests special", "none"][i as usize % 4],
+                        )
+                    }),
+                ],
+            )
+        });
+        let planner = Planner::new(Arc::new(Bench(flights, lineitem)), EngineKind::Native);
+        for sql in DRUID_SQL {
+            let request = SqlRequest {
+                sql: sql.into(),
+                ..SqlRequest::default()
+            };
+            let planned = planner
+                .plan(request)
+                .await
+                .unwrap_or_else(|error| panic!("{sql}: {error}"));
+            let state = SessionStateBuilder::new_from_existing(planned.session.clone())
+                .with_config(planned.session.config().clone().with_target_partitions(THREADS))
+                .build();
+            let mut answers = Vec::new();
+            for state in [state.clone(), prepare_session(state)] {
+                let plan = state.create_physical_plan(&planned.plan).await.expect(sql);
+                let text = displayable(plan.as_ref()).indent(false).to_string();
+                let batches = collect(plan, state.task_ctx()).await.expect(sql);
+                answers.push((text, lines(sql, &batches)));
+            }
+            assert_eq!(answers[0].1, answers[1].1, "{sql}");
+            assert!(!answers[0].1.is_empty(), "{sql}");
+            assert!(answers[1].0.contains("SegmentAggregateExec"), "{sql}\n{}", answers[1].0);
+            assert!(!answers[1].0.contains("FilterExec"), "{sql}\n{}", answers[1].0);
+        }
     });
 }

@@ -26,7 +26,7 @@ use crate::handle::is_text;
 use crate::scan::SegmentScanExec;
 
 /// Functions that floor time; they need not declare that they keep its order.
-const TIME_FLOORS: [&str; 3] = ["time_floor", "date_trunc", "floor_time"];
+const TIME_FLOORS: [&str; 3] = ["timestamp_floor", "time_floor", "date_trunc"];
 
 /// An aggregation, the scan below it, and the scan's filter with the filters between the two.
 pub(crate) struct Recognised<'a> {
