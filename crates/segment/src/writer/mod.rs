@@ -51,6 +51,8 @@ pub struct SegmentWriter {
     spec: IndexSpec,
     interval: Interval,
     rows: u64,
+    /// Set while rows are taken: what stays set after a failure tells that columns have different numbers of rows.
+    unfinished_rows: bool,
     min_time_ms: i64,
     max_time_ms: i64,
     time: NumericWriter,
@@ -134,6 +136,7 @@ impl SegmentWriter {
             dir: dir.to_owned(),
             interval,
             rows: 0,
+            unfinished_rows: false,
             min_time_ms: i64::MAX,
             max_time_ms: i64::MIN,
             time: NumericWriter::new(TIME_COLUMN, ValueType::Long, &spec),
@@ -145,8 +148,10 @@ impl SegmentWriter {
         })
     }
 
-    /// Takes rows: columns by name, `__time` as a timestamp or `Int64` of milliseconds, without nulls. A column that the batch lacks is
-    /// null. Columns of the batch that the segment does not have are ignored.
+    /// Takes rows; a writer that fails to is of no further use.
+    ///
+    /// Columns go by name, `__time` as a timestamp or `Int64` of milliseconds, without nulls. A column that the batch lacks is null, and
+    /// columns that the segment does not have are ignored.
     pub fn append(&mut self, batch: &RecordBatch) -> Result<(), SegmentError> {
         let rows = self.rows + batch.num_rows() as u64;
         if rows > SEGMENT_ROWS {
@@ -157,6 +162,7 @@ impl SegmentWriter {
                 remedy: "write smaller segments (fewer rows per segment)",
             });
         }
+        self.unfinished_rows = true;
         self.append_time(batch)?;
         for column in &mut self.columns {
             let array = match batch.column_by_name(&column.name) {
@@ -170,6 +176,7 @@ impl SegmentWriter {
             }
         }
         self.rows = rows;
+        self.unfinished_rows = false;
         Ok(())
     }
 
@@ -208,6 +215,11 @@ impl SegmentWriter {
 
     /// Writes the files and makes them durable. Fails for a segment without rows, which Druid cannot read.
     pub fn finish(mut self) -> Result<SegmentSummary, SegmentError> {
+        if self.unfinished_rows {
+            return Err(SegmentError::invalid(
+                "a segment that failed to take rows cannot be finished",
+            ));
+        }
         if self.rows == 0 {
             return Err(SegmentError::invalid("a segment needs at least one row"));
         }

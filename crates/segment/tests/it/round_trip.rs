@@ -571,5 +571,7 @@ fn what_the_format_cannot_hold_is_refused() {
         ("__time", Arc::new(Int64Array::from(vec![0])) as ArrayRef),
         ("s", Arc::new(Int64Array::from(vec![0])) as ArrayRef),
     ]);
+    writer.append(&batch(&[Row::default()], false)).unwrap();
     assert!(writer.append(&wrong.unwrap()).is_err());
+    assert!(writer.finish().unwrap_err().to_string().contains("failed to take rows"));
 }
