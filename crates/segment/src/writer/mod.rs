@@ -5,6 +5,7 @@ mod interner;
 mod lists;
 mod longs;
 mod numeric;
+mod object;
 mod sort;
 mod string;
 
@@ -24,6 +25,7 @@ use crate::{BitmapKind, ColumnSchema, ColumnType, IndexSpec, SegmentError, Segme
 
 use array::ArrayWriter;
 use numeric::NumericWriter;
+use object::ObjectWriter;
 use string::StringWriter;
 
 /// What was written.
@@ -73,6 +75,7 @@ enum ColumnKind {
     Numeric(NumericWriter),
     String(StringWriter),
     Array(ArrayWriter),
+    Object(ObjectWriter),
 }
 
 impl ColumnWriter {
@@ -89,6 +92,10 @@ impl ColumnWriter {
             }
             ColumnType::Array(element) => {
                 ColumnKind::Array(ArrayWriter::new(name, *element, spec.dimension_compression))
+            }
+            // JSON and pairs of time and value are more than bytes.
+            ColumnType::Complex(type_name) if column.column_type.arrow() == DataType::Binary => {
+                ColumnKind::Object(ObjectWriter::new(name, type_name))
             }
             other => {
                 return Err(SegmentError::Unsupported {
@@ -108,6 +115,7 @@ impl ColumnWriter {
             ColumnKind::Numeric(writer) => writer.memory_bytes(),
             ColumnKind::String(writer) => writer.memory_bytes(),
             ColumnKind::Array(writer) => writer.memory_bytes(),
+            ColumnKind::Object(writer) => writer.memory_bytes(),
         }
     }
 }
@@ -173,6 +181,7 @@ impl SegmentWriter {
                 ColumnKind::Numeric(writer) => writer.append(&array, &mut self.numbers)?,
                 ColumnKind::String(writer) => writer.append(&array)?,
                 ColumnKind::Array(writer) => writer.append(&array)?,
+                ColumnKind::Object(writer) => writer.append(&array)?,
             }
         }
         self.rows = rows;
@@ -230,6 +239,7 @@ impl SegmentWriter {
             match column.kind {
                 ColumnKind::Numeric(writer) => writer.finish(&mut smoosh, &mut self.numbers)?,
                 ColumnKind::Array(writer) => writer.finish(&mut smoosh)?,
+                ColumnKind::Object(writer) => writer.finish(&mut smoosh)?,
                 ColumnKind::String(writer) => {
                     if !writer.finish(&mut smoosh, &mut self.ids)? {
                         without_values.push(column.name);
