@@ -131,6 +131,10 @@ impl ApiError {
                     "Task was cancelled.",
                 ),
             ),
+            // Java's ArithmeticException has no category of its own; a task's report does say one.
+            FaultCode::DruidException if message == "/ by zero" => {
+                Self::from_sql(&SqlError::general(Persona::Admin, Category::Uncategorized, message))
+            }
             FaultCode::UnknownError => {
                 Self::from_sql(&SqlError::general(Persona::Admin, Category::Uncategorized, message))
             }

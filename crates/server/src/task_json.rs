@@ -6,6 +6,8 @@ use henge_sql::{Overwrite, Planned, Statement};
 use henge_time::{Granularity, Interval, format_millis};
 use serde_json::{Map, Value, json};
 
+use crate::state::ServerInfo;
+
 /// Type of the tasks that run statements.
 pub const CONTROLLER: &str = "query_controller";
 
@@ -32,10 +34,13 @@ pub fn payload(task_id: &str, query_id: &str, planned: &Planned, created_ms: i64
     if let Some(query) = query.as_object_mut() {
         query.insert("context".to_string(), query_context(&context, created_ms));
     }
-    let mappings = native
-        .get_mut("columnMappings")
-        .map(Value::take)
-        .unwrap_or_else(|| json!([]));
+    let mappings = native.get_mut("columnMappings").map(Value::take).unwrap_or_else(|| {
+        let same = planned
+            .columns
+            .iter()
+            .map(|column| json!({"queryColumn": column.name, "outputColumn": column.name}));
+        same.collect()
+    });
     let zone = planned
         .context
         .string("sqlTimeZone")
@@ -220,7 +225,7 @@ pub enum View {
 }
 
 /// Words how a task stands. Druid's answer for one finished task still shows the runner's last word and no location; lists do not.
-pub fn status(record: &TaskRecord, waiting: bool, view: View) -> Value {
+pub fn status(record: &TaskRecord, waiting: bool, view: View, info: &ServerInfo) -> Value {
     let status = &record.status;
     let running = status.state == TaskState::Running;
     let stopped = status.error_msg.as_deref() == Some(SHUTDOWN_MESSAGE);
@@ -233,7 +238,7 @@ pub fn status(record: &TaskRecord, waiting: bool, view: View) -> Value {
     let location = if (running && waiting) || (!running && view == View::One && !stopped) {
         json!({"host": null, "port": -1, "tlsPort": -1})
     } else {
-        json!({"host": status.location.host, "port": status.location.port, "tlsPort": status.location.tls_port})
+        json!({"host": info.host(), "port": info.port(), "tlsPort": -1})
     };
     json!({
         "id": record.id,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
@@ -60,6 +60,16 @@ pub fn only(methods: &'static str) -> Response {
 
 /// Reads a whole body within the limits of size and time.
 pub async fn body_of(request: Request<Body>) -> Result<Bytes, ApiError> {
+    let too_large = || {
+        ApiError::request(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("Request body is larger than the limit of [{MAX_BODY_BYTES}] bytes"),
+        )
+    };
+    // What is announced as too large is not read at all.
+    if HttpBody::size_hint(request.body()).lower() > MAX_BODY_BYTES as u64 {
+        return Err(too_large());
+    }
     match tokio::time::timeout(
         BODY_READ_TIMEOUT,
         axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES),
@@ -68,13 +78,10 @@ pub async fn body_of(request: Request<Body>) -> Result<Bytes, ApiError> {
     {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) => {
-            let too_large = std::error::Error::source(&error)
+            let beyond = std::error::Error::source(&error)
                 .is_some_and(|source| source.to_string().contains("length limit exceeded"));
-            Err(if too_large {
-                ApiError::request(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    format!("Request body is larger than the limit of [{MAX_BODY_BYTES}] bytes"),
-                )
+            Err(if beyond {
+                too_large()
             } else {
                 ApiError::request(
                     StatusCode::BAD_REQUEST,

@@ -55,6 +55,14 @@ pub fn routes() -> Router<AppState> {
             &route("/metadata/datasources/{ds}/segments/{id}"),
             get(metadata_segment),
         )
+        .route(
+            &route("/metadata/datasources/{ds}/unusedSegments"),
+            get(unused_segments),
+        )
+        .route(
+            &route("/metadata/dataSourceInformation"),
+            post(|| async { empty(StatusCode::NOT_FOUND) }),
+        )
         .route(&route("/metadata/segments"), get(metadata_segments))
         .route(
             &route("/metadata/bootstrapSegments"),
@@ -446,6 +454,41 @@ async fn metadata_segment(State(state): State<AppState>, Path((name, id)): Path<
             format!("Could not parse Segment ID[{id}] for DataSource[{name}]"),
         ),
     }
+}
+
+async fn unused_segments(State(state): State<AppState>, Path(name): Path<String>, params: Params) -> Response {
+    let order = params.get("sortOrder").map(|order| order.to_uppercase());
+    if !matches!(order.as_deref(), None | Some("ASC" | "DESC")) {
+        return ApiError::input(format!(
+            "Unexpected value[{}] for SortOrder. Possible values are: [ASC, DESC]",
+            params.get("sortOrder").map_or("", String::as_str)
+        ))
+        .into_response();
+    }
+    let mut unused = match state.engine.metadata().unused_segments(Some(&name), None).await {
+        Ok(unused) => unused,
+        Err(error) => return super::task::store_failure(&error),
+    };
+    unused.sort_by_key(|unused| unused.segment.id());
+    if order.as_deref() == Some("DESC") {
+        unused.reverse();
+    }
+    let limit = params
+        .get("limit")
+        .and_then(|limit| limit.parse().ok())
+        .unwrap_or(usize::MAX);
+    let answer: Value = unused
+        .iter()
+        .take(limit)
+        .map(|unused| {
+            json!({
+                "dataSegment": serde_json::to_value(&unused.segment).unwrap_or(Value::Null),
+                "usedStatusLastUpdatedDate": unused.used_status_last_updated,
+                "used": false,
+            })
+        })
+        .collect();
+    answer_json(&answer)
 }
 
 async fn metadata_segments(

@@ -1,6 +1,7 @@
 //! Lookups: there are none yet, and the API says so as Druid does before they are initialised.
 
 use axum::Router;
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -14,10 +15,23 @@ pub fn routes() -> Router<AppState> {
         .route("/druid/coordinator/v1/lookups/status", get(none))
         .route("/druid/coordinator/v1/lookups/config", get(nothing))
         .route("/druid/coordinator/v1/lookups/config/all", get(nothing))
+        .route("/druid/coordinator/v1/lookups/config/{tier}", get(no_tier))
+        .route(
+            "/druid/coordinator/v1/lookups/config/{tier}/{id}",
+            get(no_lookup).delete(nothing),
+        )
 }
 
 async fn none() -> Response {
     ApiError::plain(StatusCode::NOT_FOUND, "No lookups found").into_response()
+}
+
+async fn no_tier(Path(tier): Path<String>) -> Response {
+    ApiError::plain(StatusCode::NOT_FOUND, format!("Tier [{tier}] not found")).into_response()
+}
+
+async fn no_lookup(Path((_, id)): Path<(String, String)>) -> Response {
+    ApiError::plain(StatusCode::NOT_FOUND, format!("lookup [{id}] not found")).into_response()
 }
 
 async fn nothing() -> Response {

@@ -27,7 +27,7 @@ pub fn routes() -> Router<AppState> {
         .route("/druid/indexer/v1/workers", get(workers))
         .route("/druid/indexer/v1/worker", get(|| async { empty(StatusCode::OK) }))
         .route("/druid/indexer/v1/worker/history", get(list))
-        .route("/druid/indexer/v1/scaling", get(|| async { StatusCode::OK }))
+        .route("/druid/indexer/v1/scaling", get(|| async { empty(StatusCode::OK) }))
         .route("/druid/indexer/v1/lockedIntervals/v2", post(locked_intervals))
         .route("/druid/indexer/v1/supervisor", get(list))
         .route(

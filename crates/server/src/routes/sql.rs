@@ -3,7 +3,6 @@
 //! A query is answered with a status only once its first row is there, or its end: whatever fails before that is an error answer.
 //! What fails later cuts the body.
 
-use arrow::error::ArrowError;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -12,10 +11,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, delete, get, on, post};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, TableType};
 use futures::StreamExt as _;
 use henge_engine::{EngineError, Fault, FaultCode, PlanKind, QueryRows};
-use henge_sql::{OutputColumn, Planned, SqlError, SqlRequest, SqlType};
+use henge_sql::{OutputColumn, Planned, QueryContext, SqlError, SqlRequest, SqlType};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +23,7 @@ use crate::error::{ApiError, legacy, while_parsing};
 use crate::json::Zone;
 use crate::request::{self, SqlBody};
 use crate::results::{ResultColumn, ResultOptions, ResultWriter, RowWriter, StreamFailure, first_batch, into_body};
-use crate::state::{AppState, timeout_of};
+use crate::state::{AppState, QueryTicket, timeout_of};
 
 /// Header that tells the id of a query.
 pub const QUERY_ID: &str = "x-druid-query-id";
@@ -34,6 +33,9 @@ pub const SQL_QUERY_ID: &str = "x-druid-sql-query-id";
 pub const HEADER_INCLUDED: &str = "x-druid-sql-header-included";
 /// Header with what a native query has to say about its answer.
 pub const RESPONSE_CONTEXT: &str = "x-druid-response-context";
+
+/// What a native query over segments says of its answer: it has missed none.
+pub const MISSING_NOTHING: &str = "{\"missingSegments\":[]}";
 
 /// Gives the routes.
 pub fn routes() -> Router<AppState> {
@@ -120,6 +122,8 @@ async fn query(State(state): State<AppState>, request: Request) -> Response {
     let id = asked.query_id.clone();
     match answer(&state, asked).await {
         Ok(response) => response,
+        // A parameter that cannot be read fails before Druid has given the query an id.
+        Err(error) if error.body["errorMessage"] == "Cannot handle query" => error.into_response(),
         Err(error) => with_ids(error, &id).into_response(),
     }
 }
@@ -134,18 +138,23 @@ async fn answer(state: &AppState, asked: Asked) -> Result<Response, ApiError> {
             ))));
         }
     };
-    let planned = state
-        .engine
-        .plan(PlanKind::Interactive, asked.request())
-        .await
-        .map_err(|error| {
-            let refusal = ApiError::from_sql(&error);
-            if asked.body.header && !while_parsing(&error) {
-                refusal.header(HEADER_INCLUDED, "yes")
-            } else {
-                refusal
-            }
-        })?;
+    let ticket = enter(state, &asked.query_id)?;
+    let deadline = deadline_of(&QueryContext::from(asked.body.context.clone()));
+    let planned = tokio::select! {
+        planned = state.engine.plan(PlanKind::Interactive, asked.request()) => planned,
+        () = ticket.token.cancelled() => {
+            return Err(ApiError::from_fault(&canceled(), &asked.query_id, &state.info.advertised));
+        }
+        () = reached(deadline) => return Err(ApiError::timeout(&asked.query_id, &state.info.advertised)),
+    };
+    let planned = planned.map_err(|error| {
+        let refusal = ApiError::from_sql(&error);
+        if asked.body.header && !while_parsing(&error) {
+            refusal.header(HEADER_INCLUDED, "yes")
+        } else {
+            refusal
+        }
+    })?;
     if dart {
         return Err(ApiError::from_sql(&SqlError::unsupported(
             "engine [msq-dart] is not supported yet; leave [engine] out of the context to run the statement on [native]",
@@ -155,7 +164,13 @@ async fn answer(state: &AppState, asked: Asked) -> Result<Response, ApiError> {
     if planned.explain {
         return Ok(explained(&planned, &asked.body, &id));
     }
-    run(state, planned, &asked.body, &id).await.map_err(|error| {
+    // SET may have chosen another id.
+    let ticket = if id == asked.query_id {
+        ticket
+    } else {
+        enter(state, &id)?
+    };
+    run(state, planned, &asked.body, &id, ticket).await.map_err(|error| {
         if asked.body.header {
             error.header(HEADER_INCLUDED, "yes")
         } else {
@@ -164,27 +179,42 @@ async fn answer(state: &AppState, asked: Asked) -> Result<Response, ApiError> {
     })
 }
 
-async fn run(state: &AppState, planned: Planned, body: &SqlBody, id: &str) -> Result<Response, ApiError> {
-    let host = state.info.advertised.clone();
-    let Some(ticket) = state.queries.enter(id) else {
-        return Err(ApiError::new(
+/// Makes a query known, so that it can be cancelled.
+fn enter(state: &AppState, id: &str) -> Result<QueryTicket, ApiError> {
+    state.queries.enter(id).ok_or_else(|| {
+        ApiError::new(
             StatusCode::TOO_MANY_REQUESTS,
             legacy(
                 "Query capacity exceeded",
                 "org.apache.druid.query.QueryCapacityExceededException",
-                Some(&host),
+                Some(&state.info.advertised),
                 "CAPACITY_EXCEEDED",
                 "Too many concurrent queries. Please try your query again later.",
             ),
-        ));
-    };
+        )
+    })
+}
+
+/// Gives when a query must have ended.
+fn deadline_of(context: &QueryContext) -> Option<tokio::time::Instant> {
+    timeout_of(context).map(|timeout| tokio::time::Instant::now() + timeout)
+}
+
+async fn run(
+    state: &AppState,
+    planned: Planned,
+    body: &SqlBody,
+    id: &str,
+    ticket: QueryTicket,
+) -> Result<Response, ApiError> {
+    let host = state.info.advertised.clone();
     let options = options_of(&planned, body);
     let context = if touches_segments(&planned.plan) {
-        "{\"missingSegments\":[]}"
+        MISSING_NOTHING
     } else {
         "{}"
     };
-    let deadline = timeout_of(&planned.context).map(|timeout| tokio::time::Instant::now() + timeout);
+    let deadline = deadline_of(&planned.context);
     let engine = &state.engine;
     let started = async {
         let mut rows = engine
@@ -198,7 +228,10 @@ async fn run(state: &AppState, planned: Planned, body: &SqlBody, id: &str) -> Re
     };
     let (rows, first) = tokio::select! {
         result = started => result?,
-        () = ticket.token.cancelled() => return Err(ApiError::from_fault(&canceled(), id, &host)),
+        () = ticket.token.cancelled() => {
+            engine.cancel_query(id);
+            return Err(ApiError::from_fault(&canceled(), id, &host));
+        }
         () = reached(deadline) => {
             engine.cancel_query(id);
             return Err(ApiError::timeout(id, &host));
@@ -287,8 +320,17 @@ pub fn result_columns(columns: &[OutputColumn]) -> Vec<ResultColumn> {
         .collect()
 }
 
+/// Answers EXPLAIN PLAN FOR as the task and statement endpoints do: without the headers of a query.
+pub fn explained_plainly(planned: &Planned, body: &SqlBody) -> Response {
+    let mut response = explained(planned, body, "");
+    for name in [QUERY_ID, SQL_QUERY_ID, RESPONSE_CONTEXT] {
+        response.headers_mut().remove(name);
+    }
+    response
+}
+
 /// Answers EXPLAIN PLAN FOR: one row of three texts.
-pub fn explained(planned: &Planned, body: &SqlBody, query_id: &str) -> Response {
+fn explained(planned: &Planned, body: &SqlBody, query_id: &str) -> Response {
     let columns = ["PLAN", "RESOURCES", "ATTRIBUTES"]
         .map(|name| ResultColumn {
             name: name.to_string(),
@@ -330,7 +372,8 @@ fn touches_segments(plan: &LogicalPlan) -> bool {
     let mut found = false;
     let visited = plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node
-            && scan.table_name.schema().is_none_or(|schema| schema == "druid")
+            // System tables call themselves views: they have no segments behind them.
+            && scan.source.table_type() == TableType::Base
         {
             found = true;
             return Ok(TreeNodeRecursion::Stop);
@@ -341,21 +384,20 @@ fn touches_segments(plan: &LogicalPlan) -> bool {
 }
 
 /// Words what went wrong while rows were made.
-fn query_error(error: &DataFusionError, query_id: &str, host: &str) -> ApiError {
+pub fn query_error(error: &DataFusionError, query_id: &str, host: &str) -> ApiError {
+    if let Some(error) = SqlError::in_datafusion(error) {
+        return ApiError::from_sql(&error);
+    }
     match error.find_root() {
         DataFusionError::External(inner) => {
             if let Some(fault) = inner.downcast_ref::<Fault>() {
                 return ApiError::from_fault(fault, query_id, host);
-            }
-            if let Some(error) = inner.downcast_ref::<SqlError>() {
-                return ApiError::from_sql(error);
             }
             if let Some(error) = inner.downcast_ref::<EngineError>() {
                 return ApiError::from_engine(error, query_id, host);
             }
             general(inner.to_string())
         }
-        DataFusionError::ArrowError(inner, _) if matches!(**inner, ArrowError::DivideByZero) => general("/ by zero"),
         DataFusionError::ResourcesExhausted(message) => ApiError::new(
             StatusCode::BAD_REQUEST,
             legacy(

@@ -16,7 +16,7 @@ use henge_sql::{Category, Persona, Planned, SqlError};
 use serde_json::{Map, Value, json};
 
 use super::answer::{Params, empty, flag, json as answer_json};
-use super::sql::{asked, explained, result_columns, with_ids};
+use super::sql::{asked, explained_plainly, result_columns, with_ids};
 use super::task::{is_controller, start, waits};
 use crate::error::{ApiError, fault_context, while_parsing};
 use crate::limits::MAX_SAMPLE_RECORDS;
@@ -65,15 +65,7 @@ async fn submit(State(state): State<AppState>, request: Request) -> Response {
         return error.into_response();
     }
     if planned.explain {
-        let mut response = explained(&planned, &asked.body, &asked.planned_id(&planned));
-        for name in [
-            super::sql::QUERY_ID,
-            super::sql::SQL_QUERY_ID,
-            super::sql::RESPONSE_CONTEXT,
-        ] {
-            response.headers_mut().remove(name);
-        }
-        return response;
+        return explained_plainly(&planned, &asked.body);
     }
     match start(&state, &asked, planned).await {
         Ok(task_id) => match state.engine.metadata().task(&task_id).await {

@@ -12,7 +12,7 @@ use henge_time::{Interval, format_millis, parse_millis};
 use serde_json::{Map, Value, json};
 
 use super::answer::{Params, bare, body_of, json as answer_json, json_with, text, typed};
-use super::sql::{Asked, asked, explained, with_ids};
+use super::sql::{Asked, asked, explained_plainly, with_ids};
 use crate::error::{ApiError, entry_exists, while_parsing};
 use crate::json::to_text;
 use crate::limits::{MAX_LISTED_TASKS, MAX_LOG_BYTES};
@@ -60,7 +60,7 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Response
     };
     let query_id = asked.planned_id(&planned);
     if planned.explain {
-        return explained(&planned, &asked.body, &query_id);
+        return explained_plainly(&planned, &asked.body);
     }
     match start(&state, &asked, planned).await {
         Ok(task_id) => json_with(StatusCode::ACCEPTED, &json!({"taskId": task_id, "state": "RUNNING"})),
@@ -167,7 +167,7 @@ async fn one_status(State(state): State<AppState>, Path(id): Path<String>) -> Re
     match find(&state, &id).await {
         Ok(record) => {
             let waiting = waits(&state, &record).await;
-            answer_json(&json!({"task": id, "status": status(&record, waiting, View::One)}))
+            answer_json(&json!({"task": id, "status": status(&record, waiting, View::One, &state.info)}))
         }
         Err(response) => response,
     }
@@ -423,7 +423,7 @@ async fn answer_list(state: &AppState, wanted: Option<&str>, mut filter: TaskFil
             _ => true,
         };
         if listed {
-            tasks.push(status(&record, waiting, View::Listed));
+            tasks.push(status(&record, waiting, View::Listed, &state.info));
         }
     }
     answer_json(&Value::Array(tasks))

@@ -9,6 +9,7 @@ use super::lazy::{Cell, TableRows, long, text};
 use super::{Source, TableDefinition, max_size};
 use crate::json::to_text;
 use crate::limits::MAX_LISTED_TASKS;
+use crate::state::ServerInfo;
 use crate::task_json::{SHUTDOWN_MESSAGE, is_waiting, state_name};
 
 pub(crate) const SCHEMA: &str = "sys";
@@ -244,19 +245,20 @@ async fn tasks(source: &Source, rows: &mut TableRows) -> Result<()> {
     for record in records {
         let running = record.status.state == TaskState::Running;
         let waiting = running && is_waiting(engine.report(&record.id).await.as_deref());
-        rows.push(task(&record, running, waiting));
+        rows.push(task(&record, &source.info, running, waiting));
     }
     Ok(())
 }
 
-fn task(record: &TaskRecord, running: bool, waiting: bool) -> [Cell; 14] {
+fn task(record: &TaskRecord, info: &ServerInfo, running: bool, waiting: bool) -> [Cell; 14] {
     let status = &record.status;
     let runner = match (running, waiting) {
         (true, true) => "WAITING",
         (true, false) => "RUNNING",
         (false, _) => "NONE",
     };
-    let location = &status.location;
+    // One process runs them all; a task that waits is nowhere yet.
+    let place = (!waiting).then_some(info);
     let stopped = status.error_msg.as_deref() == Some(SHUTDOWN_MESSAGE);
     [
         record.id.as_str().into(),
@@ -272,14 +274,10 @@ fn task(record: &TaskRecord, running: bool, waiting: bool) -> [Cell; 14] {
         state_name(status.state).into(),
         runner.into(),
         Cell::Long(if stopped { -1 } else { status.duration }),
-        location
-            .host
-            .as_ref()
-            .map(|host| format!("{host}:{}", location.port))
-            .into(),
-        location.host.clone().into(),
-        Cell::Long(i64::from(location.port)),
-        Cell::Long(i64::from(location.tls_port)),
+        place.map(|info| info.advertised.clone()).into(),
+        place.map(ServerInfo::host).into(),
+        Cell::Long(place.map_or(-1, ServerInfo::port)),
+        Cell::Long(-1),
         status.error_msg.clone().into(),
     ]
 }

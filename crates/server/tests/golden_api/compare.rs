@@ -101,3 +101,22 @@ fn fits_steps(pattern: &[&str], pointer: &[&str]) -> bool {
         _ => false,
     }
 }
+
+/// Brings rows of results into one order: those of reports, of statement results in all formats, and samples.
+pub fn order_rows(body: &mut Value) {
+    match body {
+        Value::Array(rows) => rows.sort_by_key(Value::to_string),
+        Value::String(text) => {
+            let mut lines: Vec<&str> = text.lines().collect();
+            lines.sort_unstable();
+            *text = lines.join("\n");
+        }
+        _ => {
+            for pointer in ["/multiStageQuery/payload/results/results", "/result/sampleRecords"] {
+                if let Some(Value::Array(rows)) = body.pointer_mut(pointer) {
+                    rows.sort_by_key(Value::to_string);
+                }
+            }
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! `tests/golden/api/unmatched.txt` lists the exchanges that do not match yet, each with its reason. The test fails where one of them
 //! starts to match, and where one that is not listed stops to. With `HENGE_GOLDEN_DIFFS=<file>` all differences are written there.
 
+mod behaviour;
 mod compare;
 mod exchange;
 mod replay;
