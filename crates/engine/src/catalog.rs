@@ -28,7 +28,11 @@ impl EngineCatalog {
         scans: Arc<ScanCatalog>,
         system: Option<Arc<dyn SystemTables>>,
     ) -> Self {
-        Self { snapshot, scans, system }
+        Self {
+            snapshot,
+            scans,
+            system,
+        }
     }
 }
 
@@ -49,7 +53,11 @@ impl SchemaCatalog for EngineCatalog {
 
     fn table_names(&self, schema: &str) -> Vec<String> {
         if schema != DATASOURCES {
-            return self.system.as_ref().map(|system| system.names(schema)).unwrap_or_default();
+            return self
+                .system
+                .as_ref()
+                .map(|system| system.names(schema))
+                .unwrap_or_default();
         }
         self.snapshot.datasources().map(|(name, _)| name.to_string()).collect()
     }

@@ -138,13 +138,19 @@ impl From<InputError> for Fault {
         let message = error.to_string();
         let retryable = error.is_retryable();
         let fault = match &error {
-            InputError::TooManyFiles { files, max_files_per_worker, min_workers } => {
-                Fault::new(FaultCode::TooManyInputFiles, message)
-                    .with("numInputFiles", *files)
-                    .with("maxInputFiles", *max_files_per_worker)
-                    .with("minNumWorkers", *min_workers)
-            }
-            InputError::InvalidField { column, message: reason, place } => Fault::new(FaultCode::InvalidField, message)
+            InputError::TooManyFiles {
+                files,
+                max_files_per_worker,
+                min_workers,
+            } => Fault::new(FaultCode::TooManyInputFiles, message)
+                .with("numInputFiles", *files)
+                .with("maxInputFiles", *max_files_per_worker)
+                .with("minNumWorkers", *min_workers),
+            InputError::InvalidField {
+                column,
+                message: reason,
+                place,
+            } => Fault::new(FaultCode::InvalidField, message)
                 .with("source", place.clone())
                 .with("column", column.clone())
                 .with("errorMsg", reason.clone()),
@@ -255,7 +261,11 @@ impl From<SqlError> for Fault {
 
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
-        if is_disk_full(&error) { Fault::disk_full(error.to_string()) } else { Fault::unknown(error.to_string()).retryable() }
+        if is_disk_full(&error) {
+            Fault::disk_full(error.to_string())
+        } else {
+            Fault::unknown(error.to_string()).retryable()
+        }
     }
 }
 
@@ -278,7 +288,10 @@ impl From<DataFusionError> for Fault {
 }
 
 fn is_disk_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }
 
 /// Finds our own error under DataFusion's layers, and else judges by what is left.
@@ -327,7 +340,11 @@ fn from_arrow(error: &ArrowError) -> Fault {
 }
 
 fn from_io(error: &io::Error) -> Fault {
-    if is_disk_full(error) { Fault::disk_full(error.to_string()) } else { Fault::unknown(error.to_string()).retryable() }
+    if is_disk_full(error) {
+        Fault::disk_full(error.to_string())
+    } else {
+        Fault::unknown(error.to_string()).retryable()
+    }
 }
 
 fn from_error(error: &(dyn Error + 'static)) -> Fault {
@@ -379,33 +396,66 @@ mod tests {
     fn every_error_has_its_code() {
         let full = || io::Error::from(io::ErrorKind::StorageFull);
         let table: Vec<(Fault, FaultCode, bool)> = vec![
-            (InputError::InvalidSignature("x".into()).into(), FaultCode::DruidException, false),
             (
-                InputError::Unsupported { what: "input source", name: "s3".into(), supported: "local" }.into(),
+                InputError::InvalidSignature("x".into()).into(),
+                FaultCode::DruidException,
+                false,
+            ),
+            (
+                InputError::Unsupported {
+                    what: "input source",
+                    name: "s3".into(),
+                    supported: "local",
+                }
+                .into(),
                 FaultCode::QueryNotSupported,
                 false,
             ),
             (
-                InputError::TooManyFiles { files: 3, max_files_per_worker: 1, min_workers: 3 }.into(),
+                InputError::TooManyFiles {
+                    files: 3,
+                    max_files_per_worker: 1,
+                    min_workers: 3,
+                }
+                .into(),
                 FaultCode::TooManyInputFiles,
                 false,
             ),
             (
-                InputError::Io { action: "read", path: "/x".into(), source: Arc::new(full()) }.into(),
+                InputError::Io {
+                    action: "read",
+                    path: "/x".into(),
+                    source: Arc::new(full()),
+                }
+                .into(),
                 FaultCode::NotEnoughTemporaryStorageFault,
                 true,
             ),
             (
-                InputError::Http { uri: "http://x".into(), reason: "503".into(), retryable: true }.into(),
+                InputError::Http {
+                    uri: "http://x".into(),
+                    reason: "503".into(),
+                    retryable: true,
+                }
+                .into(),
                 FaultCode::UnknownError,
                 true,
             ),
             (
-                InputError::InvalidField { column: "a".into(), message: "m".into(), place: "p".into() }.into(),
+                InputError::InvalidField {
+                    column: "a".into(),
+                    message: "m".into(),
+                    place: "p".into(),
+                }
+                .into(),
                 FaultCode::InvalidField,
                 false,
             ),
-            (ExchangeError::TooManyBuckets { max: 5000 }.into(), FaultCode::TooManyBuckets, false),
+            (
+                ExchangeError::TooManyBuckets { max: 5000 }.into(),
+                FaultCode::TooManyBuckets,
+                false,
+            ),
             (
                 ExchangeError::TooManyPartitions { partitions: 3, max: 2 }.into(),
                 FaultCode::TooManyPartitions,
@@ -417,7 +467,12 @@ mod tests {
                 false,
             ),
             (
-                ExchangeError::KeyNotSupported { column: "a".into(), data_type: "Map".into(), reason: "r".into() }.into(),
+                ExchangeError::KeyNotSupported {
+                    column: "a".into(),
+                    data_type: "Map".into(),
+                    reason: "r".into(),
+                }
+                .into(),
                 FaultCode::ColumnTypeNotSupported,
                 false,
             ),
@@ -426,16 +481,29 @@ mod tests {
                 FaultCode::NotEnoughTemporaryStorageFault,
                 false,
             ),
-            (ExchangeError::MissingRun { run: "r".into() }.into(), FaultCode::UnknownError, true),
+            (
+                ExchangeError::MissingRun { run: "r".into() }.into(),
+                FaultCode::UnknownError,
+                true,
+            ),
             (ExchangeError::Batch("b".into()).into(), FaultCode::UnknownError, false),
             (SegmentError::Invalid("x".into()).into(), FaultCode::UnknownError, false),
             (
-                SegmentError::Io { action: "write", path: "/x".into(), source: Arc::new(full()) }.into(),
+                SegmentError::Io {
+                    action: "write",
+                    path: "/x".into(),
+                    source: Arc::new(full()),
+                }
+                .into(),
                 FaultCode::NotEnoughTemporaryStorageFault,
                 false,
             ),
             (
-                MetadataError::TooManyTombstones { datasource: "d".into(), limit: 5000 }.into(),
+                MetadataError::TooManyTombstones {
+                    datasource: "d".into(),
+                    limit: 5000,
+                }
+                .into(),
                 FaultCode::TooManyBuckets,
                 false,
             ),
@@ -450,14 +518,34 @@ mod tests {
                 false,
             ),
             (MetadataError::Injected("here").into(), FaultCode::UnknownError, true),
-            (MetadataError::Invalid("x".into()).into(), FaultCode::UnknownError, false),
+            (
+                MetadataError::Invalid("x".into()).into(),
+                FaultCode::UnknownError,
+                false,
+            ),
             (SqlError::unsupported("x").into(), FaultCode::DruidException, false),
             (full().into(), FaultCode::NotEnoughTemporaryStorageFault, false),
             (ArrowError::DivideByZero.into(), FaultCode::DruidException, false),
-            (DataFusionError::ResourcesExhausted("pool".into()).into(), FaultCode::NotEnoughMemory, false),
-            (DataFusionError::NotImplemented("x".into()).into(), FaultCode::QueryNotSupported, false),
-            (DataFusionError::Execution("x".into()).into(), FaultCode::DruidException, false),
-            (DataFusionError::Internal("x".into()).into(), FaultCode::UnknownError, false),
+            (
+                DataFusionError::ResourcesExhausted("pool".into()).into(),
+                FaultCode::NotEnoughMemory,
+                false,
+            ),
+            (
+                DataFusionError::NotImplemented("x".into()).into(),
+                FaultCode::QueryNotSupported,
+                false,
+            ),
+            (
+                DataFusionError::Execution("x".into()).into(),
+                FaultCode::DruidException,
+                false,
+            ),
+            (
+                DataFusionError::Internal("x".into()).into(),
+                FaultCode::UnknownError,
+                false,
+            ),
         ];
         for (fault, code, retryable) in table {
             assert_eq!((fault.code, fault.retryable), (code, retryable), "{fault}");

@@ -183,7 +183,8 @@ impl Engine {
         for folder in [&run_dir, &spill_dir, &segment_dir, &reports_dir] {
             std::fs::create_dir_all(folder).map_err(fatal(&format!("make folder [{}]", folder.display())))?;
         }
-        let storage = LocalDeepStorage::open(&dir.join("segments")).map_err(|error| EngineError::Fatal(error.to_string()))?;
+        let storage =
+            LocalDeepStorage::open(&dir.join("segments")).map_err(|error| EngineError::Fatal(error.to_string()))?;
         let segment_root = storage.root().to_path_buf();
         let deep_storage: Arc<dyn DeepStorage> = Arc::new(storage);
         let tasks = Arc::new(Tasks::new(reports_dir));
@@ -192,8 +193,10 @@ impl Engine {
         let shares = MemoryShares::of(config.memory_bytes, config.threads);
         let compute = Compute::start(config.threads).map_err(fatal("start the compute pool"))?;
         let base = base_runtime(&spill_dir).map_err(|error| EngineError::Fatal(error.to_string()))?;
-        let run_store: Arc<dyn RunStore> =
-            Arc::new(LocalRunStore::new(run_dir, Arc::new(CappedBudget::new(shares.run_bytes))));
+        let run_store: Arc<dyn RunStore> = Arc::new(LocalRunStore::new(
+            run_dir,
+            Arc::new(CappedBudget::new(shares.run_bytes)),
+        ));
         let segments = Arc::new(SegmentCache::new(deep_storage.clone(), shares.cache_bytes));
         let scans = {
             let _inside = compute.handle().enter();
@@ -299,10 +302,18 @@ impl Engine {
     /// Takes a task on; it runs in the background.
     pub async fn submit(&self, task: TaskRequest) -> Result<(), EngineError> {
         let context = task.payload.get("context").cloned().unwrap_or(Value::Null);
-        let live = Arc::new(LiveReport::new(&task.task_id, &self.services.config.advertised, context));
+        let live = Arc::new(LiveReport::new(
+            &task.task_id,
+            &self.services.config.advertised,
+            context,
+        ));
         let cancel = Arc::new(CancelHandle::default());
         let (ended_sender, ended) = watch::channel(None);
-        let running = RunningTask { live: live.clone(), cancel: cancel.clone(), ended };
+        let running = RunningTask {
+            live: live.clone(),
+            cancel: cancel.clone(),
+            ended,
+        };
         if !self.tasks.add(&task.task_id, running) {
             return Err(EngineError::DuplicateTask(task.task_id));
         }
@@ -322,7 +333,9 @@ impl Engine {
                 _ => EngineError::Fault(error.into()),
             });
         }
-        let timeout = TaskSettings::read(&task.planned.context).ok().and_then(|settings| settings.timeout_ms);
+        let timeout = TaskSettings::read(&task.planned.context)
+            .ok()
+            .and_then(|settings| settings.timeout_ms);
         let controller = Controller {
             task_id: task.task_id.clone(),
             group_id: task.group_id,
@@ -367,7 +380,8 @@ impl Engine {
     /// Stops a task; false where it does not run.
     pub async fn shutdown_task(&self, task_id: &str) -> bool {
         let task = self.tasks.running(task_id);
-        task.inspect(|task| task.cancel.cancel(CancelReason::TaskShutdown)).is_some()
+        task.inspect(|task| task.cancel.cancel(CancelReason::TaskShutdown))
+            .is_some()
     }
 
     /// Cancels running tasks, marks them, and closes the store.
@@ -375,7 +389,9 @@ impl Engine {
         self.queries.cancel_all();
         let running = self.tasks.all_running();
         for task in &running {
-            task.cancel.fail(Fault::unknown("the server was stopped while the task was running; submit the statement again"));
+            task.cancel.fail(Fault::unknown(
+                "the server was stopped while the task was running; submit the statement again",
+            ));
         }
         for mut task in running {
             // An error says that the task is gone, which is as good.
@@ -393,7 +409,11 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(10);
 /// Runs a task to its end, whatever happens in it.
 async fn run_task(controller: Controller, tasks: &Tasks, timeout_ms: Option<u64>) -> TaskState {
     let started = Instant::now();
-    let (id, live, services) = (controller.task_id.clone(), controller.live.clone(), controller.services.clone());
+    let (id, live, services) = (
+        controller.task_id.clone(),
+        controller.live.clone(),
+        controller.services.clone(),
+    );
     if let Some(ms) = timeout_ms {
         let cancel = controller.cancel.clone();
         let live = Arc::downgrade(&controller.live);
@@ -417,7 +437,11 @@ async fn run_task(controller: Controller, tasks: &Tasks, timeout_ms: Option<u64>
         tracing::error!(task = id, %error, "cannot release the locks of a task");
     }
     let state = TaskState {
-        status: if error.is_some() { ReportStatus::Failed } else { ReportStatus::Success },
+        status: if error.is_some() {
+            ReportStatus::Failed
+        } else {
+            ReportStatus::Success
+        },
         fault: error.map(|error| error.fault),
         duration_ms: i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX),
     };
@@ -453,17 +477,34 @@ async fn recover(
     }
     let fatal = |error: &dyn std::fmt::Display| EngineError::Fatal(format!("cannot recover: {error}"));
     for task in recovered {
-        let message = task.status.error_msg.clone().unwrap_or_else(|| "the server ended while the task was running".into());
-        let live = LiveReport::new(&task.id, host, task.payload.get("context").cloned().unwrap_or(Value::Null));
+        let message = task
+            .status
+            .error_msg
+            .clone()
+            .unwrap_or_else(|| "the server ended while the task was running".into());
+        let live = LiveReport::new(
+            &task.id,
+            host,
+            task.payload.get("context").cloned().unwrap_or(Value::Null),
+        );
         live.finish(Some(live.error(None, Fault::unknown(message))));
         if !tasks.is_stored(&task.id) {
-            tasks.store(&task.id, live.current()).await.map_err(|error| fatal(&error))?;
+            tasks
+                .store(&task.id, live.current())
+                .await
+                .map_err(|error| fatal(&error))?;
         }
     }
     let keep = metadata.load_specs().await.map_err(|error| fatal(&error))?;
-    let removed = deep_storage.collect_orphans(&keep).await.map_err(|error| fatal(&error))?;
+    let removed = deep_storage
+        .collect_orphans(&keep)
+        .await
+        .map_err(|error| fatal(&error))?;
     if !removed.is_empty() {
-        tracing::info!(folders = removed.len(), "removed segments that a cut-off task had pushed and not published");
+        tracing::info!(
+            folders = removed.len(),
+            "removed segments that a cut-off task had pushed and not published"
+        );
     }
     Ok(())
 }

@@ -173,7 +173,12 @@ fault_codes! {
 impl Fault {
     /// Makes a fault without fields.
     pub fn new(code: FaultCode, message: impl Into<String>) -> Self {
-        Self { code, fields: Map::new(), message: Some(message.into()), retryable: false }
+        Self {
+            code,
+            fields: Map::new(),
+            message: Some(message.into()),
+            retryable: false,
+        }
     }
 
     /// Adds a field, in Druid's order.

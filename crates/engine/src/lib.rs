@@ -32,7 +32,5 @@ pub mod stage;
 mod tasks;
 
 pub use convert::CancelReason;
-pub use engine::{
-    Engine, EngineConfig, EngineError, PlanKind, QueryRows, SystemTables, TaskRequest, TaskState,
-};
+pub use engine::{Engine, EngineConfig, EngineError, PlanKind, QueryRows, SystemTables, TaskRequest, TaskState};
 pub use fault::{Fault, FaultCategory, FaultCode};

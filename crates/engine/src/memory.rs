@@ -16,7 +16,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, MemoryConsumer, MemoryPool, MemoryReservation, TrackConsumersPool};
+use datafusion::execution::memory_pool::{
+    FairSpillPool, MemoryConsumer, MemoryPool, MemoryReservation, TrackConsumersPool,
+};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::SessionConfig;
 use henge_exchange::MemoryBudget;
@@ -68,7 +70,9 @@ pub fn base_runtime(spill_dir: &Path) -> datafusion::error::Result<Arc<RuntimeEn
 /// Makes the environment of one task or query: a fair pool of its own, the rest shared.
 pub fn limited_runtime(base: &RuntimeEnv, bytes: usize) -> datafusion::error::Result<Arc<RuntimeEnv>> {
     let pool: Arc<dyn MemoryPool> = Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), NAMED_CONSUMERS));
-    RuntimeEnvBuilder::from_runtime_env(base).with_memory_pool(pool).build_arc()
+    RuntimeEnvBuilder::from_runtime_env(base)
+        .with_memory_pool(pool)
+        .build_arc()
 }
 
 /// Sets what a task's operators need to stay inside their share.
@@ -91,9 +95,15 @@ pub fn task_config(base: &SessionConfig, slots: usize, slot_bytes: usize) -> Ses
         .set_bool("datafusion.optimizer.prefer_existing_union", true)
         .set_bool("datafusion.optimizer.prefer_existing_sort", false)
         .set_bool("datafusion.optimizer.enable_dynamic_filter_pushdown", false)
-        .set_bool("datafusion.optimizer.enable_physical_uncorrelated_scalar_subquery", false)
+        .set_bool(
+            "datafusion.optimizer.enable_physical_uncorrelated_scalar_subquery",
+            false,
+        )
         .set_str("datafusion.execution.spill_compression", "lz4_frame")
-        .set_usize("datafusion.execution.sort_spill_reservation_bytes", (slot_bytes / 32).clamp(1 << 20, 4 << 20))
+        .set_usize(
+            "datafusion.execution.sort_spill_reservation_bytes",
+            (slot_bytes / 32).clamp(1 << 20, 4 << 20),
+        )
 }
 
 /// Lets the exchange take its memory from a task's pool.
@@ -138,7 +148,11 @@ mod tests {
             assert!(shares.slots >= 1 && shares.slots <= threads);
             assert!(shares.slots == 1 || shares.slot_bytes >= limits::SLOT_BYTES_MIN);
         }
-        assert_eq!(MemoryShares::of(1 << 30, 16).slots, 7, "fewer slots than threads where memory is short");
+        assert_eq!(
+            MemoryShares::of(1 << 30, 16).slots,
+            7,
+            "fewer slots than threads where memory is short"
+        );
     }
 
     #[test]
@@ -147,7 +161,10 @@ mod tests {
         let budget = PoolBudget::new(&pool, "run", true);
         assert!(budget.try_grow(80) && !budget.try_grow(30));
         let other = PoolBudget::new(&pool, "sort", true);
-        assert!(other.try_grow(20) && !other.try_grow(40), "each of two spilling consumers has one half");
+        assert!(
+            other.try_grow(20) && !other.try_grow(40),
+            "each of two spilling consumers has one half"
+        );
         budget.shrink(80);
         assert_eq!((budget.held(), other.held(), pool.reserved()), (0, 20, 20));
     }

@@ -22,6 +22,7 @@ use crate::engine::QueryRows;
 use crate::fault::Fault;
 use crate::limits;
 use crate::memory::{MemoryShares, limited_runtime};
+use crate::stage::join::cooperative_joins;
 
 /// The interactive queries that run now.
 #[derive(Default)]
@@ -40,7 +41,10 @@ impl Drop for Listed {
     fn drop(&mut self) {
         let mut running = self.queries.running.lock();
         // A later query of the same id is not ours to take off.
-        if running.get(&self.id).is_some_and(|handle| Arc::ptr_eq(handle, &self.handle)) {
+        if running
+            .get(&self.id)
+            .is_some_and(|handle| Arc::ptr_eq(handle, &self.handle))
+        {
             running.remove(&self.id);
         }
     }
@@ -50,7 +54,9 @@ impl Queries {
     /// Stops a query; false where there is none of that id.
     pub fn cancel(&self, id: &str) -> bool {
         let handle = self.running.lock().remove(id);
-        handle.inspect(|handle| handle.cancel(CancelReason::UserRequest)).is_some()
+        handle
+            .inspect(|handle| handle.cancel(CancelReason::UserRequest))
+            .is_some()
     }
 
     /// Stops all queries.
@@ -76,24 +82,32 @@ pub struct QueryPlace {
 }
 
 /// Starts a query. The first batch, or the first error, is waited for, so that whoever asked can still choose how to answer.
-pub async fn start(
-    queries: &Arc<Queries>,
-    id: &str,
-    planned: Planned,
-    place: QueryPlace,
-) -> Result<QueryRows, Fault> {
+pub async fn start(queries: &Arc<Queries>, id: &str, planned: Planned, place: QueryPlace) -> Result<QueryRows, Fault> {
     if !matches!(planned.statement, Statement::Select) {
-        return Err(Fault::not_supported(format!("{} runs as a task only", planned.statement.kind())));
+        return Err(Fault::not_supported(format!(
+            "{} runs as a task only",
+            planned.statement.kind()
+        )));
     }
     let handle = Arc::new(CancelHandle::default());
-    let listed = Listed { queries: queries.clone(), id: id.to_string(), handle: handle.clone() };
+    let listed = Listed {
+        queries: queries.clone(),
+        id: id.to_string(),
+        handle: handle.clone(),
+    };
     queries.running.lock().insert(id.to_string(), handle.clone());
-    let timeout = planned.context.long("timeout")?.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0);
+    let timeout = planned
+        .context
+        .long("timeout")?
+        .and_then(|ms| u64::try_from(ms).ok())
+        .filter(|ms| *ms > 0);
     // One query may take half of what all operators have; the cache stays.
     let runtime = limited_runtime(&place.base, (place.shares.query_bytes / 2).max(limits::SLOT_BYTES_MIN))?;
     let mut config = planned.session.config().clone();
     let defaults = interactive_session_config(place.threads);
-    config = config.with_target_partitions(defaults.target_partitions()).with_batch_size(defaults.batch_size());
+    config = config
+        .with_target_partitions(defaults.target_partitions())
+        .with_batch_size(defaults.batch_size());
     let state = SessionStateBuilder::new_from_existing(planned.session.clone())
         .with_config(config)
         .with_runtime_env(runtime)
@@ -112,7 +126,7 @@ pub async fn start(
         };
         tokio::pin!(deadline);
         let rows = async {
-            let physical = state.create_physical_plan(&plan).await?;
+            let physical = cooperative_joins(state.create_physical_plan(&plan).await?)?;
             let mut stream = execute_stream(physical, state.task_ctx())?;
             if sender.send(Ok(Err(stream.schema()))).await.is_err() {
                 return Ok(());
@@ -146,11 +160,16 @@ pub async fn start(
         Some(Err(fault)) => return Err(fault),
         other => other,
     };
-    let batches = futures::stream::iter(first).chain(ReceiverStream::new(receiver)).filter_map(async |item| match item {
-        Ok(Ok(batch)) => Some(Ok(batch)),
-        Ok(Err(_)) => None,
-        Err(fault) => Some(Err(fault.into())),
-    });
+    let batches = futures::stream::iter(first)
+        .chain(ReceiverStream::new(receiver))
+        .filter_map(async |item| match item {
+            Ok(Ok(batch)) => Some(Ok(batch)),
+            Ok(Err(_)) => None,
+            Err(fault) => Some(Err(fault.into())),
+        });
     let columns: Vec<OutputColumn> = planned.columns;
-    Ok(QueryRows { columns, stream: Box::pin(RecordBatchStreamAdapter::new(schema, batches.boxed())) })
+    Ok(QueryRows {
+        columns,
+        stream: Box::pin(RecordBatchStreamAdapter::new(schema, batches.boxed())),
+    })
 }

@@ -77,9 +77,16 @@ pub enum Processor {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum StageInput {
     /// A datasource, with the intervals that the query names (eternity where none).
-    Table { datasource: String, intervals: Vec<henge_time::Interval> },
+    Table {
+        datasource: String,
+        intervals: Vec<henge_time::Interval>,
+    },
     /// External data: input source, input format and signature as Druid writes them.
-    External { source: Value, format: Value, signature: Value },
+    External {
+        source: Value,
+        format: Value,
+        signature: Value,
+    },
     /// Rows in the statement itself.
     Inline { datasource: Value },
     /// An earlier stage.
@@ -94,9 +101,18 @@ pub enum ShuffleSpec {
     /// Hash partitions of a key.
     Hash { key: ClusterBy, partitions: usize },
     /// Range partitions, at most so many.
-    MaxCount { key: ClusterBy, partitions: usize, aggregate: bool, limit_hint: Option<u64> },
+    MaxCount {
+        key: ClusterBy,
+        partitions: usize,
+        aggregate: bool,
+        limit_hint: Option<u64>,
+    },
     /// Range partitions of about so many rows.
-    TargetSize { key: ClusterBy, target_rows: u64, aggregate: bool },
+    TargetSize {
+        key: ClusterBy,
+        target_rows: u64,
+        aggregate: bool,
+    },
 }
 
 /// A sort key of an exchange.

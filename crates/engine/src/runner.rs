@@ -89,7 +89,10 @@ impl AttemptBudget {
         if !fault.retryable {
             return Err(fault);
         }
-        let task_id = format!("{}-stage{}-worker{}_{attempt}", spec.query_id, spec.number, task.partition);
+        let task_id = format!(
+            "{}-stage{}-worker{}_{attempt}",
+            spec.query_id, spec.number, task.partition
+        );
         let root = fault.message.clone().unwrap_or_else(|| fault.code.as_str().to_string());
         let max = limits::RELAUNCHES_PER_TASK_MAX;
         if attempt >= max {
@@ -160,7 +163,15 @@ impl LocalRunner {
         deep_storage: Arc<dyn DeepStorage>,
         tmp_dir: PathBuf,
     ) -> Self {
-        Self { compute, slots: Arc::new(Semaphore::new(shares.slots)), shares, base, store, deep_storage, tmp_dir }
+        Self {
+            compute,
+            slots: Arc::new(Semaphore::new(shares.slots)),
+            shares,
+            base,
+            store,
+            deep_storage,
+            tmp_dir,
+        }
     }
 
     fn attempt_env(&self, cancel: &CancellationToken) -> Result<AttemptEnv, Fault> {
@@ -191,7 +202,10 @@ fn send_counters(partition: usize, counters: &TaskCounters, events: &mpsc::Unbou
 #[async_trait]
 impl StageRunner for LocalRunner {
     fn slots(&self) -> SlotInfo {
-        SlotInfo { count: self.shares.slots, bytes: self.shares.slot_bytes }
+        SlotInfo {
+            count: self.shares.slots,
+            bytes: self.shares.slot_bytes,
+        }
     }
 
     async fn run(
@@ -252,7 +266,11 @@ impl StageRunner for LocalRunner {
         let Some(fault) = failure else { return Ok(manifests) };
         self.remove(&manifests);
         // The caller knows why it canceled.
-        Err(if cancel.is_cancelled() { Fault::canceled(CancelReason::Unknown) } else { fault })
+        Err(if cancel.is_cancelled() {
+            Fault::canceled(CancelReason::Unknown)
+        } else {
+            fault
+        })
     }
 }
 
@@ -307,7 +325,12 @@ impl TaskRunner {
             } else {
                 self.attempts.relaunch(&self.stage, &self.task, attempt, fault.clone())
             };
-            let _ = self.events.send(StageEvent::Failed { partition, attempt, fault, again: again.is_ok() });
+            let _ = self.events.send(StageEvent::Failed {
+                partition,
+                attempt,
+                fault,
+                again: again.is_ok(),
+            });
             again?;
             // Whatever broke gets a moment to recover.
             tokio::time::sleep(Duration::from_millis(50 << attempt)).await;

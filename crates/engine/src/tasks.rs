@@ -40,7 +40,11 @@ pub struct Tasks {
 impl Tasks {
     /// Keeps reports in a folder.
     pub fn new(reports_dir: PathBuf) -> Self {
-        Self { running: Mutex::default(), ended: Mutex::default(), reports_dir }
+        Self {
+            running: Mutex::default(),
+            ended: Mutex::default(),
+            reports_dir,
+        }
     }
 
     /// Gives a running task.
@@ -81,7 +85,11 @@ impl Tasks {
 
     /// Gives how a task of this process ended.
     pub fn end_of(&self, id: &str) -> Option<TaskState> {
-        self.ended.lock().iter().find(|(ended, ..)| ended == id).map(|(_, state, _)| state.clone())
+        self.ended
+            .lock()
+            .iter()
+            .find(|(ended, ..)| ended == id)
+            .map(|(_, state, _)| state.clone())
     }
 
     /// Gives a report: live, of memory, or as stored.
@@ -94,7 +102,10 @@ impl Tasks {
         }
         let path = self.report_path(id);
         let read = tokio::task::spawn_blocking(move || read_report(&path)).await.ok()?;
-        read.inspect_err(|error| tracing::warn!(task = id, %error, "cannot read a report")).ok().flatten().map(Arc::new)
+        read.inspect_err(|error| tracing::warn!(task = id, %error, "cannot read a report"))
+            .ok()
+            .flatten()
+            .map(Arc::new)
     }
 
     /// Stores a report.
@@ -163,7 +174,11 @@ pub fn stored_status(id: &str, state: &TaskState) -> TaskStatus {
 }
 
 fn is_shutdown(fault: &Fault) -> bool {
-    fault.code == FaultCode::Canceled && fault.fields.get("reason").is_some_and(|reason| reason == "TASK_SHUTDOWN")
+    fault.code == FaultCode::Canceled
+        && fault
+            .fields
+            .get("reason")
+            .is_some_and(|reason| reason == "TASK_SHUTDOWN")
 }
 
 /// Reads the end of a task that this process does not remember.
@@ -201,8 +216,14 @@ mod tests {
             duration_ms: 7,
         };
         let shut_down = stored_status("t", &state(CancelReason::TaskShutdown));
-        assert_eq!((shut_down.duration, shut_down.error_msg.as_deref()), (-1, Some("Shutdown request from user")));
+        assert_eq!(
+            (shut_down.duration, shut_down.error_msg.as_deref()),
+            (-1, Some("Shutdown request from user"))
+        );
         let late = stored_status("t", &state(CancelReason::QueryTimeout));
-        assert_eq!((late.duration, late.error_msg.as_deref()), (7, Some("Canceled: Query timed out")));
+        assert_eq!(
+            (late.duration, late.error_msg.as_deref()),
+            (7, Some("Canceled: Query timed out"))
+        );
     }
 }

@@ -56,11 +56,14 @@ impl Controller {
             Overwrite::Intervals(intervals) => intervals.clone(),
         });
         if let Some(bounds) = &bounds {
-            self.lock(&ingest.target, bounds.clone(), settings.concurrent_locks).await?;
+            self.lock(&ingest.target, bounds.clone(), settings.concurrent_locks)
+                .await?;
         }
         self.live.start();
         let (mut stages, context) = self.plan(settings).await?;
-        let last = stages.last_mut().ok_or_else(|| Fault::unknown("the query has no stage"))?;
+        let last = stages
+            .last_mut()
+            .ok_or_else(|| Fault::unknown("the query has no stage"))?;
         let (last_plan, key) = plan_key(last.plan.clone(), &ingest, &self.planned.columns)?;
         last.plan = last_plan;
         let (last_number, last_schema) = (last.number, last.plan.schema());
@@ -69,9 +72,14 @@ impl Controller {
         let mut described = definitions(&stages, &self.planned, &self.task_id, settings.workers);
         if let Some(definition) = described.last_mut() {
             let mut cluster_by = cluster_by(&key, &last_schema);
-            cluster_by.columns.push(KeyColumn { name: BOOST_COLUMN.to_string(), descending: false });
+            cluster_by.columns.push(KeyColumn {
+                name: BOOST_COLUMN.to_string(),
+                descending: false,
+            });
             definition.signature = signature(&last_schema, Some(&key));
-            definition.signature.insert(key.columns.len(), (BOOST_COLUMN.to_string(), "LONG".to_string()));
+            definition
+                .signature
+                .insert(key.columns.len(), (BOOST_COLUMN.to_string(), "LONG".to_string()));
             definition.shuffle = Some(ShuffleSpec::TargetSize {
                 key: cluster_by,
                 target_rows: settings.rows_per_segment,
@@ -96,7 +104,9 @@ impl Controller {
             .into());
         }
         let tasks = self.place_segments(settings, &ingest, &overwrite, &work, &end).await?;
-        let pushed = self.write_and_publish(settings, &ingest, bounds, &work, &tasks, end, &context, &attempts).await;
+        let pushed = self
+            .write_and_publish(settings, &ingest, bounds, &work, &tasks, end, &context, &attempts)
+            .await;
         if pushed.is_err() {
             self.remove_pushed(&work.datasource, &tasks).await;
         }
@@ -110,7 +120,11 @@ impl Controller {
             group_id: self.group_id.clone(),
             datasource: datasource.to_string(),
             intervals,
-            kind: if concurrent { LockKind::Replace } else { LockKind::Exclusive },
+            kind: if concurrent {
+                LockKind::Replace
+            } else {
+                LockKind::Exclusive
+            },
             priority: LockRequest::SQL_PRIORITY,
         };
         tokio::select! {
@@ -135,17 +149,25 @@ impl Controller {
         let stage = end.output.stage;
         self.live.phase(stage, StagePhase::MergingStatistics);
         let (output, target) = (end.output.clone(), CutTarget::TargetRows(settings.rows_per_segment));
-        let cut_limits = CutLimits { partitions: settings.max_partitions, ..CutLimits::default() };
+        let cut_limits = CutLimits {
+            partitions: settings.max_partitions,
+            ..CutLimits::default()
+        };
         let ranges = tokio::task::spawn_blocking(move || {
             let sets: Vec<&RunSet> = output.sets.iter().collect();
             cut(&output.key, &sets, target, cut_limits)
         });
-        let ranges: Vec<KeyRange> =
-            ranges.await.map_err(|panic| Fault::unknown(format!("cutting the key panicked: {panic}")))??;
+        let ranges: Vec<KeyRange> = ranges
+            .await
+            .map_err(|panic| Fault::unknown(format!("cutting the key panicked: {panic}")))??;
         self.live.phase(stage, StagePhase::PostReading);
         self.live.partitions(stage, ranges.len());
-        self.live.shuffled(stage, ranges.iter().map(|range| range.estimated_rows).collect());
-        fail_point!("ingest-before-plan", |_| Err(Fault::unknown("failure injected at [ingest-before-plan]").into()));
+        self.live
+            .shuffled(stage, ranges.iter().map(|range| range.estimated_rows).collect());
+        fail_point!("ingest-before-plan", |_| Err(Fault::unknown(
+            "failure injected at [ingest-before-plan]"
+        )
+        .into()));
         let kind = match overwrite {
             None => IngestKind::Insert,
             Some(Overwrite::All) => IngestKind::Replace { bounds: None },
@@ -161,12 +183,17 @@ impl Controller {
             ranges: &ranges,
             max_num_segments: settings.max_num_segments,
         })?;
-        self.live.update(|report| report.segment_report = Some(plan.report.clone()));
+        self.live
+            .update(|report| report.segment_report = Some(plan.report.clone()));
         let metadata = &self.services.metadata;
         let tasks = match overwrite {
             Some(_) => replace_tasks(plan, &metadata.locks_of(&self.task_id))?,
             None => {
-                let kind = if settings.concurrent_locks { LockKind::Append } else { LockKind::Shared };
+                let kind = if settings.concurrent_locks {
+                    LockKind::Append
+                } else {
+                    LockKind::Shared
+                };
                 let allocate = allocate_segments(metadata, plan, ingest, &self.task_id, &self.group_id, kind);
                 tokio::select! {
                     biased;
@@ -194,7 +221,9 @@ impl Controller {
     ) -> Result<(), Failure> {
         let spec = self.segment_stage(work, tasks, end.output.clone(), context);
         let number = spec.number;
-        let manifests = self.run_stage(settings, spec, attempts, self.cancel.token().child_token()).await?;
+        let manifests = self
+            .run_stage(settings, spec, attempts, self.cancel.token().child_token())
+            .await?;
         self.live.partitions(number, manifests.len());
         self.live.phase(number, StagePhase::ResultsReady);
         self.live.phase(end.output.stage, StagePhase::Finished);
@@ -216,11 +245,20 @@ impl Controller {
         // The rows are in segments: their runs are not needed any more.
         drop(end);
         let staged_rows: u64 = segments.iter().map(|segment| segment.rows).sum();
-        fail_point!("ingest-before-publish", |_| Err(Fault::unknown("failure injected at [ingest-before-publish]").into()));
+        fail_point!("ingest-before-publish", |_| Err(Fault::unknown(
+            "failure injected at [ingest-before-publish]"
+        )
+        .into()));
         if let Some(fault) = self.cancel.fault() {
             return Err(fault.into());
         }
-        let published = self.publish(ingest, bounds, segments.into_iter().map(|segment| segment.segment).collect()).await?;
+        let published = self
+            .publish(
+                ingest,
+                bounds,
+                segments.into_iter().map(|segment| segment.segment).collect(),
+            )
+            .await?;
         self.live.phase(number, StagePhase::Finished);
         self.live.update(|report| {
             report.rows_published = Some(staged_rows);
@@ -249,7 +287,10 @@ impl Controller {
             leaves: vec![LeafBinding {
                 leaf: 0,
                 partition,
-                data: LeafData::Stage { stage: input.stage, range: Some(task.range.clone()) },
+                data: LeafData::Stage {
+                    stage: input.stage,
+                    range: Some(task.range.clone()),
+                },
             }],
             segment: Some(task.clone()),
         };
@@ -274,7 +315,11 @@ impl Controller {
     ) -> Result<u64, Failure> {
         let metadata = &self.services.metadata;
         let mut mark_unused = Vec::new();
-        let kind = if bounds.is_some() { PublishKind::Replace } else { PublishKind::Append };
+        let kind = if bounds.is_some() {
+            PublishKind::Replace
+        } else {
+            PublishKind::Append
+        };
         if let Some(replaced) = bounds {
             let tombstones = metadata.tombstones(&TombstoneRequest {
                 task_id: self.task_id.clone(),
@@ -312,7 +357,7 @@ impl Controller {
             tracing::warn!(task = self.task_id, %error, "the publish reported an error after it was committed");
         }
         let retired: HashSet<String> = before.difference(&after).cloned().collect();
-        remove_retired(self.services.clone(), ingest.target.clone(), retired);
+        remove_retired(&self.services, ingest.target.clone(), retired);
         Ok(ids.len() as u64)
     }
 
@@ -356,9 +401,11 @@ impl Controller {
             };
             json!({"type": kind, "name": column.name})
         });
-        let mappings = self.planned.columns.iter().map(|column| {
-            json!({"queryColumn": column.name, "outputColumn": column.name})
-        });
+        let mappings = self
+            .planned
+            .columns
+            .iter()
+            .map(|column| json!({"queryColumn": column.name, "outputColumn": column.name}));
         StageDefinition {
             number: input + 1,
             id: format!("{}_{}", self.task_id, input + 1),
@@ -406,7 +453,11 @@ fn check_key_columns(settings: &TaskSettings, columns: usize, stage: u32) -> Res
 
 /// Refuses external columns with names that the engine keeps for itself.
 pub(super) fn check_column_names(scan: &ExternScanExec) -> Result<(), Fault> {
-    let reserved = scan.spec().columns.iter().find(|column| RESERVED_COLUMNS.contains(&column.name.as_str()));
+    let reserved = scan
+        .spec()
+        .columns
+        .iter()
+        .find(|column| RESERVED_COLUMNS.contains(&column.name.as_str()));
     match reserved {
         None => Ok(()),
         Some(column) => {
@@ -425,20 +476,26 @@ pub(super) fn check_column_names(scan: &ExternScanExec) -> Result<(), Fault> {
 
 fn published_ids(services: &Services, datasource: &str) -> HashSet<String> {
     let snapshot = services.metadata.snapshot();
-    let published = snapshot.datasource(datasource).into_iter().flat_map(|datasource| &datasource.segments);
+    let published = snapshot
+        .datasource(datasource)
+        .into_iter()
+        .flat_map(|datasource| &datasource.segments);
     published.map(|segment| segment.id.to_string()).collect()
 }
 
 /// Removes the files and rows of replaced segments in the background, once no statement can read them any more.
-fn remove_retired(services: Arc<Services>, datasource: String, ids: HashSet<String>) {
+fn remove_retired(services: &Arc<Services>, datasource: String, ids: HashSet<String>) {
     if ids.is_empty() {
         return;
     }
+    // Must not keep an engine alive that is closed meanwhile.
+    let services = Arc::downgrade(services);
     tokio::spawn(async move {
-        let _alone = loop {
+        let (services, _alone) = loop {
             tokio::time::sleep(RETIRED_GRACE).await;
+            let Some(services) = services.upgrade() else { return };
             if let Ok(alone) = services.readers.clone().try_write_owned() {
-                break alone;
+                break (services, alone);
             }
         };
         let unused = match services.metadata.unused_segments(Some(&datasource), None).await {

@@ -75,7 +75,12 @@ impl LiveReport {
             worker_started: BTreeMap::new(),
             warned: 0,
         };
-        Self { state: Mutex::new(state), sender, created: Instant::now(), host: host.to_string() }
+        Self {
+            state: Mutex::new(state),
+            sender,
+            created: Instant::now(),
+            host: host.to_string(),
+        }
     }
 
     /// Gives what watches the report.
@@ -117,15 +122,18 @@ impl LiveReport {
     /// Sets the planned stages, or adds one.
     pub fn add_stages(&self, definitions: Vec<StageDefinition>) {
         self.change(|state| {
-            state.report.stages.extend(definitions.into_iter().map(|definition| StageReport {
-                definition: Arc::new(definition),
-                phase: None,
-                worker_count: 0,
-                partition_count: 0,
-                output: None,
-                start_time_ms: None,
-                duration_ms: 0,
-            }));
+            state
+                .report
+                .stages
+                .extend(definitions.into_iter().map(|definition| StageReport {
+                    definition: Arc::new(definition),
+                    phase: None,
+                    worker_count: 0,
+                    partition_count: 0,
+                    output: None,
+                    start_time_ms: None,
+                    duration_ms: 0,
+                }));
             state.report.pending_tasks = 0;
         });
     }
@@ -200,7 +208,10 @@ impl LiveReport {
         let mut state = self.state.lock();
         let warned = |counters: &WorkerCounters| counters.warnings.values().sum::<u64>();
         let now = warned(&counters);
-        let before = state.tasks.insert((stage, partition), counters).map_or(0, |counters| warned(&counters));
+        let before = state
+            .tasks
+            .insert((stage, partition), counters)
+            .map_or(0, |counters| warned(&counters));
         state.warned = state.warned + now - before.min(state.warned + now);
         let task_id = state.worker_id(stage, partition);
         for fault in warnings {
@@ -234,7 +245,11 @@ impl LiveReport {
     pub fn finish(&self, error: Option<ErrorReport>) {
         self.change(|state| {
             state.refresh();
-            let status = if error.is_some() { ReportStatus::Failed } else { ReportStatus::Success };
+            let status = if error.is_some() {
+                ReportStatus::Failed
+            } else {
+                ReportStatus::Success
+            };
             state.report.status = status;
             for worker in &mut state.report.workers {
                 worker.state = status;
@@ -260,7 +275,11 @@ impl LiveReport {
 impl State {
     /// Gives the worker that a task counts for: Druid's worker numbers go up to `maxNumTasks` − 1, henge's tasks are more.
     fn worker(&self, stage: u32, partition: usize) -> u32 {
-        let count = self.report.stages.get(stage as usize).map_or(1, |report| report.worker_count.max(1));
+        let count = self
+            .report
+            .stages
+            .get(stage as usize)
+            .map_or(1, |report| report.worker_count.max(1));
         u32::try_from(partition % count as usize).unwrap_or(0)
     }
 
@@ -319,7 +338,10 @@ impl State {
                 .values()
                 .filter_map(|worker| worker.channels.get(&Channel::Shuffle))
                 .fold((0, 0), |(rows, bytes), channel| {
-                    (rows + channel.rows.iter().sum::<u64>(), bytes + channel.bytes.iter().sum::<u64>())
+                    (
+                        rows + channel.rows.iter().sum::<u64>(),
+                        bytes + channel.bytes.iter().sum::<u64>(),
+                    )
                 });
             // Partitions are counted once, not by worker: the first one shows them.
             let mut first = true;

@@ -85,7 +85,10 @@ pub struct Failure {
 
 impl<F: Into<Fault>> From<F> for Failure {
     fn from(fault: F) -> Self {
-        Self { place: None, fault: fault.into() }
+        Self {
+            place: None,
+            fault: fault.into(),
+        }
     }
 }
 
@@ -130,7 +133,8 @@ impl Controller {
 
     async fn run_statement(&self) -> Result<(), Failure> {
         let _reading = self.services.readers.clone().read_owned().await;
-        let settings = TaskSettings::read(&self.planned.context).map_err(|error| Fault::unknown(error.message.clone()))?;
+        let settings =
+            TaskSettings::read(&self.planned.context).map_err(|error| Fault::unknown(error.message.clone()))?;
         match self.planned.statement.clone() {
             Statement::Select => self.select(&settings).await,
             Statement::Insert(ingest) => self.ingest(&settings, ingest, None).await,
@@ -153,7 +157,9 @@ impl Controller {
         };
         let config = task_config(self.planned.session.config(), slots.count, slots.bytes)
             .with_extension(Arc::new(extern_limits));
-        SessionStateBuilder::new_from_existing(self.planned.session.clone()).with_config(config).build()
+        SessionStateBuilder::new_from_existing(self.planned.session.clone())
+            .with_config(config)
+            .build()
     }
 
     /// Plans and cuts the statement.
@@ -215,10 +221,11 @@ impl Controller {
                     running.push(async move { (number, self.run_stage(settings, spec, attempts, stop).await) });
                 }
             }
-            let Some((number, result)) = running.next().await else { break };
-            let finished = result.and_then(|manifests| {
-                self.stage_ended(settings, &stages[number as usize], last_key, manifests)
-            });
+            let Some((number, result)) = running.next().await else {
+                break;
+            };
+            let finished =
+                result.and_then(|manifests| self.stage_ended(settings, &stages[number as usize], last_key, manifests));
             match finished {
                 Ok(end) => {
                     for input in &inputs[number as usize] {
@@ -237,7 +244,9 @@ impl Controller {
         }
         match failure {
             Some(failure) => Err(failure),
-            None => ended.remove(&last).ok_or_else(|| Fault::unknown("the query has no last stage").into()),
+            None => ended
+                .remove(&last)
+                .ok_or_else(|| Fault::unknown("the query has no last stage").into()),
         }
     }
 
@@ -260,16 +269,27 @@ impl Controller {
             }
         }
         let tasks = descriptors(&stage.plan, &ranges)?;
-        let key = stage.exchange.as_ref().map_or(last_key, |exchange| &exchange.key).clone();
+        let key = stage
+            .exchange
+            .as_ref()
+            .map_or(last_key, |exchange| &exchange.key)
+            .clone();
         Ok(StageSpec {
             query_id: self.run_prefix.clone(),
             number: stage.number,
-            work: StageWork::Plan { template: stage.plan.clone(), key },
+            work: StageWork::Plan {
+                template: stage.plan.clone(),
+                key,
+            },
             tasks,
             inputs,
             context: context.clone(),
             bad_rows: BadRows::of(settings.max_parse_exceptions),
-            row_limit: stage.exchange.as_ref().and_then(|exchange| exchange.limit).map(|limit| limit as u64),
+            row_limit: stage
+                .exchange
+                .as_ref()
+                .and_then(|exchange| exchange.limit)
+                .map(|limit| limit as u64),
         })
     }
 
@@ -298,7 +318,10 @@ impl Controller {
             self.on_event(settings, number, event, &mut failed_at);
         }
         self.live.publish();
-        let manifests = result.map_err(|fault| Failure { place: failed_at.map(|at| (number, at)), fault })?;
+        let manifests = result.map_err(|fault| Failure {
+            place: failed_at.map(|at| (number, at)),
+            fault,
+        })?;
         if let Some(fault) = self.cancel.fault() {
             self.discard(&manifests);
             return Err(fault.into());
@@ -311,7 +334,11 @@ impl Controller {
     fn on_event(&self, settings: &TaskSettings, stage: u32, event: StageEvent, failed_at: &mut Option<usize>) {
         match event {
             StageEvent::Started { partition, .. } => self.live.task_started(stage, partition),
-            StageEvent::Counters { partition, counters, warnings } => {
+            StageEvent::Counters {
+                partition,
+                counters,
+                warnings,
+            } => {
                 let warned = self.live.counted(stage, partition, *counters, warnings);
                 if let BadRows::Warn { max: Some(max) } = BadRows::of(settings.max_parse_exceptions)
                     && warned > max
@@ -321,7 +348,12 @@ impl Controller {
                 }
                 self.live.publish();
             }
-            StageEvent::Failed { partition, again, fault, attempt } => {
+            StageEvent::Failed {
+                partition,
+                again,
+                fault,
+                attempt,
+            } => {
                 tracing::debug!(stage, partition, attempt, again, %fault, "a task has failed");
                 if !again {
                     failed_at.get_or_insert(partition);
@@ -356,31 +388,67 @@ impl Controller {
                 sets.push(set);
             }
         }
-        fail_point!("stage-before-cut", |_| Err(Fault::unknown("failure injected at [stage-before-cut]").into()));
-        let key = stage.exchange.as_ref().map_or(last_key, |exchange| &exchange.key).clone();
+        fail_point!("stage-before-cut", |_| Err(Fault::unknown(
+            "failure injected at [stage-before-cut]"
+        )
+        .into()));
+        let key = stage
+            .exchange
+            .as_ref()
+            .map_or(last_key, |exchange| &exchange.key)
+            .clone();
         let schema = staged_schema(&stage.plan.schema());
-        let output = StageOutput { stage: stage.number, schema, key, sets };
+        let output = StageOutput {
+            stage: stage.number,
+            schema,
+            key,
+            sets,
+        };
         let Some(exchange) = &stage.exchange else {
             self.live.partitions(stage.number, output.sets.len());
-            return Ok(Ended { output: Arc::new(output), ranges: None, _guard: guard });
+            return Ok(Ended {
+                output: Arc::new(output),
+                ranges: None,
+                _guard: guard,
+            });
         };
         self.live.partitions(stage.number, exchange.partitions);
         if exchange.broadcast {
-            let batches = output.sets.iter().flat_map(|set| &set.runs).flat_map(|run| &run.batches);
+            let batches = output
+                .sets
+                .iter()
+                .flat_map(|set| &set.runs)
+                .flat_map(|run| &run.batches);
             let bytes: u64 = batches.map(|batch| batch.memory_bytes).sum();
             let limit = (self.services.shares.slot_bytes as f64 * limits::BROADCAST_SHARE) as u64;
             if bytes > limit {
                 return Err(Fault::broadcast_too_large(limit).into());
             }
-            return Ok(Ended { output: Arc::new(output), ranges: None, _guard: guard });
+            return Ok(Ended {
+                output: Arc::new(output),
+                ranges: None,
+                _guard: guard,
+            });
         }
         self.live.phase(stage.number, StagePhase::PostReading);
-        let target = if output.key.hash.is_some() { CutTarget::Hash } else { CutTarget::Single };
+        let target = if output.key.hash.is_some() {
+            CutTarget::Hash
+        } else {
+            CutTarget::Single
+        };
         let sets: Vec<&RunSet> = output.sets.iter().collect();
-        let cut_limits = CutLimits { partitions: settings.max_partitions, ..CutLimits::default() };
+        let cut_limits = CutLimits {
+            partitions: settings.max_partitions,
+            ..CutLimits::default()
+        };
         let ranges = cut(&output.key, &sets, target, cut_limits)?;
-        self.live.shuffled(stage.number, ranges.iter().map(|range| range.estimated_rows).collect());
-        Ok(Ended { output: Arc::new(output), ranges: Some(ranges), _guard: guard })
+        self.live
+            .shuffled(stage.number, ranges.iter().map(|range| range.estimated_rows).collect());
+        Ok(Ended {
+            output: Arc::new(output),
+            ranges: Some(ranges),
+            _guard: guard,
+        })
     }
 }
 
@@ -402,5 +470,7 @@ fn check_leaves(plan: &dyn ExecutionPlan) -> Result<(), Fault> {
     if let Some(scan) = (plan as &dyn std::any::Any).downcast_ref::<ExternScanExec>() {
         ingestion::check_column_names(scan)?;
     }
-    plan.children().into_iter().try_for_each(|child| check_leaves(child.as_ref()))
+    plan.children()
+        .into_iter()
+        .try_for_each(|child| check_leaves(child.as_ref()))
 }

@@ -3,12 +3,12 @@
 
 use chrono_tz::Tz;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit,
     TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
 };
-use datafusion::arrow::compute::cast;
 use henge_sql::{OutputColumn, QueryContext, SqlType};
 use serde_json::{Number, Value};
 
@@ -43,7 +43,13 @@ impl ResultFormat {
             });
         }
         (0..batch.num_rows())
-            .map(|row| plain.iter().zip(columns).map(|(array, column)| self.cell(array, row, &column.sql_type)).collect())
+            .map(|row| {
+                plain
+                    .iter()
+                    .zip(columns)
+                    .map(|(array, column)| self.cell(array, row, &column.sql_type))
+                    .collect()
+            })
             .collect()
     }
 
@@ -70,7 +76,14 @@ impl ResultFormat {
     fn local_clock(&self, ms: i64) -> i64 {
         use chrono::{Offset, TimeZone};
         match chrono::DateTime::from_timestamp_millis(ms) {
-            Some(time) => ms + i64::from(self.zone.offset_from_utc_datetime(&time.naive_utc()).fix().local_minus_utc()) * 1000,
+            Some(time) => {
+                ms + i64::from(
+                    self.zone
+                        .offset_from_utc_datetime(&time.naive_utc())
+                        .fix()
+                        .local_minus_utc(),
+                ) * 1000
+            }
             None => ms,
         }
     }
@@ -101,23 +114,32 @@ fn plain_value(array: &ArrayRef, row: usize) -> Result<Value, Fault> {
         DataType::Timestamp(unit, _) => Value::from(match unit {
             TimeUnit::Second => array.as_primitive::<TimestampSecondType>().value(row) * 1000,
             TimeUnit::Millisecond => array.as_primitive::<TimestampMillisecondType>().value(row),
-            TimeUnit::Microsecond => array.as_primitive::<TimestampMicrosecondType>().value(row).div_euclid(1000),
-            TimeUnit::Nanosecond => array.as_primitive::<TimestampNanosecondType>().value(row).div_euclid(1_000_000),
+            TimeUnit::Microsecond => array
+                .as_primitive::<TimestampMicrosecondType>()
+                .value(row)
+                .div_euclid(1000),
+            TimeUnit::Nanosecond => array
+                .as_primitive::<TimestampNanosecondType>()
+                .value(row)
+                .div_euclid(1_000_000),
         }),
         DataType::List(_) => list(&array.as_list::<i32>().value(row))?,
         DataType::LargeList(_) => list(&array.as_list::<i64>().value(row))?,
-        DataType::Decimal128(_, _) | DataType::Decimal256(_, _) => {
-            plain_value(&cast(array, &DataType::Float64)?, row)?
-        }
+        DataType::Decimal128(_, _) | DataType::Decimal256(_, _) => plain_value(&cast(array, &DataType::Float64)?, row)?,
         DataType::Dictionary(_, values) => plain_value(&cast(array, values)?, row)?,
         other => {
-            return Err(Fault::not_supported(format!("values of type {other} cannot be shown in a report")));
+            return Err(Fault::not_supported(format!(
+                "values of type {other} cannot be shown in a report"
+            )));
         }
     })
 }
 
 fn list(values: &ArrayRef) -> Result<Value, Fault> {
-    (0..values.len()).map(|row| plain_value(values, row)).collect::<Result<Vec<_>, _>>().map(Value::Array)
+    (0..values.len())
+        .map(|row| plain_value(values, row))
+        .collect::<Result<Vec<_>, _>>()
+        .map(Value::Array)
 }
 
 fn double(value: f64) -> Value {
@@ -154,7 +176,11 @@ mod tests {
     }
 
     fn one(format: ResultFormat, array: ArrayRef, sql_type: SqlType) -> Value {
-        let column = OutputColumn { name: "x".into(), sql_type, nullable: true };
+        let column = OutputColumn {
+            name: "x".into(),
+            sql_type,
+            nullable: true,
+        };
         let batch = RecordBatch::try_from_iter([("x", array)]).expect("a batch");
         format.rows(&batch, &[column]).expect("rendered").remove(0).remove(0)
     }
@@ -171,21 +197,41 @@ mod tests {
         let plain = format(json!({}));
         let array = SqlType::Array(Box::new(SqlType::Varchar));
         let table: Vec<(ArrayRef, SqlType, Value)> = vec![
-            (Arc::new(TimestampMillisecondArray::from(vec![1_420_070_400_000])), SqlType::Timestamp, json!(1_420_070_400_000_i64)),
-            (Arc::new(TimestampMillisecondArray::from(vec![1_420_070_400_000])), SqlType::Date, json!(16436)),
+            (
+                Arc::new(TimestampMillisecondArray::from(vec![1_420_070_400_000])),
+                SqlType::Timestamp,
+                json!(1_420_070_400_000_i64),
+            ),
+            (
+                Arc::new(TimestampMillisecondArray::from(vec![1_420_070_400_000])),
+                SqlType::Date,
+                json!(16436),
+            ),
             (Arc::new(BooleanArray::from(vec![true])), SqlType::Boolean, json!(true)),
             (Arc::new(Int64Array::from(vec![0])), SqlType::Boolean, json!(false)),
             (Arc::new(Int64Array::from(vec![None])), SqlType::BigInt, Value::Null),
             (Arc::new(Float32Array::from(vec![0.1])), SqlType::Float, json!(0.1)),
-            (Arc::new(Float64Array::from(vec![f64::NAN])), SqlType::Double, json!("NaN")),
-            (Arc::new(Float64Array::from(vec![f64::NEG_INFINITY])), SqlType::Double, json!("-Infinity")),
+            (
+                Arc::new(Float64Array::from(vec![f64::NAN])),
+                SqlType::Double,
+                json!("NaN"),
+            ),
+            (
+                Arc::new(Float64Array::from(vec![f64::NEG_INFINITY])),
+                SqlType::Double,
+                json!("-Infinity"),
+            ),
             (strings(&["a", "b"]), array.clone(), json!("[\"a\",\"b\"]")),
             (strings(&[]), array.clone(), json!("[]")),
             (strings(&["a", "b"]), SqlType::MultiVarchar, json!("[\"a\",\"b\"]")),
             (strings(&["a"]), SqlType::MultiVarchar, json!("a")),
             (strings(&[]), SqlType::MultiVarchar, Value::Null),
             (
-                Arc::new(["x"].into_iter().collect::<DictionaryArray<datafusion::arrow::datatypes::UInt32Type>>()),
+                Arc::new(
+                    ["x"]
+                        .into_iter()
+                        .collect::<DictionaryArray<datafusion::arrow::datatypes::UInt32Type>>(),
+                ),
                 SqlType::Varchar,
                 json!("x"),
             ),

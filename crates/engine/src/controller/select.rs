@@ -19,9 +19,12 @@ impl Controller {
     pub(super) async fn select(&self, settings: &TaskSettings) -> Result<(), Failure> {
         self.live.start();
         let (stages, context) = self.plan(settings).await?;
-        self.live.add_stages(definitions(&stages, &self.planned, &self.task_id, settings.workers));
+        self.live
+            .add_stages(definitions(&stages, &self.planned, &self.task_id, settings.workers));
         // The answer keeps the order in which the last stage yields it.
-        let end = self.run_stages(settings, &stages, &context, &KeySpec::mix(), &AttemptBudget::default()).await?;
+        let end = self
+            .run_stages(settings, &stages, &context, &KeySpec::mix(), &AttemptBudget::default())
+            .await?;
         let results = self.results(end.output.clone()).await?;
         self.live.update(|report| report.results = Some(results));
         self.live.phase(end.output.stage, StagePhase::Finished);
@@ -39,7 +42,11 @@ impl Controller {
             let sets: Vec<&RunSet> = output.sets.iter().collect();
             let everything = KeyRange::everything(output.rows());
             let reader = RangeReader::unordered(&output.schema, &output.key, &sets, &everything, store.as_ref())?;
-            let mut results = ReportResults { columns, rows: Vec::new(), truncated: false };
+            let mut results = ReportResults {
+                columns,
+                rows: Vec::new(),
+                truncated: false,
+            };
             let mut bytes = 0;
             for batch in reader {
                 let batch = batch?;
@@ -56,7 +63,9 @@ impl Controller {
             }
             Ok(results)
         });
-        let results = read.await.map_err(|panic| Fault::unknown(format!("reading the results failed: {panic}")))??;
+        let results = read
+            .await
+            .map_err(|panic| Fault::unknown(format!("reading the results failed: {panic}")))??;
         match self.cancel.fault() {
             Some(fault) => Err(fault.into()),
             None => Ok(results),

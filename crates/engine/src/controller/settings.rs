@@ -36,28 +36,44 @@ pub struct TaskSettings {
 impl TaskSettings {
     /// Reads a context.
     pub fn read(context: &QueryContext) -> Result<Self, SqlError> {
-        let positive = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok()).filter(|value| *value > 0);
+        let positive = |value: Option<i64>| {
+            value
+                .and_then(|value| u64::try_from(value).ok())
+                .filter(|value| *value > 0)
+        };
         let max_num_tasks = context.long("maxNumTasks")?.unwrap_or(2);
         let strict = match context.string("mode")?.as_deref() {
             None => true,
             Some(mode) if mode.eq_ignore_ascii_case("strict") => true,
             Some(mode) if mode.eq_ignore_ascii_case("nonStrict") => false,
-            Some(mode) => return Err(SqlError::input(format!("Unknown mode [{mode}], expected strict or nonStrict"))),
+            Some(mode) => {
+                return Err(SqlError::input(format!(
+                    "Unknown mode [{mode}], expected strict or nonStrict"
+                )));
+            }
         };
         let default_exceptions = if strict { 0 } else { -1 };
         let lock_type = context.string("taskLockType")?.unwrap_or_default();
         let concurrent = context.boolean("useConcurrentLocks")?.unwrap_or(false);
         Ok(Self {
-            workers: u32::try_from(max_num_tasks - 1).unwrap_or(1).clamp(1, limits::WORKERS_MAX),
+            workers: u32::try_from(max_num_tasks - 1)
+                .unwrap_or(1)
+                .clamp(1, limits::WORKERS_MAX),
             max_parse_exceptions: context.long("maxParseExceptions")?.unwrap_or(default_exceptions),
             rows_per_segment: positive(context.long("rowsPerSegment")?).unwrap_or(3_000_000),
             max_num_segments: positive(context.long("maxNumSegments")?),
             max_partitions: positive(context.long("maxPartitions")?)
-                .map_or(henge_exchange::limits::PARTITIONS_MAX, |max| usize::try_from(max).unwrap_or(usize::MAX)),
+                .map_or(henge_exchange::limits::PARTITIONS_MAX, |max| {
+                    usize::try_from(max).unwrap_or(usize::MAX)
+                }),
             max_clustered_by_columns: positive(context.long("maxClusteredByColumns")?)
-                .map_or(henge_exchange::limits::KEY_COLUMNS_MAX, |max| usize::try_from(max).unwrap_or(usize::MAX)),
+                .map_or(henge_exchange::limits::KEY_COLUMNS_MAX, |max| {
+                    usize::try_from(max).unwrap_or(usize::MAX)
+                }),
             max_input_files_per_worker: positive(context.long("maxInputFilesPerWorker")?),
-            sort_merge_join: context.string("sqlJoinAlgorithm")?.is_some_and(|it| it.eq_ignore_ascii_case("sortMerge")),
+            sort_merge_join: context
+                .string("sqlJoinAlgorithm")?
+                .is_some_and(|it| it.eq_ignore_ascii_case("sortMerge")),
             fail_on_empty_insert: context.boolean("failOnEmptyInsert")?.unwrap_or(false),
             concurrent_locks: concurrent
                 || lock_type.eq_ignore_ascii_case("APPEND")
@@ -81,13 +97,23 @@ mod tests {
     #[test]
     fn defaults_are_druids() {
         let settings = read(json!({})).expect("no context");
-        assert_eq!((settings.workers, settings.max_parse_exceptions, settings.rows_per_segment), (1, 0, 3_000_000));
+        assert_eq!(
+            (
+                settings.workers,
+                settings.max_parse_exceptions,
+                settings.rows_per_segment
+            ),
+            (1, 0, 3_000_000)
+        );
         assert_eq!((settings.max_partitions, settings.sort_merge_join), (25_000, false));
     }
 
     #[test]
     fn mode_sets_the_default_of_bad_rows() {
-        assert_eq!(read(json!({"mode": "nonstrict"})).expect("known").max_parse_exceptions, -1);
+        assert_eq!(
+            read(json!({"mode": "nonstrict"})).expect("known").max_parse_exceptions,
+            -1
+        );
         let both = read(json!({"mode": "nonStrict", "maxParseExceptions": 3})).expect("known");
         assert_eq!(both.max_parse_exceptions, 3);
         assert!(read(json!({"mode": "lenient"})).is_err());

@@ -33,7 +33,11 @@ pub fn descriptors(
                 .into_iter()
                 .filter_map(|(leaf, partition, plan)| binding(leaf, partition, plan.as_ref(), ranges).transpose())
                 .collect::<Result<Vec<_>>>()?;
-            Ok(TaskDescriptor { partition, leaves, segment: None })
+            Ok(TaskDescriptor {
+                partition,
+                leaves,
+                segment: None,
+            })
         })
         .collect()
 }
@@ -67,10 +71,16 @@ fn reached(
     let requirements = plan.input_distribution_requirements();
     for (index, child) in children.into_iter().enumerate() {
         let count = child.output_partitioning().partition_count();
-        let single = matches!(requirements.child_distribution(index), Some(Distribution::SinglePartition));
+        let single = matches!(
+            requirements.child_distribution(index),
+            Some(Distribution::SinglePartition)
+        );
         let here = partition.map(|partition| if single || count == 1 { 0 } else { partition });
         if (single && count != 1) || here.is_some_and(|here| here >= count) {
-            return internal_err!("{} cannot be cut into tasks: input {index} has {count} partitions", plan.name());
+            return internal_err!(
+                "{} cannot be cut into tasks: input {index} has {count} partitions",
+                plan.name()
+            );
         }
         reached(child, here, next_leaf, reads)?;
     }
@@ -93,7 +103,10 @@ fn binding(
             Some(ranges) => Some(ranges.get(partition).ok_or_else(missing)?.clone()),
             None => None,
         };
-        LeafData::Stage { stage: input.stage, range }
+        LeafData::Stage {
+            stage: input.stage,
+            range,
+        }
     } else {
         return Ok(None);
     };
@@ -153,7 +166,13 @@ fn bind_node(
                 let output = inputs
                     .get(stage)
                     .ok_or_else(|| internal_datafusion_err!("the output of stage {stage} was not handed over"))?;
-                ranges.insert(binding.partition, StageRange { output: output.clone(), range: range.clone() });
+                ranges.insert(
+                    binding.partition,
+                    StageRange {
+                        output: output.clone(),
+                        range: range.clone(),
+                    },
+                );
             }
         }
         return Ok(Arc::new(input.bound(leaf, ranges)));

@@ -160,7 +160,10 @@ impl Cutter {
         if children.is_empty() {
             return check_leaf(plan);
         }
-        let fragments = children.into_iter().map(|child| self.fragment(child)).collect::<Result<Vec<_>>>()?;
+        let fragments = children
+            .into_iter()
+            .map(|child| self.fragment(child))
+            .collect::<Result<Vec<_>>>()?;
         replace_children(plan, fragments)
     }
 
@@ -197,11 +200,19 @@ impl Cutter {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let (input, columns, hidden_columns) = with_columns(input, &exprs)?;
         let schema = input.schema();
-        let hashed = columns.iter().map(|index| Arc::new(Column::new(schema.field(*index).name(), *index)) as _);
+        let hashed = columns
+            .iter()
+            .map(|index| Arc::new(Column::new(schema.field(*index).name(), *index)) as _);
         let partitioning = Partitioning::Hash(hashed.collect(), partitions);
         let buckets = u32::try_from(partitions).unwrap_or(u32::MAX);
         let key = KeySpec::hash(columns, buckets);
-        let exchange = Exchange { key, hidden_columns, partitions, limit: None, broadcast: false };
+        let exchange = Exchange {
+            key,
+            hidden_columns,
+            partitions,
+            limit: None,
+            broadcast: false,
+        };
         self.exchange(input, exchange, partitioning, None)
     }
 
@@ -213,8 +224,13 @@ impl Cutter {
             Some(fetch) => Arc::new(LocalLimitExec::new(input, fetch)),
             None => input,
         };
-        let exchange =
-            Exchange { key: KeySpec::mix(), hidden_columns: 0, partitions: 1, limit: fetch, broadcast: false };
+        let exchange = Exchange {
+            key: KeySpec::mix(),
+            hidden_columns: 0,
+            partitions: 1,
+            limit: fetch,
+            broadcast: false,
+        };
         let reader = self.exchange(input, exchange, Partitioning::UnknownPartitioning(1), None)?;
         Ok(limited(reader, fetch))
     }
@@ -258,11 +274,20 @@ impl Cutter {
         }
         let columns: Option<Vec<usize>> = order
             .iter()
-            .map(|sort| (sort.expr.as_ref() as &dyn std::any::Any).downcast_ref::<Column>().map(Column::index))
+            .map(|sort| {
+                (sort.expr.as_ref() as &dyn std::any::Any)
+                    .downcast_ref::<Column>()
+                    .map(Column::index)
+            })
             .collect();
         exchange.key.columns = key_fields(order, &columns?);
         let partitioning = input.output_partitioning().clone();
-        Some(Arc::new(StageInputExec::new(reader.stage, input.schema(), partitioning, Some(order.clone()))))
+        Some(Arc::new(StageInputExec::new(
+            reader.stage,
+            input.schema(),
+            partitioning,
+            Some(order.clone()),
+        )))
     }
 
     fn join(
@@ -277,9 +302,18 @@ impl Cutter {
             Some(coalesce) if coalesce.fetch().is_none() => self.fragment(coalesce.input().clone())?,
             _ => self.fragment(left)?,
         };
-        let right = if emits_unmatched_left(join_type) { self.mix(right, None)? } else { right };
-        let exchange =
-            Exchange { key: KeySpec::mix(), hidden_columns: 0, partitions: 1, limit: None, broadcast: true };
+        let right = if emits_unmatched_left(join_type) {
+            self.mix(right, None)?
+        } else {
+            right
+        };
+        let exchange = Exchange {
+            key: KeySpec::mix(),
+            hidden_columns: 0,
+            partitions: 1,
+            limit: None,
+            broadcast: true,
+        };
         let left = self.exchange(left, exchange, Partitioning::UnknownPartitioning(1), None)?;
         replace_children(plan, vec![left, right])
     }
@@ -323,7 +357,10 @@ fn with_columns(
             Some(column) => indexes.push(column.index()),
             None => {
                 indexes.push(width + added.len());
-                added.push(ProjectionExpr { expr: expr.clone(), alias: format!("__key{}", added.len()) });
+                added.push(ProjectionExpr {
+                    expr: expr.clone(),
+                    alias: format!("__key{}", added.len()),
+                });
             }
         }
     }
@@ -358,7 +395,10 @@ fn restore(
         } else {
             Arc::new(CastExpr::new(column, planned.data_type().clone(), None))
         };
-        ProjectionExpr { expr, alias: planned.name().clone() }
+        ProjectionExpr {
+            expr,
+            alias: planned.name().clone(),
+        }
     });
     Ok(Arc::new(ProjectionExec::try_new(exprs.collect::<Vec<_>>(), reader)?))
 }

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::joins::SortMergeJoinExec;
@@ -28,7 +30,10 @@ fn downcast<T: 'static>(plan: &dyn ExecutionPlan) -> Option<&T> {
 
 /// Describes the stages of a plan.
 pub fn definitions(stages: &[PlannedStage], planned: &Planned, query_id: &str, workers: u32) -> Vec<StageDefinition> {
-    stages.iter().map(|stage| definition(stage, planned, query_id, workers)).collect()
+    stages
+        .iter()
+        .map(|stage| definition(stage, planned, query_id, workers))
+        .collect()
 }
 
 fn definition(stage: &PlannedStage, planned: &Planned, query_id: &str, workers: u32) -> StageDefinition {
@@ -36,7 +41,9 @@ fn definition(stage: &PlannedStage, planned: &Planned, query_id: &str, workers: 
     collect_leaves(&stage.plan, &mut leaves);
     let (mut inputs, mut broadcast) = (Vec::new(), Vec::new());
     for leaf in &leaves {
-        let Some(input) = stage_input(leaf.as_ref(), planned) else { continue };
+        let Some(input) = stage_input(leaf.as_ref(), planned) else {
+            continue;
+        };
         if downcast::<StageInputExec>(leaf.as_ref()).is_some_and(|input| input.broadcast) {
             broadcast.push(inputs.len() as u32);
         }
@@ -93,11 +100,21 @@ fn stage_input(leaf: &dyn ExecutionPlan, planned: &Planned) -> Option<StageInput
         let slice = scan.slices().iter().flatten().next();
         let datasource = match slice {
             Some(slice) => slice.segment.datasource.clone(),
-            None => planned.resources.iter().find(|r| r.kind == "DATASOURCE").map(|r| r.name.clone()).unwrap_or_default(),
+            None => planned
+                .resources
+                .iter()
+                .find(|r| r.kind == "DATASOURCE")
+                .map(|r| r.name.clone())
+                .unwrap_or_default(),
         };
-        return Some(StageInput::Table { datasource, intervals: vec![Interval::ETERNITY] });
+        return Some(StageInput::Table {
+            datasource,
+            intervals: vec![Interval::ETERNITY],
+        });
     }
-    Some(StageInput::Inline { datasource: json!({"type": "inline"}) })
+    Some(StageInput::Inline {
+        datasource: json!({"type": "inline"}),
+    })
 }
 
 /// Names what a fragment does last.
@@ -132,7 +149,10 @@ fn processor(plan: &dyn ExecutionPlan) -> Processor {
 fn shuffle_spec(exchange: &Exchange, schema: &Schema, processor: Processor) -> ShuffleSpec {
     let key = cluster_by(&exchange.key, schema);
     if exchange.key.hash.is_some() {
-        return ShuffleSpec::Hash { key, partitions: exchange.partitions };
+        return ShuffleSpec::Hash {
+            key,
+            partitions: exchange.partitions,
+        };
     }
     if exchange.key.columns.is_empty() {
         return ShuffleSpec::Mix;
@@ -147,14 +167,34 @@ fn shuffle_spec(exchange: &Exchange, schema: &Schema, processor: Processor) -> S
 
 /// Names the columns of a key.
 pub fn cluster_by(key: &KeySpec, schema: &Schema) -> ClusterBy {
-    let name = |index: usize| schema.fields().get(index).map(|field| field.name().clone()).unwrap_or_default();
+    let name = |index: usize| {
+        schema
+            .fields()
+            .get(index)
+            .map(|field| field.name().clone())
+            .unwrap_or_default()
+    };
     let hashed = key.hash.iter().flat_map(|hash| &hash.columns);
     let columns = if key.hash.is_some() {
-        hashed.map(|index| KeyColumn { name: name(*index), descending: false }).collect()
+        hashed
+            .map(|index| KeyColumn {
+                name: name(*index),
+                descending: false,
+            })
+            .collect()
     } else {
-        key.columns.iter().map(|field| KeyColumn { name: name(field.index), descending: field.descending }).collect()
+        key.columns
+            .iter()
+            .map(|field| KeyColumn {
+                name: name(field.index),
+                descending: field.descending,
+            })
+            .collect()
     };
-    ClusterBy { columns, bucket_by_count: key.bucket_by_count }
+    ClusterBy {
+        columns,
+        bucket_by_count: key.bucket_by_count,
+    }
 }
 
 /// Lists a stage's columns with their native types: those of the key first.
@@ -174,7 +214,9 @@ pub fn signature(schema: &Schema, key: Option<&KeySpec>) -> Vec<(String, String)
         }
     }
     let fields = order.into_iter().filter_map(|index| schema.fields().get(index));
-    fields.map(|field| (field.name().clone(), SqlType::from_field(field).native())).collect()
+    fields
+        .map(|field| (field.name().clone(), SqlType::from_field(field).native()))
+        .collect()
 }
 
 /// Gives the native query of the statement for stages that scan or group, and the members of the processor for others.
@@ -199,10 +241,53 @@ fn detail(processor: Processor, plan: &dyn ExecutionPlan, planned: &Planned, inp
             }
         }
     }
-    let mut query = planned.native.get(0).and_then(|first| first.get("query")).cloned().unwrap_or(Value::Null);
+    if processor == Processor::SortMergeJoin
+        && let Some(join) = find_join(plan)
+    {
+        let equal = |(left, right): &(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)| {
+            format!("(\"{}\" == \"j0.{}\")", column_name(left), column_name(right))
+        };
+        let condition: Vec<String> = join.on().iter().map(equal).collect();
+        let join_type = join.join_type().to_string().to_ascii_uppercase();
+        return json!({"rightPrefix": "j0.", "condition": condition.join(" && "), "joinType": join_type});
+    }
+    let mut query = planned
+        .native
+        .get(0)
+        .and_then(|first| first.get("query"))
+        .cloned()
+        .unwrap_or(Value::Null);
     let reads_external = matches!(inputs, [StageInput::External { .. }]);
     if let (Some(members), false) = (query.as_object_mut(), reads_external) {
-        members.insert("dataSource".to_string(), json!({"type": "inputNumber", "inputNumber": 0}));
+        members.insert(
+            "dataSource".to_string(),
+            json!({"type": "inputNumber", "inputNumber": 0}),
+        );
     }
-    query
+    if processor == Processor::Window {
+        json!({"query": query})
+    } else {
+        query
+    }
+}
+
+fn find_join(plan: &dyn ExecutionPlan) -> Option<&SortMergeJoinExec> {
+    let mut node = plan;
+    loop {
+        if let Some(join) = downcast::<SortMergeJoinExec>(node) {
+            return Some(join);
+        }
+        let children = node.children();
+        match children.as_slice() {
+            [only] => node = (*only).as_ref(),
+            _ => return None,
+        }
+    }
+}
+
+fn column_name(expr: &Arc<dyn PhysicalExpr>) -> String {
+    match (expr.as_ref() as &dyn std::any::Any).downcast_ref::<Column>() {
+        Some(column) => column.name().to_string(),
+        None => expr.to_string(),
+    }
 }

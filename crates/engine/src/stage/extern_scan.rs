@@ -10,15 +10,21 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{ColumnStatistics, DataFusionError, Result, Statistics, internal_datafusion_err, internal_err};
+use datafusion::common::{
+    ColumnStatistics, DataFusionError, Result, Statistics, internal_datafusion_err, internal_err,
+};
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream};
-use henge_input::{ExternSpec, InputSource, InputSplit, ParseIssue, ReadObserver, ReadOptions, SplitLimits, read_split};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
+};
+use henge_input::{
+    ExternSpec, InputSource, InputSplit, ParseIssue, ReadObserver, ReadOptions, SplitLimits, read_split,
+};
 use parking_lot::Mutex;
 
 use crate::fault::Fault;
@@ -46,7 +52,10 @@ pub struct ExternTable {
 impl ExternTable {
     /// Makes the table. Nothing is read.
     pub fn new(spec: ExternSpec) -> Self {
-        Self { schema: spec.arrow_schema(), spec: Arc::new(spec) }
+        Self {
+            schema: spec.arrow_schema(),
+            spec: Arc::new(spec),
+        }
     }
 
     /// Gives source, format and columns.
@@ -76,7 +85,10 @@ impl TableProvider for ExternTable {
             Some(projection) => projection.clone(),
             None => (0..self.schema.fields().len()).collect(),
         };
-        let mut split_limits = SplitLimits { split_bytes: limits::TASK_INPUT_BYTES_TARGET, ..SplitLimits::default() };
+        let mut split_limits = SplitLimits {
+            split_bytes: limits::TASK_INPUT_BYTES_TARGET,
+            ..SplitLimits::default()
+        };
         if let Some(limits) = state.config().get_extension::<ExternLimits>() {
             split_limits.parallelism = limits.slots * 2;
             split_limits.workers = limits.workers;
@@ -90,7 +102,12 @@ impl TableProvider for ExternTable {
             .await
             .map_err(|error| DataFusionError::External(Box::new(error)))?
             .map_err(Fault::from)?;
-        Ok(Arc::new(ExternScanExec::new(self.spec.clone(), projection, splits, fetch)))
+        Ok(Arc::new(ExternScanExec::new(
+            self.spec.clone(),
+            projection,
+            splits,
+            fetch,
+        )))
     }
 }
 
@@ -118,7 +135,14 @@ impl ExternScanExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Self { spec, projection, splits, fetch, input_number: 0, properties: Arc::new(properties) }
+        Self {
+            spec,
+            projection,
+            splits,
+            fetch,
+            input_number: 0,
+            properties: Arc::new(properties),
+        }
     }
 
     /// Gives source, format and columns.
@@ -133,14 +157,27 @@ impl ExternScanExec {
 
     /// Gives the same leaf for one task, with as many partitions.
     pub fn bound(&self, input_number: usize, splits: Vec<Vec<InputSplit>>) -> Self {
-        Self { input_number, splits, ..self.clone() }
+        Self {
+            input_number,
+            splits,
+            ..self.clone()
+        }
     }
 }
 
 impl DisplayAs for ExternScanExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        let names: Vec<&str> = self.projection.iter().map(|index| self.spec.columns[*index].name.as_str()).collect();
-        write!(f, "ExternScanExec: splits={}, columns=[{}]", self.splits.len(), names.join(", "))
+        let names: Vec<&str> = self
+            .projection
+            .iter()
+            .map(|index| self.spec.columns[*index].name.as_str())
+            .collect();
+        write!(
+            f,
+            "ExternScanExec: splits={}, columns=[{}]",
+            self.splits.len(),
+            names.join(", ")
+        )
     }
 }
 
@@ -165,7 +202,11 @@ impl ExecutionPlan for ExternScanExec {
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        if children.is_empty() { Ok(self) } else { internal_err!("an external scan has no children") }
+        if children.is_empty() {
+            Ok(self)
+        } else {
+            internal_err!("an external scan has no children")
+        }
     }
 
     /// Knows the bytes of the files, where the files have sizes, but no rows: enough to see that a side of a join is small.
@@ -223,7 +264,11 @@ impl ExecutionPlan for ExternScanExec {
                             return Err(judged.unwrap_or_else(|| Fault::from(error)).into());
                         }
                     };
-                    let batch = if batch.num_rows() > left { batch.slice(0, left) } else { batch };
+                    let batch = if batch.num_rows() > left {
+                        batch.slice(0, left)
+                    } else {
+                        batch
+                    };
                     left -= batch.num_rows();
                     if let (Some(input), false) = (&observer.input, inline) {
                         input.batch(batch.num_rows());
@@ -264,7 +309,9 @@ impl ReadObserver for Observer {
     }
 
     fn bad_row(&self, issue: ParseIssue) -> ControlFlow<()> {
-        let Some(scope) = &self.scope else { return ControlFlow::Break(()) };
+        let Some(scope) = &self.scope else {
+            return ControlFlow::Break(());
+        };
         match scope.bad_row(issue.to_string()) {
             Ok(()) => ControlFlow::Continue(()),
             Err(fault) => {

@@ -12,7 +12,9 @@ use datafusion::execution::TaskContext;
 use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
+};
 use henge_exchange::{KeyRange, MemoryBudget, RangeReader, ReadOptions, RunSet};
 
 use crate::fault::Fault;
@@ -50,7 +52,12 @@ impl StageInputExec {
     pub fn new(stage: u32, schema: SchemaRef, partitioning: Partitioning, order: Option<LexOrdering>) -> Self {
         let ordered = order.is_some();
         let equivalence = EquivalenceProperties::new_with_orderings(schema, order);
-        let properties = PlanProperties::new(equivalence, partitioning, EmissionType::Incremental, Boundedness::Bounded);
+        let properties = PlanProperties::new(
+            equivalence,
+            partitioning,
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
         Self {
             stage,
             input_number: 0,
@@ -70,14 +77,22 @@ impl StageInputExec {
 
     /// Gives the same leaf for one task: only the partitions that the task executes are bound.
     pub fn bound(&self, input_number: usize, ranges: BTreeMap<usize, StageRange>) -> Self {
-        Self { input_number, ranges, ..self.clone() }
+        Self {
+            input_number,
+            ranges,
+            ..self.clone()
+        }
     }
 }
 
 impl DisplayAs for StageInputExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
         let kind = if self.broadcast { ", broadcast" } else { "" };
-        write!(f, "StageInputExec: stage={}, ordered={}{kind}", self.stage, self.ordered)
+        write!(
+            f,
+            "StageInputExec: stage={}, ordered={}{kind}",
+            self.stage, self.ordered
+        )
     }
 }
 
@@ -102,7 +117,11 @@ impl ExecutionPlan for StageInputExec {
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        if children.is_empty() { Ok(self) } else { internal_err!("a stage input has no children") }
+        if children.is_empty() {
+            Ok(self)
+        } else {
+            internal_err!("a stage input has no children")
+        }
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {

@@ -7,11 +7,15 @@
 use std::sync::Arc;
 
 use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::joins::{
+    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PartitionMode, SortMergeJoinExec,
+};
 
 use crate::limits;
 
@@ -26,15 +30,41 @@ pub async fn physical_plan(
             .config()
             .clone()
             .set_bool("datafusion.optimizer.prefer_hash_join", true)
-            .set_usize("datafusion.optimizer.hash_join_single_partition_threshold", limits::BROADCAST_BYTES_MAX)
-            .set_usize("datafusion.optimizer.hash_join_single_partition_threshold_rows", limits::BROADCAST_ROWS_MAX);
-        let hashing = SessionStateBuilder::new_from_existing(state.clone()).with_config(config).build();
+            .set_usize(
+                "datafusion.optimizer.hash_join_single_partition_threshold",
+                limits::BROADCAST_BYTES_MAX,
+            )
+            .set_usize(
+                "datafusion.optimizer.hash_join_single_partition_threshold_rows",
+                limits::BROADCAST_ROWS_MAX,
+            );
+        let hashing = SessionStateBuilder::new_from_existing(state.clone())
+            .with_config(config)
+            .build();
         let physical = hashing.create_physical_plan(plan).await?;
         if hash_joins_are_small(physical.as_ref()) {
-            return Ok(physical);
+            return cooperative_joins(physical);
         }
     }
-    state.create_physical_plan(plan).await
+    cooperative_joins(state.create_physical_plan(plan).await?)
+}
+
+/// Lets joins give way after some batches. A join makes batches out of what it holds without asking its inputs, so that one
+/// poll could last for minutes, in which nobody could stop the query.
+pub fn cooperative_joins(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let wrapped = plan.transform_up(|node| {
+        let any = node.as_ref() as &dyn std::any::Any;
+        let joins = any.is::<HashJoinExec>()
+            || any.is::<NestedLoopJoinExec>()
+            || any.is::<CrossJoinExec>()
+            || any.is::<SortMergeJoinExec>();
+        Ok(if joins {
+            Transformed::yes(Arc::new(CooperativeExec::new(node)) as _)
+        } else {
+            Transformed::no(node)
+        })
+    })?;
+    Ok(wrapped.data)
 }
 
 /// Tells whether every hash join of a plan collects a side that is known to be small.

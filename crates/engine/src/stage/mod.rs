@@ -171,14 +171,20 @@ impl BadRows {
     pub fn of(max_parse_exceptions: i64) -> Self {
         match max_parse_exceptions {
             0 => BadRows::Fail,
-            max => BadRows::Warn { max: u64::try_from(max).ok() },
+            max => BadRows::Warn {
+                max: u64::try_from(max).ok(),
+            },
         }
     }
 }
 
 /// Checks the manifests of a stage: exactly one for each logical partition. Gives the accepted ones in order of partition,
 /// and those that came twice, whose outputs are orphans.
-pub fn accept(stage: u32, partitions: usize, manifests: Vec<Manifest>) -> Result<(Vec<Manifest>, Vec<Manifest>), Fault> {
+pub fn accept(
+    stage: u32,
+    partitions: usize,
+    manifests: Vec<Manifest>,
+) -> Result<(Vec<Manifest>, Vec<Manifest>), Fault> {
     let mut accepted: Vec<Option<Manifest>> = Vec::new();
     accepted.resize_with(partitions, || None);
     let mut orphans = Vec::new();
@@ -203,15 +209,30 @@ mod tests {
     use super::*;
 
     fn manifest(stage: u32, partition: usize, attempt: u32) -> Manifest {
-        Manifest { stage, partition, attempt, output: TaskOutput::Runs(RunSet::default()) }
+        Manifest {
+            stage,
+            partition,
+            attempt,
+            output: TaskOutput::Runs(RunSet::default()),
+        }
     }
 
     #[test]
     fn exactly_one_manifest_a_partition() {
-        let all = vec![manifest(1, 1, 0), manifest(1, 0, 1), manifest(1, 1, 2), manifest(1, 7, 0), manifest(0, 0, 0)];
+        let all = vec![
+            manifest(1, 1, 0),
+            manifest(1, 0, 1),
+            manifest(1, 1, 2),
+            manifest(1, 7, 0),
+            manifest(0, 0, 0),
+        ];
         let (accepted, orphans) = accept(1, 2, all).expect("complete");
         assert_eq!(accepted, [manifest(1, 0, 1), manifest(1, 1, 0)]);
-        assert_eq!(orphans.len(), 3, "a second attempt, a partition that is none, another stage");
+        assert_eq!(
+            orphans.len(),
+            3,
+            "a second attempt, a partition that is none, another stage"
+        );
         let fault = accept(1, 3, accepted).expect_err("partition 2 is missing");
         assert_eq!(fault.code, FaultCode::WorkerFailed);
         assert!(accept(0, 0, Vec::new()).expect("nothing to do").0.is_empty());

@@ -187,7 +187,10 @@ impl TaskCounters {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut counters = WorkerCounters::default();
         let plan = self.plan.lock().clone();
-        let scanned = plan.as_ref().map(|plan| scanned_rows(plan.as_ref())).unwrap_or_default();
+        let scanned = plan
+            .as_ref()
+            .map(|plan| scanned_rows(plan.as_ref()))
+            .unwrap_or_default();
         for (number, input) in self.inputs.lock().iter().enumerate() {
             let mut snapshot = input.snapshot();
             if let Some(Some(rows)) = scanned.get(number)
@@ -198,8 +201,18 @@ impl TaskCounters {
             counters.channels.insert(Channel::Input(number), snapshot);
         }
         for (channel, rows, bytes, batches) in [
-            (Channel::Output, &self.output_rows, &self.output_bytes, &self.output_batches),
-            (Channel::Shuffle, &self.staged_rows, &self.staged_bytes, &self.staged_batches),
+            (
+                Channel::Output,
+                &self.output_rows,
+                &self.output_bytes,
+                &self.output_batches,
+            ),
+            (
+                Channel::Shuffle,
+                &self.staged_rows,
+                &self.staged_bytes,
+                &self.staged_batches,
+            ),
         ] {
             if load(rows) > 0 {
                 let snapshot = ChannelSnapshot {
@@ -231,14 +244,22 @@ impl TaskCounters {
 /// Sums up what the operators of a plan have spilled.
 fn spilled_bytes(plan: &dyn ExecutionPlan) -> u64 {
     let own = plan.metrics().and_then(|metrics| metrics.spilled_bytes()).unwrap_or(0) as u64;
-    own + plan.children().iter().map(|child| spilled_bytes(child.as_ref())).sum::<u64>()
+    own + plan
+        .children()
+        .iter()
+        .map(|child| spilled_bytes(child.as_ref()))
+        .sum::<u64>()
 }
 
 /// Gives the rows that each leaf has yielded, where the leaf counts them itself.
 fn scanned_rows(plan: &dyn ExecutionPlan) -> Vec<Option<u64>> {
     let children = plan.children();
     if children.is_empty() {
-        return vec![plan.metrics().and_then(|metrics| metrics.output_rows()).map(|rows| rows as u64)];
+        return vec![
+            plan.metrics()
+                .and_then(|metrics| metrics.output_rows())
+                .map(|rows| rows as u64),
+        ];
     }
     children.iter().flat_map(|child| scanned_rows(child.as_ref())).collect()
 }

@@ -58,7 +58,12 @@ pub async fn run_attempt(
         discard(env, &output);
         Err(Fault::injected("task-before-manifest"))
     });
-    Ok(Manifest { stage: spec.number, partition: task.partition, attempt, output })
+    Ok(Manifest {
+        stage: spec.number,
+        partition: task.partition,
+        attempt,
+        output,
+    })
 }
 
 /// Removes what an output left in the run store.
@@ -120,14 +125,16 @@ async fn run_plan(
         env.counters.output(batch.num_rows(), batch_bytes(&batch));
         writer.write(&batch)?;
         let staged = writer.staged();
-        env.counters.staged(staged.rows(), staged.bytes(), staged.batches(), staged.spilled_bytes());
+        env.counters
+            .staged(staged.rows(), staged.bytes(), staged.batches(), staged.spilled_bytes());
         // The compute pool has as many threads as slots: let the readers and operators of this task have their turn.
         tokio::task::yield_now().await;
     }
     drop(stream);
     fail_point!("task-before-stage", |_| Err(Fault::injected("task-before-stage")));
     let set = writer.finish()?;
-    env.counters.staged(set.rows(), set.bytes(), set.batches(), set.spilled_bytes());
+    env.counters
+        .staged(set.rows(), set.bytes(), set.batches(), set.spilled_bytes());
     Ok(set)
 }
 
@@ -138,7 +145,10 @@ async fn run_segments(
     name: String,
     env: &AttemptEnv,
 ) -> Result<TaskOutput, Fault> {
-    let planned = task.segment.clone().ok_or_else(|| Fault::unknown("a task that writes segments has none to write"))?;
+    let planned = task
+        .segment
+        .clone()
+        .ok_or_else(|| Fault::unknown("a task that writes segments has none to write"))?;
     let input = spec.inputs.values().next().cloned();
     let input = input.ok_or_else(|| Fault::unknown("a task that writes segments has no input"))?;
     let counters = env.counters.clone();
@@ -150,7 +160,11 @@ async fn run_segments(
         let budget_bytes = env.memory_bytes;
         // Merging, encoding and compressing all of a segment: not for a thread that others share.
         let write = tokio::task::spawn_blocking(move || {
-            let rows = Rows { schema: &input.schema, key: &input.key, sets: &input.sets };
+            let rows = Rows {
+                schema: &input.schema,
+                key: &input.key,
+                sets: &input.sets,
+            };
             let write_env = WriteEnv {
                 store,
                 budget: PoolBudget::new(&pool, "SegmentWriter", false),
@@ -161,9 +175,13 @@ async fn run_segments(
             };
             ingest::write_segment(&work, &planned, rows, &name, &write_env)
         });
-        write.await.map_err(|panic| Fault::unknown(format!("writing a segment panicked: {panic}")))??
+        write
+            .await
+            .map_err(|panic| Fault::unknown(format!("writing a segment panicked: {panic}")))??
     };
-    let Some(written) = written else { return Ok(TaskOutput::Segment(None)) };
+    let Some(written) = written else {
+        return Ok(TaskOutput::Segment(None));
+    };
     if env.cancel.is_cancelled() {
         return Err(Fault::canceled(CancelReason::Unknown));
     }
