@@ -7,7 +7,9 @@ pub const MAX_TOKENS: usize = 2_500_000;
 /// Deepest nesting of parentheses, calls and subqueries (Calcite overflows the stack somewhere beyond a thousand).
 pub const MAX_NESTING: usize = 1_000;
 /// Longest chain of one operator that cannot be balanced (`a + b + …`); AND and OR chains are balanced and not bounded.
-pub const MAX_CHAIN: usize = 1_000;
+pub const MAX_CHAIN: usize = 200;
+/// Deepest expression or subquery that is planned: the optimiser's passes cost the square of the depth and more.
+pub const MAX_DEPTH: usize = 250;
 /// Most operators in one statement: the parser's tree of a chain is as deep as the chain is long.
 pub const MAX_OPERATORS: usize = 200_000;
 /// Stack for parsing and planning; reserved, not committed.

@@ -148,10 +148,10 @@ impl<'a> Binder<'a> {
         {
             let mut state = self.state.borrow_mut();
             state.depth += 1;
-            if state.depth > crate::limits::MAX_NESTING {
+            if state.depth > crate::limits::MAX_DEPTH {
                 return Err(SqlError::invalid(format!(
                     "Statement is nested deeper than the limit of {} levels",
-                    crate::limits::MAX_NESTING
+                    crate::limits::MAX_DEPTH
                 )));
             }
         }
