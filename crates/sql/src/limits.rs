@@ -8,6 +8,8 @@ pub const MAX_TOKENS: usize = 2_500_000;
 pub const MAX_NESTING: usize = 1_000;
 /// Longest chain of one operator that cannot be balanced (`a + b + …`); AND and OR chains are balanced and not bounded.
 pub const MAX_CHAIN: usize = 200;
+/// Deepest nesting of CASE: behind a syntax error the query parser tries every level twice.
+pub const MAX_CASE_NESTING: usize = 20;
 /// Deepest expression or subquery that is planned: the optimiser's passes cost the square of the depth and more.
 pub const MAX_DEPTH: usize = 250;
 /// Most operators in one statement: the parser's tree of a chain is as deep as the chain is long.

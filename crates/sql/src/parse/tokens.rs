@@ -65,7 +65,7 @@ impl Tokens {
 
     /// Refuses characters that no token of Druid's SQL has, and nesting that nothing sensible has.
     fn check(&self) -> Result<(), SqlError> {
-        let (mut depth, mut operators) = (0usize, 0usize);
+        let (mut depth, mut operators, mut cases) = (0usize, 0usize, 0usize);
         for (i, token) in self.list.iter().enumerate() {
             match &token.token {
                 // The query parser would read the word as a column and stumble later than Calcite does.
@@ -81,15 +81,15 @@ impl Tokens {
                 Token::Word(word) if word.quote_style.is_none() && is_operator_word(&word.value) => {
                     operators += 1;
                     if word.value.eq_ignore_ascii_case("CASE") {
-                        depth += 1;
+                        cases += 1;
                     } else if word.value.eq_ignore_ascii_case("END") {
-                        depth = depth.saturating_sub(1);
+                        cases = cases.saturating_sub(1);
                     }
                 }
                 Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::StringConcat => operators += 1,
                 _ => {}
             }
-            if depth > limits::MAX_NESTING {
+            if depth > limits::MAX_NESTING || cases > limits::MAX_CASE_NESTING {
                 return Err(SqlError::invalid_at(
                     format!(
                         "Statement is nested deeper than the limit of {} levels",
