@@ -2,11 +2,13 @@
 //! (Druid's `CounterSnapshots`; spec `msq-engine` section 12).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Which channel of a task a counter belongs to.
+/// Which channel of a task a counter belongs to. Written down by its name (`input0`, `output`, `shuffle`), since it is a key of maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Channel {
     /// The n-th input of the stage.
     Input(usize),
@@ -14,6 +16,39 @@ pub enum Channel {
     Output,
     /// What the stage stages for the exchange, by partition.
     Shuffle,
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Channel::Input(number) => write!(f, "input{number}"),
+            Channel::Output => f.write_str("output"),
+            Channel::Shuffle => f.write_str("shuffle"),
+        }
+    }
+}
+
+impl From<Channel> for String {
+    fn from(channel: Channel) -> Self {
+        channel.to_string()
+    }
+}
+
+impl TryFrom<String> for Channel {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match name.as_str() {
+            "output" => Ok(Channel::Output),
+            "shuffle" => Ok(Channel::Shuffle),
+            other => {
+                let number = other.strip_prefix("input").and_then(|number| number.parse().ok());
+                number
+                    .map(Channel::Input)
+                    .ok_or_else(|| format!("[{other}] is no channel"))
+            }
+        }
+    }
 }
 
 /// One channel's counts; every list is indexed by partition (inputs have one partition a worker and input).
@@ -80,3 +115,32 @@ pub struct WorkerCounters {
 
 /// Stage number → worker number → counters.
 pub type CounterTree = BTreeMap<u32, BTreeMap<u32, WorkerCounters>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_survive_being_written_down() {
+        let mut counters = WorkerCounters::default();
+        for channel in [Channel::Input(0), Channel::Input(12), Channel::Output, Channel::Shuffle] {
+            counters.channels.insert(
+                channel,
+                ChannelSnapshot {
+                    rows: vec![1, 2],
+                    ..ChannelSnapshot::default()
+                },
+            );
+        }
+        counters.sort_progress = Some(SortProgress {
+            level_to_total_batches: [(0, 3)].into(),
+            ..SortProgress::default()
+        });
+        let tree: CounterTree = [(0, [(1, counters)].into())].into();
+        let text = serde_json::to_string(&tree).expect("every key is text");
+        assert_eq!(
+            serde_json::from_str::<CounterTree>(&text).expect("the same shape"),
+            tree
+        );
+    }
+}
