@@ -7,7 +7,7 @@
 //! ```
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use henge_engine::{EngineError, Fault, FaultCode};
 use henge_sql::{Category, Persona, SqlError};
@@ -25,7 +25,7 @@ pub struct ApiError {
     pub status: StatusCode,
     /// JSON body.
     pub body: Value,
-    headers: HeaderMap,
+    headers: Vec<(&'static str, String)>,
 }
 
 impl ApiError {
@@ -34,7 +34,7 @@ impl ApiError {
         Self {
             status,
             body,
-            headers: HeaderMap::new(),
+            headers: Vec::new(),
         }
     }
 
@@ -177,9 +177,7 @@ impl ApiError {
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(HeaderName::from_static(name), value);
-        }
+        self.headers.push((name, value.to_string()));
         self
     }
 }
@@ -188,7 +186,12 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(to_text(&self.body)));
         *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
+        for (name, value) in self.headers {
+            // A value that no header can hold came from the client; it is not sent back.
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(HeaderName::from_static(name), value);
+            }
+        }
         response
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

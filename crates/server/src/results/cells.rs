@@ -192,10 +192,6 @@ pub enum Cells<'a> {
     Float(&'a Float32Array),
     /// Instants as ISO text in the query's zone.
     Time(&'a TimestampMillisecondArray),
-    /// Instants as milliseconds of the zone's own clock (task reports).
-    LocalMillis(&'a TimestampMillisecondArray),
-    /// Days since the epoch by the zone's own clock (DATE in task reports).
-    LocalDays(&'a TimestampMillisecondArray),
     /// Strings.
     Text(&'a StringArray),
     /// Strings by dictionary, escaped beforehand where that pays.
@@ -248,16 +244,6 @@ impl<'a> Cells<'a> {
         }
     }
 
-    /// Shows instants as numbers, as task reports do.
-    #[must_use]
-    pub fn as_report(self, is_date: bool) -> Self {
-        match self {
-            Self::Time(array) if is_date => Self::LocalDays(array),
-            Self::Time(array) => Self::LocalMillis(array),
-            other => other,
-        }
-    }
-
     fn is_null(&self, row: usize) -> bool {
         match self {
             Self::Null => true,
@@ -265,7 +251,7 @@ impl<'a> Cells<'a> {
             Self::Long(array) => array.is_null(row),
             Self::Double(array) => array.is_null(row),
             Self::Float(array) => array.is_null(row),
-            Self::Time(array) | Self::LocalMillis(array) | Self::LocalDays(array) => array.is_null(row),
+            Self::Time(array) => array.is_null(row),
             Self::Text(array) => array.is_null(row),
             Self::Dictionary { keys, values, .. } => keys.is_null(row) || values.is_null(keys.value(row) as usize),
             Self::List { list, style, .. } => {
@@ -293,14 +279,6 @@ impl<'a> Cells<'a> {
                 if target == Target::Json {
                     out.push(b'"');
                 }
-            }
-            Self::LocalMillis(array) => {
-                let millis = array.value(row);
-                push_i64(out, millis + pen.time.offset_millis(millis));
-            }
-            Self::LocalDays(array) => {
-                let millis = array.value(row);
-                push_i64(out, (millis + pen.time.offset_millis(millis)).div_euclid(86_400_000));
             }
             Self::Text(array) => push_text(out, array.value(row), target),
             Self::Dictionary { keys, values, escaped } => {

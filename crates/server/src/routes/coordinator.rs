@@ -211,10 +211,10 @@ async fn datasource_intervals(State(state): State<AppState>, Path(name): Path<St
     )
 }
 
-fn read_interval(text: &str) -> Result<Interval, Response> {
+fn read_interval(text: &str) -> Result<Interval, ApiError> {
     text.replace('_', "/")
         .parse::<Interval>()
-        .map_err(|error| ApiError::input(error.to_string()).into_response())
+        .map_err(|error| ApiError::input(error.to_string()))
 }
 
 async fn datasource_interval(
@@ -224,7 +224,7 @@ async fn datasource_interval(
 ) -> Response {
     let interval = match read_interval(&interval) {
         Ok(interval) => interval,
-        Err(response) => return response,
+        Err(error) => return error.into_response(),
     };
     let snapshot = state.engine.snapshot();
     let Some(datasource) = snapshot.datasource(&name) else {
@@ -246,7 +246,7 @@ async fn datasource_interval(
 async fn server_view(State(state): State<AppState>, Path((name, interval)): Path<(String, String)>) -> Response {
     let interval = match read_interval(&interval) {
         Ok(interval) => interval,
-        Err(response) => return response,
+        Err(error) => return error.into_response(),
     };
     let snapshot = state.engine.snapshot();
     let Some(datasource) = snapshot.datasource(&name) else {
@@ -292,7 +292,7 @@ async fn datasource_load_status(State(state): State<AppState>, Path(name): Path<
     // Without an interval Druid looks at the last two weeks only.
     let interval = match params.get("interval").map(|text| read_interval(text)) {
         Some(Ok(interval)) => interval,
-        Some(Err(response)) => return response,
+        Some(Err(error)) => return error.into_response(),
         None => {
             let now = crate::state::now_ms();
             Interval {
@@ -343,7 +343,7 @@ async fn intervals(State(state): State<AppState>) -> Response {
 async fn interval(State(state): State<AppState>, Path(interval): Path<String>, params: Params) -> Response {
     let interval = match read_interval(&interval) {
         Ok(interval) => interval,
-        Err(response) => return response,
+        Err(error) => return error.into_response(),
     };
     let snapshot = state.engine.snapshot();
     let (mut by_chunk, mut by_name) = (Map::new(), Map::new());
@@ -425,7 +425,7 @@ async fn metadata_segments_within(
     for text in body.as_array().into_iter().flatten().filter_map(Value::as_str) {
         match read_interval(text) {
             Ok(interval) => intervals.push(interval),
-            Err(response) => return response,
+            Err(error) => return error.into_response(),
         }
     }
     let snapshot = state.engine.snapshot();

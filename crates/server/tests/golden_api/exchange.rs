@@ -37,7 +37,6 @@ pub struct Request {
     pub headers: BTreeMap<String, String>,
     #[serde(default)]
     pub body: Value,
-    pub service: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
