@@ -165,7 +165,13 @@ impl Controller {
     /// Plans and cuts the statement.
     async fn plan(&self, settings: &TaskSettings) -> Result<(Vec<PlannedStage>, Arc<TaskContext>), Failure> {
         let session = self.session(settings);
-        let physical = physical_plan(&session, &self.planned.plan, settings.sort_merge_join).await?;
+        let physical = physical_plan(
+            &session,
+            &self.planned.plan,
+            settings.sort_merge_join,
+            self.services.runner.slots().bytes,
+        )
+        .await?;
         let stages = cut_plan(physical)?;
         for stage in &stages {
             check_leaves(stage.plan.as_ref())?;

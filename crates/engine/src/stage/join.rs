@@ -19,24 +19,29 @@ use datafusion::physical_plan::joins::{
 
 use crate::limits;
 
-/// Makes the physical plan of a task.
+/// Bytes that a row of unknown width is taken to have.
+const BROADCAST_ROW_BYTES: usize = 64;
+
+/// Makes the physical plan of a task. `slot_bytes` is the memory of each: what is small depends on it.
 pub async fn physical_plan(
     state: &SessionState,
     plan: &LogicalPlan,
     prefer_sort_merge: bool,
+    slot_bytes: usize,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     if !prefer_sort_merge {
+        // Files grow when they are decoded, and a hash table is larger than its rows.
+        let share = (slot_bytes as f64 * limits::BROADCAST_SHARE) as usize / 4;
+        let bytes_max = share.min(limits::BROADCAST_BYTES_MAX);
+        let rows_max = (share / BROADCAST_ROW_BYTES).min(limits::BROADCAST_ROWS_MAX);
         let config = state
             .config()
             .clone()
             .set_bool("datafusion.optimizer.prefer_hash_join", true)
-            .set_usize(
-                "datafusion.optimizer.hash_join_single_partition_threshold",
-                limits::BROADCAST_BYTES_MAX,
-            )
+            .set_usize("datafusion.optimizer.hash_join_single_partition_threshold", bytes_max)
             .set_usize(
                 "datafusion.optimizer.hash_join_single_partition_threshold_rows",
-                limits::BROADCAST_ROWS_MAX,
+                rows_max,
             );
         let hashing = SessionStateBuilder::new_from_existing(state.clone())
             .with_config(config)

@@ -61,7 +61,8 @@ async fn no_orphans(world: &World, what: &str) {
         .filter_map(|spec| spec["path"].as_str().map(str::to_string))
         .collect();
     for file in world.files("segments") {
-        let file = file.canonicalize().expect("there");
+        // Files of replaced segments may go while they are looked at.
+        let Ok(file) = file.canonicalize() else { continue };
         let known = keep.iter().any(|path| file.starts_with(path));
         assert!(known, "{what}: {} is nobody's", file.display());
     }

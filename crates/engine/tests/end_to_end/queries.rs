@@ -71,7 +71,7 @@ async fn tasks_answer_as_interactive_queries_do() {
 async fn joins_that_sort_and_merge_give_the_same() {
     let _alone = no_fail_points().await;
     let world = world().await;
-    for kind in ["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"] {
+    for kind in ["JOIN", "LEFT JOIN"] {
         let sql = format!(
             r#"SELECT v."city", c."name" FROM "visits" v {kind} "countries" c ON v."country" = c."code" AND c."area" > 1000000"#
         );
