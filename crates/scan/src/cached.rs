@@ -30,8 +30,8 @@ impl CachedSegments {
 
     /// Waits for the cache. Planning calls this from a worker of the runtime, scans from its blocking threads.
     fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        let inside = Handle::try_current().is_ok();
-        if inside && self.runtime.runtime_flavor() == RuntimeFlavor::MultiThread {
+        let around = Handle::try_current().map(|handle| handle.runtime_flavor());
+        if around.is_ok_and(|flavor| flavor == RuntimeFlavor::MultiThread) {
             return tokio::task::block_in_place(|| self.runtime.block_on(future));
         }
         let _guard = self.runtime.enter();

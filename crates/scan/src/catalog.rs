@@ -24,12 +24,15 @@ pub struct TableSegment {
     pub shard_spec: ShardSpec,
 }
 
+/// What a table was made of, and the table.
+type KnownTable = (Arc<DatasourceSnapshot>, Arc<DatasourceTable>);
+
 /// Open segments, merged dictionaries and tables of a process.
 #[derive(Debug)]
 pub struct ScanCatalog {
     source: Arc<dyn SegmentSource>,
     segments: Mutex<HashMap<String, Arc<SegmentHandle>>>,
-    tables: Mutex<HashMap<String, (Arc<DatasourceSnapshot>, Arc<DatasourceTable>)>>,
+    tables: Mutex<HashMap<String, KnownTable>>,
     dictionaries: Mutex<HashMap<(String, String), Arc<MergedDictionary>>>,
 }
 

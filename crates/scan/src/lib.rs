@@ -10,11 +10,11 @@
 //!                      SegmentData <────── SegmentAggregateExec  groups on dictionary ids, dense arrays
 //! ```
 //!
-//! * [`source`]: where decoded columns come from; the only part that knows the segment format and its cache.
-//! * [`catalog`]: one [`ScanCatalog`] a process: open segments, merged dictionaries, tables.
-//! * [`table`]: [`DatasourceTable`], what SQL sees of a datasource.
-//! * [`scan`]: [`SegmentScanExec`], the leaf that reads rows; its slices are serialisable.
-//! * [`session`]: settings and optimiser rules of interactive queries.
+//! * `source`: where decoded columns come from; the only part that knows the segment format and its cache.
+//! * `catalog`: one [`ScanCatalog`] a process: open segments, merged dictionaries, tables.
+//! * `table`: [`DatasourceTable`], what SQL sees of a datasource.
+//! * `scan`: [`SegmentScanExec`], the leaf that reads rows; its slices are serialisable.
+//! * `session`: settings and optimiser rules of interactive queries.
 //!
 //! Strings are `Utf8` for DataFusion and dictionary ids inside: filters are decided once a dictionary value, grouping works on ids,
 //! and text is made only for rows that leave the scan.

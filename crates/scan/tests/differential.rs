@@ -547,13 +547,7 @@ impl SchemaCatalog for Bench {
 }
 
 /// Makes a datasource of rows that depend on nothing but their number.
-fn bench_table(
-    root: &Path,
-    name: &str,
-    start: i64,
-    step: i64,
-    columns: &[(&str, fn(i64) -> Value)],
-) -> Arc<DatasourceTable> {
+fn bench_table(root: &Path, name: &str, start: i64, step: i64, columns: &[Made]) -> Arc<DatasourceTable> {
     let root = root.join(name);
     std::fs::create_dir_all(&root).expect("a folder");
     let segments = (0..3).map(|number| {
@@ -592,6 +586,9 @@ fn bench_table(
     });
     catalog(&root).table(name, segments.collect()).expect("a table")
 }
+
+/// A column and how its values are made.
+type Made = (&'static str, fn(i64) -> Value);
 
 enum Value {
     Text(&'static str),

@@ -4,7 +4,7 @@
 //!  plan       what is computed: keys, arguments, accumulators
 //!  recognise  AggregateExec over SegmentScanExec -> plan
 //!  rule       puts SegmentAggregateExec in its place
-//!  exec       runs it: filter, number the keys, accumulate, merge
+//!  exec       the operator             job         one execution: filter, number the keys, accumulate, merge
 //!  codes      keys as numbers          dictionary  one dictionary for all segments
 //!  time       keys of floored time     groups      accumulators as arrays
 //! ```
@@ -13,6 +13,7 @@ mod codes;
 mod dictionary;
 mod exec;
 mod groups;
+mod job;
 mod plan;
 mod recognise;
 mod rule;

@@ -13,7 +13,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use roaring::RoaringBitmap;
 
 use super::compile::float_key;
-use super::{Filter, Ranges, RowsTest, Test, TextKind, TextTest};
+use super::{Filter, RowsTest, Test, TextKind, TextTest};
 use crate::columns::Columns;
 use crate::handle::{long_values, release};
 
@@ -107,7 +107,7 @@ impl Filter {
     pub fn select(&self, columns: &Columns, range: Range<usize>, clip: Option<(i64, i64)>) -> Result<Selection> {
         let mut selection = Selection::Range(range);
         if let Some(clip) = clip {
-            selection = select_times(&vec![clip], columns, selection)?;
+            selection = select_times(&[clip], columns, selection)?;
         }
         // Times first: they cut whole ranges off.
         for test in &self.tests {
@@ -195,7 +195,7 @@ fn any_bitmap(branches: &[Vec<Test>], columns: &Columns, rows: &Selection) -> Re
 }
 
 /// Cuts a selection by time: by binary search where the segment is sorted by time.
-fn select_times(ranges: &Ranges, columns: &Columns, selection: Selection) -> Result<Selection> {
+fn select_times(ranges: &[(i64, i64)], columns: &Columns, selection: Selection) -> Result<Selection> {
     let clip = columns.handle.descriptor.interval;
     if ranges
         .iter()
