@@ -252,8 +252,6 @@ async fn load_flights(data: &Path, folder: &Path) -> Outcome<()> {
     context
         .register_parquet("source", path, ParquetReadOptions::default())
         .await?;
-    let sql = "SELECT CAST(arrow_cast(date, 'Timestamp(Millisecond, None)') AS TIMESTAMP) AS t, * FROM source LIMIT 0";
-    println!("{:?}", context.sql(sql).await.map(|frame| frame.schema().to_string()));
     let sql = "SELECT arrow_cast(date, 'Timestamp(Millisecond, None)') AS __time, delay, distance, origin, destination FROM source ORDER BY 1, origin, destination";
     let columns = vec![
         ColumnSchema::new("delay", ColumnType::LONG),
