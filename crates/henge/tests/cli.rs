@@ -122,15 +122,7 @@ fn an_error_shows_the_place_and_changes_nothing() {
 fn garbage_gets_an_answer() {
     let folder = tempfile::tempdir().expect("a folder");
     let deep = format!("SELECT {}1{}", "(".repeat(3000), ")".repeat(3000));
-    for sql in [
-        "SELEC 1",
-        "",
-        ";;",
-        "SELECT '",
-        "\u{0}",
-        "SELECT * FROM nowhere",
-        deep.as_str(),
-    ] {
+    for sql in ["SELEC 1", "", ";;", "SELECT '", "SELECT * FROM nowhere", deep.as_str()] {
         let message = text(&henge(folder.path(), &["sql", sql]).stderr);
         assert!(!message.contains("panicked"), "{sql:.50}: {message}");
     }
@@ -152,7 +144,7 @@ fn quickstart_runs_twice() {
             "1. Start henge",
             "2. Make data",
             "3. Load both",
-            "12,",
+            "11,957 rows published",
             "segmentGenerator",
             "4. Ask",
             "AIR",

@@ -18,6 +18,9 @@ use crate::json::to_text;
 /// Name of the exception that stands for an unreadable request.
 const HTTP_EXCEPTION: &str = "org.apache.druid.server.initialization.jetty.HttpException";
 
+/// The header with a way out that Druid's own message does not give, such as the nearest name; bodies stay as Druid's.
+const HINT_HEADER: &str = "x-henge-hint";
+
 /// An answer that is an error: status, body, and the headers that go with it.
 #[derive(Debug, Clone)]
 pub struct ApiError {
@@ -83,7 +86,11 @@ impl ApiError {
 
     /// Makes the error of a statement that is wrong.
     pub fn from_sql(error: &SqlError) -> Self {
-        Self::new(status_of(error.category), sql_error(error))
+        let mut answer = Self::new(status_of(error.category), sql_error(error));
+        if let Some(hint) = &error.hint {
+            answer.headers.push((HINT_HEADER, hint.clone()));
+        }
+        answer
     }
 
     /// Makes the error of an interactive query.
@@ -188,7 +195,7 @@ impl IntoResponse for ApiError {
         *response.status_mut() = self.status;
         for (name, value) in self.headers {
             // A value that no header can hold came from the client; it is not sent back.
-            if let Ok(value) = HeaderValue::from_str(&value) {
+            if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
                 response.headers_mut().insert(HeaderName::from_static(name), value);
             }
         }

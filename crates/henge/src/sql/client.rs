@@ -140,10 +140,17 @@ async fn read_json(response: Response) -> Result<Value, Failure> {
 
 async fn failure_of(response: Response, sql: Option<&str>) -> Failure {
     let status = response.status();
+    let hint = response
+        .headers()
+        .get("x-henge-hint")
+        .map(|hint| String::from_utf8_lossy(hint.as_bytes()).into_owned());
     let bytes = response.bytes().await.unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_ERROR_BYTES)]).into_owned();
     match serde_json::from_str::<Value>(&text) {
-        Ok(body) => failure_of_json(&body, sql),
+        Ok(body) => Failure {
+            remedy: hint,
+            ..failure_of_json(&body, sql)
+        },
         Err(_) if text.trim().is_empty() => Failure::new(format!("the server answered {status}")),
         Err(_) => Failure::new(format!("the server answered {status}: {}", text.trim())),
     }
@@ -177,15 +184,11 @@ pub fn failure_of_json(body: &Value, sql: Option<&str>) -> Failure {
             column,
             end_column: context("endColumn").filter(|_| context("endLine") == Some(line)),
         });
-    let remedy = error
-        .pointer("/context/remedy")
-        .and_then(Value::as_str)
-        .map(ToString::to_string);
     Failure {
         message,
         code,
         place,
-        remedy,
+        remedy: None,
     }
 }
 

@@ -36,7 +36,11 @@ Examples:
 INSERT, REPLACE and SELECT from EXTERN run as tasks, every other SELECT at once. Ctrl-C cancels what runs.")]
 pub struct SqlArgs {
     /// One or more statements, separated by semicolons; `-` reads them from standard input.
-    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    #[arg(
+        required_unless_present = "file",
+        conflicts_with = "file",
+        allow_hyphen_values = true
+    )]
     statement: Option<String>,
     /// File with statements.
     #[arg(short, long, value_name = "FILE")]
