@@ -10,7 +10,7 @@ pub struct Failure {
     /// Druid's error code, where the failure has one.
     pub code: Option<String>,
     /// The statement and the place in it (line and column from 1, and the column of the end).
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
     /// What to do.
     pub remedy: Option<String>,
 }
@@ -99,12 +99,12 @@ mod tests {
         let failure = Failure {
             message: "Column 'chanel' not found in any table".to_string(),
             code: Some("invalidInput".to_string()),
-            place: Some(Place {
+            place: Some(Box::new(Place {
                 sql: "SELECT 1,\n  chanel FROM t".to_string(),
                 line: 2,
                 column: 3,
                 end_column: Some(8),
-            }),
+            })),
             remedy: Some("did you mean channel?".to_string()),
         };
         assert_eq!(
@@ -123,7 +123,7 @@ mod tests {
         };
         for place in [place(0, 0, None), place(1, 99, Some(3)), place(7, 1, Some(1))] {
             let failure = Failure {
-                place: Some(place),
+                place: Some(Box::new(place)),
                 ..Failure::new("no")
             };
             assert!(failure.render().starts_with("error: no\n"));

@@ -83,6 +83,7 @@ fn init_logging() {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(sql::terminal())
         .with_writer(std::io::stderr)
         .init();
 }

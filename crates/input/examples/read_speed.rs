@@ -46,7 +46,7 @@ const CSV_COLUMNS: [(&str, &str); 16] = [
 fn json_row(i: usize) -> String {
     format!(
         r##"{{"time":"2015-09-12T00:46:58.771Z","channel":"#en.wikipedia","cityName":null,"comment":"added project {i}","countryIsoCode":null,"isAnonymous":false,"isMinor":{},"namespace":"Talk","page":"Talk:Oswald Tilghman {}","user":"GELongstreet","delta":{},"added":{},"ratio":{}.25,"deleted":0}}"##,
-        i % 3 == 0,
+        i.is_multiple_of(3),
         i % 977,
         i % 4_000,
         i * 31 % 100_000,

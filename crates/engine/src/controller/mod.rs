@@ -79,15 +79,15 @@ pub struct Services {
 pub struct Failure {
     /// Stage and partition.
     pub place: Option<(u32, usize)>,
-    /// The fault.
-    pub fault: Fault,
+    /// The fault, boxed since every fallible step of the controller carries the room for it.
+    pub fault: Box<Fault>,
 }
 
 impl<F: Into<Fault>> From<F> for Failure {
     fn from(fault: F) -> Self {
         Self {
             place: None,
-            fault: fault.into(),
+            fault: Box::new(fault.into()),
         }
     }
 }
@@ -125,7 +125,7 @@ impl Controller {
         let error = result.err().map(|failure| match self.cancel.fault() {
             // Whatever broke while the query was being stopped, it was stopped.
             Some(fault) => self.live.error(None, fault),
-            None => self.live.error(failure.place, failure.fault),
+            None => self.live.error(failure.place, *failure.fault),
         });
         self.live.finish(error.clone());
         error
@@ -326,7 +326,7 @@ impl Controller {
         self.live.publish();
         let manifests = result.map_err(|fault| Failure {
             place: failed_at.map(|at| (number, at)),
-            fault,
+            fault: Box::new(fault),
         })?;
         if let Some(fault) = self.cancel.fault() {
             self.discard(&manifests);

@@ -48,7 +48,7 @@ async fn one(seed: u64, count: usize, keys: u32) {
     let mut model: BTreeMap<String, (i64, i64)> = BTreeMap::new();
     for i in 0..count as u64 {
         let r = scramble(seed, i);
-        let key = if r % 3 == 0 {
+        let key = if r.is_multiple_of(3) {
             "hot".to_string()
         } else {
             format!("key-{}", r % u64::from(keys))

@@ -178,11 +178,13 @@ pub fn failure_of_json(body: &Value, sql: Option<&str>) -> Failure {
     let place = sql
         .zip(context("line"))
         .zip(context("column"))
-        .map(|((sql, line), column)| Place {
-            sql: sql.to_string(),
-            line,
-            column,
-            end_column: context("endColumn").filter(|_| context("endLine") == Some(line)),
+        .map(|((sql, line), column)| {
+            Box::new(Place {
+                sql: sql.to_string(),
+                line,
+                column,
+                end_column: context("endColumn").filter(|_| context("endLine") == Some(line)),
+            })
         });
     Failure {
         message,

@@ -56,7 +56,8 @@ pub async fn follow(client: &Client, task: &str, show: bool) -> Result<Value, Fa
             }
             return Err(failure_of_task(&status, &report));
         }
-        if !live && !(show && printed.elapsed() >= PLAIN_PERIOD) {
+        let due = live || (show && printed.elapsed() >= PLAIN_PERIOD);
+        if !due {
             continue;
         }
         if let Some(report) = client.report(task).await? {

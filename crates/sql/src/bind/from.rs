@@ -24,7 +24,7 @@ pub(super) struct FromItem {
 
 impl Binder<'_> {
     /// Binds a whole FROM clause; commas are cross joins.
-    pub(super) fn from_clause<'p>(
+    pub(super) fn bind_from<'p>(
         &self,
         from: &[TableWithJoins],
         ctes: &Ctes,

@@ -58,7 +58,7 @@ impl Binder<'_> {
         ctes: &Ctes,
         parent: Option<&Scope>,
     ) -> Result<BoundQuery, SqlError> {
-        let (mut plan, scope) = self.from_clause(&select.from, ctes, parent)?;
+        let (mut plan, scope) = self.bind_from(&select.from, ctes, parent)?;
         if let Some(selection) = &select.selection {
             let cx = Cx {
                 clause: "WHERE",

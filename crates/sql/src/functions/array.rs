@@ -309,9 +309,7 @@ pub(super) fn contains(args: &Args, all: bool) -> Result<ArrayRef> {
     let (items, lists) = encoded(args, 0, 1)?;
     boolean_result(args.rows(), |row| {
         let list = lists.range(row)?;
-        let Some(mut items) = items.range(row) else {
-            return None;
-        };
+        let mut items = items.range(row)?;
         let has = |item: usize| list.clone().any(|i| lists.rows.row(i) == lists.rows.row(item));
         Some(if all { items.all(has) } else { items.any(has) })
     })
