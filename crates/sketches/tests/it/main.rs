@@ -1,0 +1,5 @@
+//! Every complex value against bytes and numbers of a real Druid, and against damaged bytes.
+
+mod damage;
+mod golden;
+mod model;
