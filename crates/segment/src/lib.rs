@@ -25,7 +25,7 @@ pub use error::{SegmentError, SegmentErrorKind};
 pub use reader::{ColumnInfo, Segment};
 pub use schema::{
     BitmapKind, ColumnSchema, ColumnType, IndexSpec, LongEncoding, MetricSchema, MultiValueHandling, SegmentSchema,
-    TIME_COLUMN, ValueType,
+    StringEncoding, TIME_COLUMN, ValueType,
 };
 pub use selection::RowSelection;
 pub use writer::{SegmentSummary, SegmentWriter};

@@ -1,6 +1,6 @@
 //! What a segment holds: types, columns, and how they are to be encoded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -183,6 +183,11 @@ pub struct SegmentSchema {
     pub ordering: Option<Vec<String>>,
     /// For multi-value columns that are not stored sorted.
     pub multi_value_handling: BTreeMap<String, MultiValueHandling>,
+    /// Columns of strings that get no bitmaps.
+    pub without_bitmaps: BTreeSet<String>,
+    /// Columns that are stored in the nested common format (Druid's "auto" columns): scalars and arrays of their type, JSON columns in the
+    /// narrowest form that holds their values.
+    pub auto: BTreeSet<String>,
 }
 
 impl SegmentSchema {
@@ -255,6 +260,23 @@ pub enum LongEncoding {
     Auto,
 }
 
+/// How dictionaries of strings are stored (Druid's `StringEncodingStrategy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum StringEncoding {
+    /// Every value whole; what every Druid reads.
+    #[default]
+    Utf8,
+    /// Values share the beginning of the one before them; read by Druid 25 (version 0) or 26 (version 1) and later.
+    FrontCoded {
+        /// Values that share, a power of two from 1 to 128.
+        bucket_size: u8,
+        /// 0 or 1.
+        version: u8,
+    },
+    /// Front-coded (buckets of 4, version 1) where that is smaller.
+    Smallest,
+}
+
 /// How columns are encoded (Druid's `IndexSpec`). The default is Druid's but for longs, which Druid stores in eight bytes unless told
 /// otherwise: every Druid reads the smaller encodings, so they are chosen where they save anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -267,6 +289,13 @@ pub struct IndexSpec {
     pub metric_compression: Compression,
     /// The encoding of longs.
     pub long_encoding: LongEncoding,
+    /// The form of dictionaries of strings.
+    pub string_encoding: StringEncoding,
+    /// The compression of objects other than JSON; none keeps them as they are.
+    pub complex_compression: Option<Compression>,
+    /// The compression of whole JSON values; none leaves them out, so that readers put them together from their fields (Druid's
+    /// `objectStorageEncoding: none`, which Druid reads from 35 on).
+    pub json_compression: Option<Compression>,
 }
 
 impl Default for IndexSpec {
@@ -276,6 +305,9 @@ impl Default for IndexSpec {
             dimension_compression: Compression::Lz4,
             metric_compression: Compression::Lz4,
             long_encoding: LongEncoding::Auto,
+            string_encoding: StringEncoding::Utf8,
+            complex_compression: None,
+            json_compression: Some(Compression::Lz4),
         }
     }
 }

@@ -9,7 +9,13 @@
 //! ```
 
 use crate::SegmentError;
-use crate::blob::{Blob, Cursor};
+use crate::blob::{Blob, Cursor, put_vbyte};
+
+/// Values in a bucket unless asked for otherwise, as Druid has it.
+pub(crate) const DEFAULT_BUCKET: u8 = 4;
+
+/// Values in a bucket at most.
+pub(crate) const LARGEST_BUCKET: u8 = 128;
 
 /// A dictionary that is decoded bucket by bucket.
 #[derive(Debug, Clone)]
@@ -30,7 +36,7 @@ impl FrontCoded {
             return Err(cursor.corrupt(format!("front-coded strings have version 0 or 1, found {version}")));
         }
         let bucket_size = usize::from(cursor.u8("bucket size")?);
-        if !bucket_size.is_power_of_two() || bucket_size > 128 {
+        if !bucket_size.is_power_of_two() || bucket_size > usize::from(LARGEST_BUCKET) {
             return Err(cursor.corrupt(format!("a bucket has 1, 2, 4 … 128 values, found {bucket_size}")));
         }
         let has_null = cursor.u8("null flag")? == 1;
@@ -126,5 +132,100 @@ impl FrontCoded {
             )?;
         }
         Ok(())
+    }
+}
+
+/// Serialises sorted values with the marker and the encoding id in front; the bucket size is a power of two up to
+/// [`LARGEST_BUCKET`], the version 0 or 1.
+pub(crate) fn write<'a>(
+    values: impl ExactSizeIterator<Item = &'a [u8]>,
+    has_null: bool,
+    bucket_size: u8,
+    version: u8,
+) -> Vec<u8> {
+    let count = values.len();
+    let mut ends = Vec::new();
+    let mut buckets = Vec::new();
+    let (mut first, mut previous): (&[u8], &[u8]) = (&[], &[]);
+    for (index, value) in values.enumerate() {
+        if index % usize::from(bucket_size) == 0 {
+            if index > 0 {
+                ends.extend_from_slice(&(buckets.len() as u32).to_le_bytes());
+            }
+            put_vbyte(&mut buckets, value.len());
+            buckets.extend_from_slice(value);
+            first = value;
+        } else {
+            let base = if version == 0 { first } else { previous };
+            let shared = value.iter().zip(base).take_while(|(a, b)| a == b).count();
+            put_vbyte(&mut buckets, shared);
+            put_vbyte(&mut buckets, value.len() - shared);
+            buckets.extend_from_slice(&value[shared..]);
+        }
+        previous = value;
+    }
+    let mut out = vec![0x7F, 1, version, bucket_size, u8::from(has_null)];
+    put_vbyte(&mut out, count);
+    put_vbyte(&mut out, ends.len() + buckets.len());
+    out.extend_from_slice(&ends);
+    out.extend_from_slice(&buckets);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn check(values: &[&str], has_null: bool, bucket_size: u8, version: u8) -> Vec<u8> {
+        let written = write(values.iter().map(|v| v.as_bytes()), has_null, bucket_size, version);
+        let blob = Blob::new(Bytes::from(written[2..].to_vec()), "f", "c");
+        let read = FrontCoded::read(&mut blob.cursor()).unwrap();
+        let mut found = Vec::new();
+        read.for_each(|value| found.push(String::from_utf8(value.to_vec()).unwrap()))
+            .unwrap();
+        assert_eq!(found, values);
+        for (id, value) in values.iter().enumerate() {
+            let found = read.get(id + usize::from(has_null)).unwrap();
+            assert_eq!(found.as_deref(), Some(value.as_bytes()));
+        }
+        written
+    }
+
+    #[test]
+    fn writes_the_examples_of_the_format() {
+        let hex = |text: &str| -> Vec<u8> {
+            let bytes = text.split(' ');
+            bytes.map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+        };
+        let values = ["ab", "abcd", "abcde"];
+        assert_eq!(
+            check(&values, false, 4, 1),
+            hex("7F 01 01 04 00 83 8A 82 61 62 82 82 63 64 84 81 65")
+        );
+        assert_eq!(
+            check(&values, false, 4, 0),
+            hex("7F 01 00 04 00 83 8C 82 61 62 82 82 63 64 82 83 63 64 65")
+        );
+        assert_eq!(
+            check(&["ab", "abcd", "abcde", "b"], true, 2, 1),
+            hex("7F 01 01 02 01 84 94 07 00 00 00 82 61 62 82 82 63 64 85 61 62 63 64 65 80 81 62")
+        );
+        assert_eq!(check(&[], true, 4, 1), hex("7F 01 01 04 01 80 80"));
+    }
+
+    #[test]
+    fn buckets_of_every_size() {
+        let values: Vec<String> = (0..300)
+            .map(|i| format!("value {i:04} {}", "é".repeat(i % 5)))
+            .collect();
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        for bucket_size in [1, 2, 4, 16, 128] {
+            for version in [0, 1] {
+                for count in [0, 1, 2, 127, 128, 129, 300] {
+                    check(&values[..count], count % 2 == 0, bucket_size, version);
+                }
+            }
+        }
     }
 }

@@ -13,11 +13,11 @@ use std::io::{self, Write};
 use crate::blob::{Blob, Cursor};
 use crate::codec::blocks::{PlainValues, ValueBlocks, bytes_of, read_values};
 use crate::codec::compression::Compressor;
-use crate::codec::generic_indexed::GenericIndexedWriter;
-use crate::codec::ints::{CompressedIds, Ids};
+use crate::codec::generic_indexed::{GenericIndexedWriter, write_ends};
+use crate::codec::ints::{CompressedIds, Ids, width_for};
 use crate::codec::longs::read_plain_ints;
 use crate::container::Container;
-use crate::limits::BLOCK_BYTES;
+use crate::limits::{BLOCK_BYTES, GENERIC_INDEXED_BYTES};
 use crate::{RowSelection, SegmentError};
 
 /// Ints in a block of offsets.
@@ -210,4 +210,35 @@ impl CompressedIdLists {
         self.offsets.write(false, out)?;
         self.ids.write(out)
     }
+}
+
+/// Writes id lists in the uncompressed form; `offsets` begins with 0.
+pub(crate) fn write_plain_lists(
+    offsets: &[u32],
+    ids: &[u32],
+    cardinality: usize,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let width = width_for(cardinality);
+    let padding = 4 - width;
+    let ends = &offsets[1..];
+    let bytes = 4 + 4 * ends.len() as u64 + (ids.len() * width + padding) as u64;
+    if bytes > GENERIC_INDEXED_BYTES {
+        return Err(io::Error::other(SegmentError::Limit {
+            what: "the size in bytes of an uncompressed multi-value column".into(),
+            actual: bytes,
+            limit: GENERIC_INDEXED_BYTES,
+            remedy: "write smaller segments (fewer rows per segment)",
+        }));
+    }
+    out.write_all(&[1, width as u8])?;
+    out.write_all(&(bytes as u32).to_be_bytes())?;
+    out.write_all(&(ends.len() as u32).to_be_bytes())?;
+    write_ends(ends.iter().map(|end| end * width as u32), out)?;
+    let mut buffer = Vec::with_capacity(ids.len() * width + padding);
+    for id in ids {
+        buffer.extend_from_slice(&id.to_be_bytes()[4 - width..]);
+    }
+    buffer.resize(buffer.len() + padding, 0);
+    out.write_all(&buffer)
 }

@@ -17,10 +17,11 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 
+use super::bitmaps;
 use super::descriptor;
+use super::dictionary::SortedDictionary;
 use super::interner::Interner;
 use super::lists::Lists;
-use super::string::{SortedDictionary, bitmaps};
 use crate::blob::put_vbyte;
 use crate::codec::compression::{Compression, Compressor};
 use crate::codec::ints::CompressedIds;
@@ -209,7 +210,7 @@ impl ArrayWriter {
             ValueType::String => (elements, order.as_slice()),
             _ => (no_strings.strings(), [].as_slice()),
         };
-        let dictionary = SortedDictionary::new(strings, string_order, true);
+        let dictionary = SortedDictionary::new(strings, string_order, true, crate::StringEncoding::Utf8);
         smoosh.begin(&format!("{name}.__stringDictionary"), dictionary.serialized_len())?;
         dictionary.write(smoosh).map_err(|e| smoosh.write_error(e))?;
         smoosh.end()?;
@@ -271,7 +272,7 @@ fn write_bitmaps(
     offsets: Option<&[u32]>,
     cardinality: usize,
 ) -> Result<(), SegmentError> {
-    let list = bitmaps(ids, offsets, cardinality);
+    let list = bitmaps::index(ids, offsets, cardinality, crate::BitmapKind::Roaring);
     smoosh.begin(name, list.serialized_len())?;
     list.write(false, smoosh).map_err(|e| smoosh.write_error(e))?;
     smoosh.end()

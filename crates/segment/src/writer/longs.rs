@@ -10,6 +10,7 @@ use std::io;
 
 use hashbrown::HashMap;
 
+use super::numeric::ValuePart;
 use crate::codec::blocks::bytes_of;
 use crate::codec::compression::{Compression, Compressor};
 use crate::codec::generic_indexed::GenericIndexedWriter;
@@ -176,7 +177,7 @@ impl LongCollector {
     }
 
     /// Encodes the values: what stands before the block list (or the values, for compression none), the list, and those values.
-    pub fn finish(mut self, compressor: &mut Compressor) -> io::Result<EncodedLongs> {
+    pub fn finish(mut self, compressor: &mut Compressor) -> io::Result<ValuePart> {
         self.close_block();
         let encoding = self.choose(compressor)?;
         let compression = compressor.compression();
@@ -207,7 +208,7 @@ impl LongCollector {
         if entire {
             self.blocks.iter().for_each(|block| block.append_to(&mut values));
             self.encode(&values, encoding, &mut encoded);
-            return Ok(EncodedLongs {
+            return Ok(ValuePart {
                 head,
                 blocks: None,
                 entire: encoded,
@@ -234,7 +235,7 @@ impl LongCollector {
                 blocks.push_with(|out| compressor.compress(&encoded, stride, out))?;
             }
         }
-        Ok(EncodedLongs {
+        Ok(ValuePart {
             head,
             blocks: Some(blocks),
             entire: Vec::new(),
@@ -295,13 +296,4 @@ impl LongCollector {
         let best = sizes.iter().zip(&candidates).min_by_key(|(size, _)| **size);
         Ok(best.map_or(Encoding::Longs, |(_, encoding)| *encoding))
     }
-}
-
-/// Longs in the encoding that was chosen.
-#[derive(Debug)]
-pub(super) struct EncodedLongs {
-    pub head: Vec<u8>,
-    /// None for compression none.
-    pub blocks: Option<GenericIndexedWriter>,
-    pub entire: Vec<u8>,
 }

@@ -1,6 +1,8 @@
 //! Writing a segment: columns are encoded as rows arrive, the container is written at the end.
 
 mod array;
+mod bitmaps;
+mod dictionary;
 mod interner;
 mod lists;
 mod longs;
@@ -17,11 +19,15 @@ use arrow::record_batch::RecordBatch;
 use henge_time::Interval;
 
 use crate::codec::compression::{Compression, Compressor};
+use crate::codec::front_coded::LARGEST_BUCKET;
 use crate::container::{
     ColumnList, FACTORY_FILE, Metadata, OrderBy, SmooshWriter, VERSION_9, VERSION_FILE, write_file,
 };
 use crate::limits::SEGMENT_ROWS;
-use crate::{BitmapKind, ColumnSchema, ColumnType, IndexSpec, SegmentError, SegmentSchema, TIME_COLUMN, ValueType};
+use crate::{
+    BitmapKind, ColumnSchema, ColumnType, IndexSpec, SegmentError, SegmentSchema, StringEncoding, TIME_COLUMN,
+    ValueType,
+};
 
 use array::ArrayWriter;
 use numeric::NumericWriter;
@@ -81,14 +87,13 @@ enum ColumnKind {
 impl ColumnWriter {
     fn new(column: &ColumnSchema, schema: &SegmentSchema, spec: &IndexSpec) -> Result<Self, SegmentError> {
         let name = column.name.as_str();
+        let with_bitmaps = !schema.without_bitmaps.contains(name);
         let kind = match &column.column_type {
-            ColumnType::Scalar(ValueType::String) => {
-                ColumnKind::String(StringWriter::single(name, spec.dimension_compression))
-            }
+            ColumnType::Scalar(ValueType::String) => ColumnKind::String(StringWriter::single(name, spec, with_bitmaps)),
             ColumnType::Scalar(value) => ColumnKind::Numeric(NumericWriter::new(name, *value, spec)),
             ColumnType::MultiString => {
                 let handling = schema.multi_value_handling.get(name).copied().unwrap_or_default();
-                ColumnKind::String(StringWriter::multi(name, spec.dimension_compression, handling))
+                ColumnKind::String(StringWriter::multi(name, spec, with_bitmaps, handling))
             }
             ColumnType::Array(element) => {
                 ColumnKind::Array(ArrayWriter::new(name, *element, spec.dimension_compression))
@@ -306,13 +311,24 @@ fn check_spec(spec: &IndexSpec) -> Result<(), SegmentError> {
             what,
         })
     };
-    if spec.bitmap == BitmapKind::Concise {
-        return refused("writing concise bitmaps".into());
-    }
-    for compression in [spec.dimension_compression, spec.metric_compression] {
+    let objects = [spec.complex_compression, spec.json_compression];
+    for compression in [spec.dimension_compression, spec.metric_compression]
+        .into_iter()
+        .chain(objects.into_iter().flatten())
+    {
         if compression == Compression::Lzf {
             return refused("writing compression lzf".into());
         }
+    }
+    if objects.contains(&Some(Compression::None)) {
+        return refused("compression none of objects (Druid cannot write it either)".into());
+    }
+    if let StringEncoding::FrontCoded { bucket_size, version } = spec.string_encoding
+        && (!bucket_size.is_power_of_two() || bucket_size > LARGEST_BUCKET || version > 1)
+    {
+        return refused(format!(
+            "front-coding of format version {version} in buckets of {bucket_size} (versions are 0 and 1, buckets 1, 2, 4 … {LARGEST_BUCKET})"
+        ));
     }
     if spec.dimension_compression == Compression::None {
         return refused("dimension compression none (Druid cannot write it either)".into());
@@ -325,6 +341,14 @@ fn sync_folder(dir: &Path) -> Result<(), SegmentError> {
     std::fs::File::open(dir)
         .and_then(|folder| folder.sync_all())
         .map_err(|e| SegmentError::io("sync", dir, e))
+}
+
+/// Gives the property of a descriptor that names the form of bitmaps.
+fn bitmap_serde(kind: BitmapKind) -> &'static str {
+    match kind {
+        BitmapKind::Roaring => r#""bitmapSerdeFactory":{"type":"roaring"}"#,
+        BitmapKind::Concise => r#""bitmapSerdeFactory":{"type":"concise"}"#,
+    }
 }
 
 /// Gives a column's descriptor with its length: `str {"valueType":…,"hasMultipleValues":…,"parts":[{…}]}`.

@@ -14,15 +14,15 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
 
-use super::descriptor;
+use super::bitmaps::null_index;
 use super::longs::LongCollector;
+use super::{bitmap_serde, descriptor};
 use crate::codec::blocks::{Plain, bytes_of};
 use crate::codec::compression::{Compression, Compressor};
 use crate::codec::generic_indexed::GenericIndexedWriter;
-use crate::codec::roaring_writer::RoaringWriter;
 use crate::container::SmooshWriter;
 use crate::limits::BLOCK_BYTES;
-use crate::{IndexSpec, LongEncoding, SegmentError, ValueType};
+use crate::{BitmapKind, IndexSpec, LongEncoding, SegmentError, ValueType};
 
 /// Collects a column of numbers, compressing blocks as they fill.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ pub(crate) struct NumericWriter {
     name: String,
     value_type: ValueType,
     compression: Compression,
+    bitmap: BitmapKind,
     rows: u32,
     block: Vec<u8>,
     blocks: GenericIndexedWriter,
@@ -45,6 +46,7 @@ impl NumericWriter {
             name: name.to_owned(),
             value_type,
             compression: spec.metric_compression,
+            bitmap: spec.bitmap,
             rows: 0,
             block: Vec::new(),
             blocks: GenericIndexedWriter::default(),
@@ -157,32 +159,41 @@ impl NumericWriter {
         Ok(())
     }
 
+    /// Encodes the values collected.
+    pub fn encode(&mut self, compressor: &mut Compressor) -> std::io::Result<ValuePart> {
+        if let Some(longs) = self.longs.take() {
+            return longs.finish(compressor);
+        }
+        let entire = self.compression == Compression::None;
+        if !entire {
+            self.flush(compressor)?;
+        }
+        let per_block = if entire { 0 } else { (BLOCK_BYTES / self.width()) as u32 };
+        let mut head = vec![2];
+        head.extend_from_slice(&self.rows.to_be_bytes());
+        head.extend_from_slice(&per_block.to_be_bytes());
+        head.push(self.compression.id());
+        Ok(match entire {
+            true => ValuePart {
+                head,
+                blocks: None,
+                entire: std::mem::take(&mut self.block),
+            },
+            false => ValuePart {
+                head,
+                blocks: Some(std::mem::take(&mut self.blocks)),
+                entire: Vec::new(),
+            },
+        })
+    }
+
     /// Writes the column as an internal file.
     pub fn finish(mut self, smoosh: &mut SmooshWriter, compressor: &mut Compressor) -> Result<(), SegmentError> {
-        let entire = self.compression == Compression::None;
-        let mut head;
-        if let Some(longs) = self.longs.take() {
-            let encoded = longs.finish(compressor).map_err(|e| smoosh.write_error(e))?;
-            head = encoded.head;
-            self.block = encoded.entire;
-            self.blocks = encoded.blocks.unwrap_or_default();
-        } else {
-            if !entire {
-                self.flush(compressor).map_err(|e| smoosh.write_error(e))?;
-            }
-            let per_block = if entire { 0 } else { (BLOCK_BYTES / self.width()) as u32 };
-            head = vec![2];
-            head.extend_from_slice(&self.rows.to_be_bytes());
-            head.extend_from_slice(&per_block.to_be_bytes());
-            head.push(self.compression.id());
-        }
-        let mut nulls = Vec::new();
-        if !self.null_rows.is_empty() {
-            nulls.extend_from_slice(&[0; 4]);
-            RoaringWriter::default().write(&self.null_rows, &mut nulls);
-            let len = nulls.len() as u32 - 4;
-            nulls[..4].copy_from_slice(&len.to_be_bytes());
-        }
+        let values = self.encode(compressor).map_err(|e| smoosh.write_error(e))?;
+        let nulls = match self.null_rows.as_slice() {
+            [] => Vec::new(),
+            rows => null_index(rows, self.bitmap),
+        };
         let part = match self.value_type {
             ValueType::Double => "doubleV2",
             ValueType::Float => "floatV2",
@@ -191,28 +202,47 @@ impl NumericWriter {
         let descriptor = descriptor(
             self.value_type.name(),
             false,
-            &format!(r#""type":"{part}","byteOrder":"LITTLE_ENDIAN","bitmapSerdeFactory":{{"type":"roaring"}}"#),
+            &format!(
+                r#""type":"{part}","byteOrder":"LITTLE_ENDIAN",{}"#,
+                bitmap_serde(self.bitmap)
+            ),
         );
-        let data_len = if entire {
-            self.block.len() as u64
-        } else {
-            self.blocks.serialized_len()
-        };
-        let value_len = head.len() as u64 + data_len;
+        let value_len = values.serialized_len();
         smoosh.begin(&self.name, descriptor.len() as u64 + 4 + value_len + nulls.len() as u64)?;
         let mut write = || -> std::io::Result<()> {
             smoosh.write_all(&descriptor)?;
             smoosh.write_all(&(value_len as u32).to_be_bytes())?;
-            smoosh.write_all(&head)?;
-            if entire {
-                smoosh.write_all(&self.block)?;
-            } else {
-                self.blocks.write(false, smoosh)?;
-            }
+            values.write(smoosh)?;
             smoosh.write_all(&nulls)
         };
         write().map_err(|e| smoosh.write_error(e))?;
         smoosh.end()
+    }
+}
+
+/// Encoded numbers: the value part of a column.
+#[derive(Debug)]
+pub(super) struct ValuePart {
+    pub head: Vec<u8>,
+    /// None for compression none.
+    pub blocks: Option<GenericIndexedWriter>,
+    /// The values, for compression none.
+    pub entire: Vec<u8>,
+}
+
+impl ValuePart {
+    /// Counts the bytes that [`Self::write`] writes.
+    pub fn serialized_len(&self) -> u64 {
+        let blocks = self.blocks.as_ref().map_or(0, GenericIndexedWriter::serialized_len);
+        (self.head.len() + self.entire.len()) as u64 + blocks
+    }
+
+    pub fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
+        out.write_all(&self.head)?;
+        match &self.blocks {
+            Some(blocks) => blocks.write(false, out),
+            None => out.write_all(&self.entire),
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Columns of strings, one or any number a row.
 //!
 //! ```text
-//! str descriptor │ u8 version 2 │ i32 flags (2 = multi-value) │ dictionary │ ids │ bitmaps
-//! uncompressed: u8 0 (single) │ dictionary │ ids │ bitmaps
+//! str descriptor │ u8 version 2 │ i32 flags (2 multi-value, 4 no bitmaps) │ dictionary │ ids │ bitmaps
+//! uncompressed: u8 0 (single) or 1 (multi) │ dictionary │ ids │ bitmaps
+//!               u8 3 │ i32 flags (1 multi-value, 4 no bitmaps) │ dictionary │ ids
 //! ```
 //! Mirrors `DictionaryEncodedColumnPartSerde`. A column without any value is only a descriptor, of part `null`.
 //!
@@ -15,21 +16,24 @@ use arrow::array::{Array, ArrayRef, AsArray, StringArray, UInt32Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, UInt32Type};
 
-use super::descriptor;
+use super::bitmaps;
+use super::dictionary::SortedDictionary;
 use super::interner::Interner;
 use super::lists::Lists;
-use super::sort::Strings;
+use super::{bitmap_serde, descriptor};
 use crate::codec::compression::{Compression, Compressor};
-use crate::codec::generic_indexed::{GenericIndexedWriter, write_ends, write_head};
 use crate::codec::ints::{CompressedIds, write_plain};
-use crate::codec::multi_ints::CompressedIdLists;
-use crate::codec::roaring_writer::RoaringWriter;
+use crate::codec::multi_ints::{CompressedIdLists, write_plain_lists};
 use crate::container::SmooshWriter;
 use crate::limits::GENERIC_INDEXED_BYTES;
-use crate::{MultiValueHandling, SegmentError};
+use crate::{BitmapKind, IndexSpec, MultiValueHandling, SegmentError, StringEncoding};
 
 /// The id of null while rows arrive; values begin with 1.
 const NULL: u32 = 0;
+
+/// Flags of a column, as [`crate::reader`] reads them.
+const MULTI_VALUE_V3: u8 = 2;
+const NO_BITMAP_INDEX: u8 = 4;
 
 /// A value of a batch's dictionary that has no id yet.
 const UNKNOWN: u32 = u32::MAX;
@@ -49,6 +53,10 @@ struct Mapping {
 pub(crate) struct StringWriter {
     name: String,
     compression: Compression,
+    encoding: StringEncoding,
+    /// None for a column without bitmaps.
+    bitmap: Option<BitmapKind>,
+    bitmap_serde: BitmapKind,
     interner: Interner,
     ids: Vec<u32>,
     /// Ends of the rows in `ids`, beginning with 0; only of multi-value columns.
@@ -58,10 +66,13 @@ pub(crate) struct StringWriter {
 }
 
 impl StringWriter {
-    pub fn single(name: &str, compression: Compression) -> Self {
+    pub fn single(name: &str, spec: &IndexSpec, with_bitmaps: bool) -> Self {
         Self {
             name: name.to_owned(),
-            compression,
+            compression: spec.dimension_compression,
+            encoding: spec.string_encoding,
+            bitmap: with_bitmaps.then_some(spec.bitmap),
+            bitmap_serde: spec.bitmap,
             interner: Interner::default(),
             ids: Vec::new(),
             offsets: None,
@@ -70,11 +81,11 @@ impl StringWriter {
         }
     }
 
-    pub fn multi(name: &str, compression: Compression, handling: MultiValueHandling) -> Self {
+    pub fn multi(name: &str, spec: &IndexSpec, with_bitmaps: bool, handling: MultiValueHandling) -> Self {
         Self {
             offsets: Some(vec![0]),
             handling,
-            ..Self::single(name, compression)
+            ..Self::single(name, spec, with_bitmaps)
         }
     }
 
@@ -253,7 +264,7 @@ impl StringWriter {
         let mut offsets = self.offsets.take();
         let rows = offsets.as_ref().map_or(self.ids.len(), |o| o.len() - 1);
         if self.interner.len() == 0 {
-            let part = format!(r#""type":"null","numRows":{rows},"bitmapSerdeFactory":{{"type":"roaring"}}"#);
+            let part = format!(r#""type":"null","numRows":{rows},{}"#, bitmap_serde(self.bitmap_serde));
             smoosh.add(&self.name, &[&descriptor("STRING", false, &part)])?;
             return Ok(false);
         }
@@ -275,10 +286,17 @@ impl StringWriter {
             }
         }
         let cardinality = order.len() + shift as usize;
-        let bitmaps = bitmaps(&self.ids, offsets.as_deref(), cardinality);
-        let dictionary = SortedDictionary::new(strings, &order, has_null);
+        let bitmaps = self
+            .bitmap
+            .map(|kind| bitmaps::index(&self.ids, offsets.as_deref(), cardinality, kind));
+        let dictionary = SortedDictionary::new(strings, &order, has_null, self.encoding);
         let ids = self.ids.iter().copied();
         let encoded = match &offsets {
+            Some(offsets) if self.compression == Compression::Uncompressed => {
+                let mut plain = Vec::new();
+                write_plain_lists(offsets, &self.ids, cardinality, &mut plain).map_err(|e| smoosh.write_error(e))?;
+                Encoded::Plain(plain)
+            }
             Some(offsets) => {
                 let lists = CompressedIdLists::new(offsets, ids, cardinality, compressor);
                 Encoded::Multi(lists.map_err(|e| smoosh.write_error(e))?)
@@ -295,24 +313,33 @@ impl StringWriter {
         let descriptor = descriptor(
             "STRING",
             offsets.is_some(),
-            r#""type":"stringDictionary","bitmapSerdeFactory":{"type":"roaring"},"byteOrder":"LITTLE_ENDIAN""#,
+            &format!(
+                r#""type":"stringDictionary",{},"byteOrder":"LITTLE_ENDIAN""#,
+                bitmap_serde(self.bitmap_serde)
+            ),
         );
-        let head: &[u8] = match &encoded {
-            Encoded::Plain(_) => &[0],
-            Encoded::Single(_) => &[2, 0, 0, 0, 0],
-            Encoded::Multi(_) => &[2, 0, 0, 0, 2],
+        let is_multi = offsets.is_some();
+        let no_bitmaps = if bitmaps.is_none() { NO_BITMAP_INDEX } else { 0 };
+        let head: &[u8] = match (&encoded, is_multi) {
+            (Encoded::Plain(_), _) if bitmaps.is_some() => &[u8::from(is_multi)],
+            (Encoded::Plain(_), _) => &[3, 0, 0, 0, u8::from(is_multi) | no_bitmaps],
+            (Encoded::Single(_), _) => &[2, 0, 0, 0, no_bitmaps],
+            (Encoded::Multi(_), _) => &[2, 0, 0, 0, MULTI_VALUE_V3 | no_bitmaps],
         };
         let len = (descriptor.len() + head.len()) as u64
             + dictionary.serialized_len()
             + encoded.serialized_len()
-            + bitmaps.serialized_len();
+            + bitmaps.as_ref().map_or(0, |list| list.serialized_len());
         smoosh.begin(&self.name, len)?;
         let mut write = || -> std::io::Result<()> {
             smoosh.write_all(&descriptor)?;
             smoosh.write_all(head)?;
             dictionary.write(smoosh)?;
             encoded.write(smoosh)?;
-            bitmaps.write(false, smoosh)
+            match &bitmaps {
+                Some(list) => list.write(false, smoosh),
+                None => Ok(()),
+            }
         };
         write().map_err(|e| smoosh.write_error(e))?;
         smoosh.end()?;
@@ -366,107 +393,5 @@ fn arrange(offsets: &mut [u32], ids: &mut Vec<u32>, handling: MultiValueHandling
             *end = kept.len() as u32;
         }
         *ids = kept;
-    }
-}
-
-/// Makes the bitmap of every id: rows are laid out by id, then each stretch is serialised.
-pub(super) fn bitmaps(ids: &[u32], offsets: Option<&[u32]>, cardinality: usize) -> GenericIndexedWriter {
-    let mut next = vec![0u32; cardinality + 1];
-    for id in ids {
-        next[*id as usize + 1] += 1;
-    }
-    for id in 0..cardinality {
-        next[id + 1] += next[id];
-    }
-    let starts = next.clone();
-    let mut rows = vec![0u32; ids.len()];
-    match offsets {
-        None => {
-            for (row, id) in ids.iter().enumerate() {
-                let slot = &mut next[*id as usize];
-                rows[*slot as usize] = row as u32;
-                *slot += 1;
-            }
-        }
-        Some(offsets) => {
-            for (row, ends) in offsets.windows(2).enumerate() {
-                for id in &ids[ends[0] as usize..ends[1] as usize] {
-                    let id = *id as usize;
-                    let slot = &mut next[id];
-                    let repeated = *slot > starts[id] && rows[*slot as usize - 1] == row as u32;
-                    if !repeated {
-                        rows[*slot as usize] = row as u32;
-                        *slot += 1;
-                    }
-                }
-            }
-        }
-    }
-    let mut writer = RoaringWriter::default();
-    let mut list = GenericIndexedWriter::with_capacity(cardinality, 19 * cardinality);
-    for id in 0..cardinality {
-        let rows = &rows[starts[id] as usize..next[id] as usize];
-        let pushed: Result<(), std::convert::Infallible> = list.push_with(|out| {
-            writer.write(rows, out);
-            Ok(())
-        });
-        match pushed {
-            Ok(()) => {}
-            Err(never) => match never {},
-        }
-    }
-    list
-}
-
-/// A dictionary that is written without being copied into order first.
-pub(super) struct SortedDictionary<'a> {
-    strings: Strings<'a>,
-    order: &'a [u32],
-    has_null: bool,
-}
-
-impl<'a> SortedDictionary<'a> {
-    pub fn new(strings: Strings<'a>, order: &'a [u32], has_null: bool) -> Self {
-        Self {
-            strings,
-            order,
-            has_null,
-        }
-    }
-
-    fn count(&self) -> usize {
-        self.order.len() + usize::from(self.has_null)
-    }
-
-    fn values_len(&self) -> u64 {
-        self.strings.bytes.len() as u64 + 4 * self.count() as u64
-    }
-
-    pub fn serialized_len(&self) -> u64 {
-        10 + 4 * self.count() as u64 + self.values_len()
-    }
-
-    pub fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
-        write_head(true, self.count(), self.values_len(), out)?;
-        let null = self.has_null.then_some(4);
-        let mut end = null.unwrap_or(0);
-        let ends = self.order.iter().map(|index| {
-            end += 4 + self.strings.get(*index).len() as u32;
-            end
-        });
-        write_ends(null.into_iter().chain(ends), out)?;
-        if self.has_null {
-            out.write_all(&[0xFF; 4])?;
-        }
-        let mut buffer = Vec::with_capacity(1 << 16);
-        for index in self.order {
-            buffer.extend_from_slice(&[0; 4]);
-            buffer.extend_from_slice(self.strings.get(*index));
-            if buffer.len() >= 1 << 15 {
-                out.write_all(&buffer)?;
-                buffer.clear();
-            }
-        }
-        out.write_all(&buffer)
     }
 }
