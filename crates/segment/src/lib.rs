@@ -24,8 +24,8 @@ pub use container::{Metadata, OrderBy};
 pub use error::{SegmentError, SegmentErrorKind};
 pub use reader::{ColumnInfo, Segment};
 pub use schema::{
-    BitmapKind, ColumnSchema, ColumnType, IndexSpec, LongEncoding, MetricSchema, MultiValueHandling, SegmentSchema,
-    StringEncoding, TIME_COLUMN, ValueType,
+    BitmapKind, ColumnSchema, ColumnType, IndexSpec, JSON_TYPE, LongEncoding, MetricSchema, MultiValueHandling,
+    SegmentSchema, StringEncoding, TIME_COLUMN, ValueType,
 };
 pub use selection::RowSelection;
 pub use writer::{SegmentSummary, SegmentWriter};

@@ -13,6 +13,9 @@ use crate::codec::compression::Compression;
 /// The name of the time column, which every segment has.
 pub const TIME_COLUMN: &str = "__time";
 
+/// The name of the type of JSON values, `COMPLEX<json>`.
+pub const JSON_TYPE: &str = "json";
+
 /// A primitive type of Druid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ValueType {
@@ -83,7 +86,7 @@ impl ColumnType {
             Self::Scalar(value) => value.arrow(),
             Self::MultiString => list_of(DataType::Utf8),
             Self::Array(value) => list_of(value.arrow()),
-            Self::Complex(name) if name == "json" => DataType::Utf8,
+            Self::Complex(name) if name == JSON_TYPE => DataType::Utf8,
             Self::Complex(name) => pair_fields(name).map_or(DataType::Binary, DataType::Struct),
         }
     }
@@ -98,6 +101,20 @@ impl fmt::Display for ColumnType {
             Self::Array(value) => write!(f, "ARRAY<{}>", value.name()),
             Self::Complex(name) => write!(f, "COMPLEX<{name}>"),
         }
+    }
+}
+
+/// Gives the name of the serde for a name that an aggregator goes by.
+pub(crate) fn canonical_type(name: &str) -> &str {
+    match name {
+        "HLLSketchBuild" | "HLLSketchMerge" => "HLLSketch",
+        "thetaSketchBuild" | "thetaSketchMerge" => "thetaSketch",
+        "quantilesDoublesSketchBuild" | "quantilesDoublesSketchMerge" => "quantilesDoublesSketch",
+        "KllDoublesSketchBuild" | "KllDoublesSketchMerge" => "KllDoublesSketch",
+        "KllFloatsSketchBuild" | "KllFloatsSketchMerge" => "KllFloatsSketch",
+        "arrayOfDoublesSketchBuild" | "arrayOfDoublesSketchMerge" => "arrayOfDoublesSketch",
+        "preComputedHyperUnique" => "hyperUnique",
+        other => other,
     }
 }
 
@@ -154,6 +171,24 @@ pub struct MetricSchema {
     pub column: ColumnSchema,
     /// Druid's JSON of the aggregator in its combining form, kept in the segment's metadata.
     pub aggregator: serde_json::Value,
+}
+
+impl MetricSchema {
+    /// Describes a column of objects that were not aggregated: Druid keeps those with the metrics.
+    pub fn passthrough(column: ColumnSchema) -> Self {
+        let type_name = match &column.column_type {
+            ColumnType::Complex(type_name) => type_name.as_str(),
+            _ => "",
+        };
+        Self {
+            aggregator: serde_json::json!({
+                "type": "passthrough",
+                "columnName": column.name,
+                "complexTypeName": type_name,
+            }),
+            column,
+        }
+    }
 }
 
 /// How the values of one multi-value row are stored (Druid's `MultiValueHandling`).

@@ -8,9 +8,9 @@
 use crate::SegmentError;
 use crate::blob::{Blob, Cursor};
 use crate::codec::blocks::read_compression;
-use crate::codec::compression::Compression;
-use crate::container::Container;
-use crate::limits::BLOCK_BYTES;
+use crate::codec::compression::{Compression, Compressor};
+use crate::container::{Container, SmooshWriter};
+use crate::limits::{BLOCK_BYTES, GENERIC_INDEXED_BYTES};
 
 /// A stream of bytes in compressed blocks.
 #[derive(Debug, Clone)]
@@ -176,5 +176,121 @@ impl BlobColumn {
                 .corrupt(0, format!("value {index} ends before it starts: {start}..{end}")));
         }
         self.data.copy(start, end, &mut buffers.data, out)
+    }
+}
+
+/// Collects a stream of bytes, compressing blocks as they fill.
+#[derive(Debug)]
+struct BlockStoreWriter {
+    compressor: Compressor,
+    /// Bytes between which values begin: what the compressor looks at.
+    stride: usize,
+    block: Vec<u8>,
+    ends: Vec<u32>,
+    data: Vec<u8>,
+}
+
+impl BlockStoreWriter {
+    fn new(compression: Compression, stride: usize) -> std::io::Result<Self> {
+        Ok(Self {
+            compressor: Compressor::new(compression)?,
+            stride,
+            block: Vec::new(),
+            ends: Vec::new(),
+            data: Vec::new(),
+        })
+    }
+
+    fn push(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
+        while !bytes.is_empty() {
+            let (now, rest) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.block.len()));
+            self.block.extend_from_slice(now);
+            bytes = rest;
+            if self.block.len() == BLOCK_BYTES {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.compressor.compress(&self.block, self.stride, &mut self.data)?;
+        self.ends.push(self.data.len() as u32);
+        self.block.clear();
+        Ok(())
+    }
+
+    fn len(&self) -> u64 {
+        10 + 4 * (self.ends.len() as u64 + 1) + (self.data.len() + self.block.len()) as u64
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.block.capacity() + self.ends.capacity() * 4 + self.data.capacity()
+    }
+
+    /// Gives the head and the data. There is one block at least.
+    fn finish(mut self) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
+        if !self.block.is_empty() || self.ends.is_empty() {
+            self.flush()?;
+        }
+        let mut head = vec![1, self.compressor.compression().id()];
+        head.extend_from_slice(&(BLOCK_BYTES as u32).to_be_bytes());
+        head.extend_from_slice(&(self.ends.len() as u32).to_be_bytes());
+        for end in &self.ends {
+            head.extend_from_slice(&end.to_le_bytes());
+        }
+        Ok((head, self.data))
+    }
+}
+
+/// Collects a column of values of any length.
+#[derive(Debug)]
+pub(crate) struct BlobColumnWriter {
+    count: u32,
+    end: u64,
+    ends: BlockStoreWriter,
+    data: BlockStoreWriter,
+}
+
+impl BlobColumnWriter {
+    pub fn new(compression: Compression) -> std::io::Result<Self> {
+        Ok(Self {
+            count: 0,
+            end: 0,
+            ends: BlockStoreWriter::new(compression, 8)?,
+            data: BlockStoreWriter::new(compression, 1)?,
+        })
+    }
+
+    pub fn push(&mut self, value: &[u8]) -> std::io::Result<()> {
+        self.count += 1;
+        self.end += value.len() as u64;
+        self.ends.push(&self.end.to_le_bytes())?;
+        self.data.push(value)?;
+        if self.data.len() > GENERIC_INDEXED_BYTES {
+            return Err(std::io::Error::other(SegmentError::Limit {
+                what: "the size in bytes of compressed objects".into(),
+                actual: self.data.len(),
+                limit: GENERIC_INDEXED_BYTES,
+                remedy: "write smaller segments (fewer rows per segment)",
+            }));
+        }
+        Ok(())
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        self.ends.memory_bytes() + self.data.memory_bytes()
+    }
+
+    /// Writes the three internal files of the column called `name`.
+    pub fn finish(self, smoosh: &mut SmooshWriter, name: &str) -> Result<(), SegmentError> {
+        let mut head = vec![1];
+        head.extend_from_slice(&self.count.to_be_bytes());
+        smoosh.add(name, &[&head])?;
+        for (suffix, store) in [("_offsets", self.ends), ("_compressed", self.data)] {
+            let (head, data) = store.finish().map_err(|e| smoosh.write_error(e))?;
+            smoosh.add(&format!("{name}{suffix}"), &[&head, &data])?;
+        }
+        Ok(())
     }
 }

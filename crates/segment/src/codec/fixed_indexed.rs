@@ -41,10 +41,10 @@ impl<const N: usize> FixedIndexed<N> {
     }
 }
 
-/// Serialises sorted values without null.
-pub(crate) fn write<const N: usize>(values: impl ExactSizeIterator<Item = [u8; N]>) -> Vec<u8> {
+/// Serialises sorted values; with `has_null` index 0 is null.
+pub(crate) fn write<const N: usize>(values: impl ExactSizeIterator<Item = [u8; N]>, has_null: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(6 + N * values.len());
-    out.extend_from_slice(&[0, SORTED]);
+    out.extend_from_slice(&[0, SORTED | if has_null { HAS_NULL } else { 0 }]);
     out.extend_from_slice(&(values.len() as u32).to_le_bytes());
     for value in values {
         out.extend_from_slice(&value);

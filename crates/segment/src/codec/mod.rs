@@ -17,3 +17,4 @@ pub(crate) mod lz4;
 pub(crate) mod multi_ints;
 pub(crate) mod roaring_writer;
 pub(crate) mod smile;
+pub(crate) mod smile_writer;

@@ -7,7 +7,7 @@
 //! 00000.smoosh, 00001.smoosh, …: the internal files, each whole in one chunk, without padding
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -91,6 +91,7 @@ pub(crate) struct SmooshWriter {
     chunk_bytes: u64,
     total_bytes: u64,
     entries: Vec<(String, usize, u64, u64)>,
+    names: HashSet<String>,
 }
 
 impl SmooshWriter {
@@ -107,6 +108,7 @@ impl SmooshWriter {
             chunk_bytes: 0,
             total_bytes: 0,
             entries: Vec::new(),
+            names: HashSet::new(),
         }
     }
 
@@ -120,7 +122,7 @@ impl SmooshWriter {
                 remedy: "write smaller segments (fewer rows per segment)",
             });
         }
-        if self.entries.iter().any(|(existing, ..)| existing == name) {
+        if !self.names.insert(name.to_owned()) {
             return Err(SegmentError::invalid(format!(
                 "two internal files of the segment would be called [{name}]: rename the column"
             )));

@@ -191,6 +191,7 @@ impl Column {
             bytes,
             has_bitmap_index: matches!(self, Self::Strings(strings) if strings.has_index()),
             is_metric,
+            is_auto: false,
             encoding: match self {
                 Self::Null(..) => "null".into(),
                 Self::Numbers(numbers) => numbers.encoding().into(),
@@ -253,6 +254,15 @@ impl Column {
             Self::Complex(complex) => Ok(complex.null_rows().cloned()),
         }
     }
+}
+
+/// Tells whether a column is stored in the nested common format.
+pub(super) fn is_auto(name: &str, container: &Container) -> bool {
+    let Ok((json, _)) = container.column(name) else {
+        return false;
+    };
+    let descriptor = serde_json::from_str::<Descriptor>(&json);
+    descriptor.is_ok_and(|d| d.parts.first().is_some_and(|part| part["type"] == "nestedCommonFormat"))
 }
 
 /// Guesses the type of a column that cannot be opened, from its descriptor.

@@ -21,7 +21,7 @@ use crate::blob::{Blob, Cursor};
 use crate::codec::bitmap::{read_bitmap, take_null_rows};
 use crate::codec::block_store::{BlobBuffers, BlobColumn};
 use crate::codec::generic_indexed::GenericIndexed;
-use crate::schema::pair_fields;
+use crate::schema::{canonical_type, pair_fields};
 use crate::{BitmapKind, ColumnType, RowSelection, SegmentError};
 
 /// An open column of objects.
@@ -54,7 +54,7 @@ struct CompressedHead {
 impl Complex {
     /// Opens a column; aggregators' names for a type become the type's.
     pub fn open(type_name: &str, cursor: &mut Cursor<'_>, opening: &Opening<'_>) -> Result<Self, SegmentError> {
-        let type_name = canonical_name(type_name);
+        let type_name = canonical_type(type_name);
         let storage = match cursor.peek() {
             Some(1 | 2) => Storage::Plain(GenericIndexed::read(cursor, opening.container, "objects")?),
             Some(0x7F) => Self::open_compressed(cursor, opening)?,
@@ -148,20 +148,6 @@ impl Complex {
                 values.finish()
             }
         }
-    }
-}
-
-/// Gives the name of the serde for a name that an aggregator goes by.
-fn canonical_name(name: &str) -> &str {
-    match name {
-        "HLLSketchBuild" | "HLLSketchMerge" => "HLLSketch",
-        "thetaSketchBuild" | "thetaSketchMerge" => "thetaSketch",
-        "quantilesDoublesSketchBuild" | "quantilesDoublesSketchMerge" => "quantilesDoublesSketch",
-        "KllDoublesSketchBuild" | "KllDoublesSketchMerge" => "KllDoublesSketch",
-        "KllFloatsSketchBuild" | "KllFloatsSketchMerge" => "KllFloatsSketch",
-        "arrayOfDoublesSketchBuild" | "arrayOfDoublesSketchMerge" => "arrayOfDoublesSketch",
-        "preComputedHyperUnique" => "hyperUnique",
-        other => other,
     }
 }
 

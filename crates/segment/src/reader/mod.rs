@@ -19,7 +19,7 @@ use crate::codec::dictionary::StringDictionary;
 use crate::container::{ColumnList, Container, Metadata};
 use crate::{ColumnType, RowSelection, SegmentError, TIME_COLUMN};
 
-use column::{Column, guess_type};
+use column::{Column, guess_type, is_auto};
 
 /// What is known of a column without reading its rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +38,8 @@ pub struct ColumnInfo {
     pub has_bitmap_index: bool,
     /// Whether it is a metric: neither `__time` nor a dimension.
     pub is_metric: bool,
+    /// Whether it is stored in the nested common format: "auto" scalars, arrays, variants, JSON.
+    pub is_auto: bool,
     /// How it is stored, for people.
     pub encoding: String,
 }
@@ -77,7 +79,10 @@ impl Segment {
             let bytes = container.column_bytes(name);
             let opened = Column::open(name, &container, Some(rows));
             infos.push(match &opened {
-                Ok(column) => column.info(name, bytes, is_metric),
+                Ok(column) => ColumnInfo {
+                    is_auto: is_auto(name, &container),
+                    ..column.info(name, bytes, is_metric)
+                },
                 Err(e) => ColumnInfo {
                     name: name.clone(),
                     column_type: guess_type(name, &container),
@@ -86,6 +91,7 @@ impl Segment {
                     bytes,
                     has_bitmap_index: false,
                     is_metric,
+                    is_auto: false,
                     encoding: format!("unreadable: {e}"),
                 },
             });

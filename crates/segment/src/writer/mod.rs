@@ -1,13 +1,14 @@
 //! Writing a segment: columns are encoded as rows arrive, the container is written at the end.
 
-mod array;
 mod bitmaps;
 mod dictionary;
 mod interner;
 mod lists;
 mod longs;
+mod nested;
 mod numeric;
 mod object;
+mod pairs;
 mod sort;
 mod string;
 
@@ -24,14 +25,16 @@ use crate::container::{
     ColumnList, FACTORY_FILE, Metadata, OrderBy, SmooshWriter, VERSION_9, VERSION_FILE, write_file,
 };
 use crate::limits::SEGMENT_ROWS;
+use crate::schema::{canonical_type, pair_fields};
 use crate::{
-    BitmapKind, ColumnSchema, ColumnType, IndexSpec, SegmentError, SegmentSchema, StringEncoding, TIME_COLUMN,
-    ValueType,
+    BitmapKind, ColumnSchema, ColumnType, IndexSpec, JSON_TYPE, SegmentError, SegmentSchema, StringEncoding,
+    TIME_COLUMN, ValueType,
 };
 
-use array::ArrayWriter;
+use nested::{ArrayWriter, AutoScalarWriter, JsonWriter};
 use numeric::NumericWriter;
 use object::ObjectWriter;
+use pairs::PairWriter;
 use string::StringWriter;
 
 /// What was written.
@@ -80,33 +83,41 @@ struct ColumnWriter {
 enum ColumnKind {
     Numeric(NumericWriter),
     String(StringWriter),
+    Auto(AutoScalarWriter),
     Array(ArrayWriter),
+    Json(Box<JsonWriter>),
     Object(ObjectWriter),
+    Pair(PairWriter),
 }
 
 impl ColumnWriter {
     fn new(column: &ColumnSchema, schema: &SegmentSchema, spec: &IndexSpec) -> Result<Self, SegmentError> {
         let name = column.name.as_str();
         let with_bitmaps = !schema.without_bitmaps.contains(name);
+        let is_auto = schema.auto.contains(name);
         let kind = match &column.column_type {
+            ColumnType::Scalar(value) if is_auto => ColumnKind::Auto(AutoScalarWriter::new(name, *value)),
             ColumnType::Scalar(ValueType::String) => ColumnKind::String(StringWriter::single(name, spec, with_bitmaps)),
             ColumnType::Scalar(value) => ColumnKind::Numeric(NumericWriter::new(name, *value, spec)),
             ColumnType::MultiString => {
                 let handling = schema.multi_value_handling.get(name).copied().unwrap_or_default();
                 ColumnKind::String(StringWriter::multi(name, spec, with_bitmaps, handling))
             }
-            ColumnType::Array(element) => {
-                ColumnKind::Array(ArrayWriter::new(name, *element, spec.dimension_compression))
+            ColumnType::Array(element) => ColumnKind::Array(ArrayWriter::new(name, *element)),
+            ColumnType::Complex(type_name) if type_name == JSON_TYPE => {
+                let writer = JsonWriter::new(name, spec, is_auto);
+                let writer = writer.map_err(|e| SegmentError::invalid(format!("column [{name}]: {e}")))?;
+                ColumnKind::Json(Box::new(writer))
             }
-            // JSON and pairs of time and value are more than bytes.
-            ColumnType::Complex(type_name) if column.column_type.arrow() == DataType::Binary => {
-                ColumnKind::Object(ObjectWriter::new(name, type_name))
-            }
-            other => {
-                return Err(SegmentError::Unsupported {
-                    file: format!("column [{name}]"),
-                    what: format!("writing type {other}"),
-                });
+            ColumnType::Complex(type_name) => {
+                let type_name = canonical_type(type_name);
+                match pair_fields(type_name) {
+                    Some(fields) => ColumnKind::Pair(PairWriter::new(name, type_name, fields[1].data_type().clone())),
+                    None => {
+                        let writer = ObjectWriter::new(name, type_name, spec);
+                        ColumnKind::Object(writer.map_err(|e| SegmentError::invalid(format!("column [{name}]: {e}")))?)
+                    }
+                }
             }
         };
         Ok(Self {
@@ -119,8 +130,11 @@ impl ColumnWriter {
         match &self.kind {
             ColumnKind::Numeric(writer) => writer.memory_bytes(),
             ColumnKind::String(writer) => writer.memory_bytes(),
+            ColumnKind::Auto(writer) => writer.memory_bytes(),
             ColumnKind::Array(writer) => writer.memory_bytes(),
+            ColumnKind::Json(writer) => writer.memory_bytes(),
             ColumnKind::Object(writer) => writer.memory_bytes(),
+            ColumnKind::Pair(writer) => writer.memory_bytes(),
         }
     }
 }
@@ -185,8 +199,11 @@ impl SegmentWriter {
             match &mut column.kind {
                 ColumnKind::Numeric(writer) => writer.append(&array, &mut self.numbers)?,
                 ColumnKind::String(writer) => writer.append(&array)?,
+                ColumnKind::Auto(writer) => writer.append(&array)?,
                 ColumnKind::Array(writer) => writer.append(&array)?,
+                ColumnKind::Json(writer) => writer.append(&array)?,
                 ColumnKind::Object(writer) => writer.append(&array)?,
+                ColumnKind::Pair(writer) => writer.append(&array)?,
             }
         }
         self.rows = rows;
@@ -243,8 +260,11 @@ impl SegmentWriter {
         for column in self.columns {
             match column.kind {
                 ColumnKind::Numeric(writer) => writer.finish(&mut smoosh, &mut self.numbers)?,
-                ColumnKind::Array(writer) => writer.finish(&mut smoosh)?,
+                ColumnKind::Auto(writer) => writer.finish(&mut smoosh, &self.spec)?,
+                ColumnKind::Array(writer) => writer.finish(&mut smoosh, &self.spec)?,
+                ColumnKind::Json(writer) => writer.finish(&mut smoosh, &self.spec)?,
                 ColumnKind::Object(writer) => writer.finish(&mut smoosh)?,
+                ColumnKind::Pair(writer) => writer.finish(&mut smoosh)?,
                 ColumnKind::String(writer) => {
                     if !writer.finish(&mut smoosh, &mut self.ids)? {
                         without_values.push(column.name);

@@ -1,9 +1,11 @@
 //! Columns of objects whose bytes are given: sketches, histograms.
 //!
 //! ```text
-//! str descriptor │ GenericIndexed, one value a row; null is the null marker, an empty object no bytes
+//! plain        str descriptor │ GenericIndexed, one value a row; null is the null marker, an empty object no bytes
+//! compressed   str descriptor │ u8 7F │ u8 0 │ str JSON {"byteOrder", "bitmapSerdeFactory", "fileNameBase", "hasNulls"}
+//!              <column>.__complexColumn: blob column; <column>.__nullIndex: i32 length │ bitmap, where there are nulls
 //! ```
-//! Mirrors `LargeColumnSupportedComplexColumnSerializer`.
+//! Mirrors `LargeColumnSupportedComplexColumnSerializer` and `CompressedComplexColumnSerializer`.
 
 use std::io::Write;
 
@@ -11,31 +13,55 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
-use super::descriptor;
-use crate::SegmentError;
+use super::bitmaps::null_index;
+use super::{bitmap_serde, descriptor};
+use crate::codec::block_store::BlobColumnWriter;
 use crate::codec::generic_indexed::GenericIndexedWriter;
 use crate::container::SmooshWriter;
 use crate::limits::GENERIC_INDEXED_BYTES;
+use crate::{BitmapKind, IndexSpec, SegmentError};
 
 /// Collects a column of objects.
 #[derive(Debug)]
 pub(super) struct ObjectWriter {
     name: String,
     type_name: String,
-    values: GenericIndexedWriter,
+    bitmap: BitmapKind,
+    values: Values,
+}
+
+#[derive(Debug)]
+enum Values {
+    Plain(GenericIndexedWriter),
+    Compressed {
+        blobs: Box<BlobColumnWriter>,
+        rows: u32,
+        null_rows: Vec<u32>,
+    },
 }
 
 impl ObjectWriter {
-    pub fn new(name: &str, type_name: &str) -> Self {
-        Self {
+    pub fn new(name: &str, type_name: &str, spec: &IndexSpec) -> std::io::Result<Self> {
+        Ok(Self {
             name: name.to_owned(),
             type_name: type_name.to_owned(),
-            values: GenericIndexedWriter::default(),
-        }
+            bitmap: spec.bitmap,
+            values: match spec.complex_compression {
+                None => Values::Plain(GenericIndexedWriter::default()),
+                Some(compression) => Values::Compressed {
+                    blobs: Box::new(BlobColumnWriter::new(compression)?),
+                    rows: 0,
+                    null_rows: Vec::new(),
+                },
+            },
+        })
     }
 
     pub fn memory_bytes(&self) -> usize {
-        self.values.memory_bytes()
+        match &self.values {
+            Values::Plain(list) => list.memory_bytes(),
+            Values::Compressed { blobs, null_rows, .. } => blobs.memory_bytes() + null_rows.capacity() * 4,
+        }
     }
 
     /// Appends binary values as they are.
@@ -57,32 +83,74 @@ impl ObjectWriter {
             ))
         })?;
         for value in binary.as_binary::<i32>() {
-            match value {
-                Some(value) => self.values.push(value),
-                None => self.values.push_null(),
-            }
-            if self.values.serialized_len() > GENERIC_INDEXED_BYTES {
-                return Err(SegmentError::Limit {
-                    what: format!("the size in bytes of column [{}]", self.name),
-                    actual: self.values.serialized_len(),
-                    limit: GENERIC_INDEXED_BYTES,
-                    remedy: "write smaller segments (fewer rows per segment)",
-                });
-            }
+            self.values
+                .push(value)
+                .map_err(|e| match e.downcast::<SegmentError>() {
+                    Ok(own) => own,
+                    Err(e) => SegmentError::invalid(format!("column [{}] cannot be compressed: {e}", self.name)),
+                })?;
         }
         Ok(())
     }
 
-    /// Writes the column as an internal file.
+    /// Writes the column as an internal file, and its sub-files where it has any.
     pub fn finish(self, smoosh: &mut SmooshWriter) -> Result<(), SegmentError> {
         let type_name = serde_json::Value::from(self.type_name);
         let part = format!(r#""type":"complex","typeName":{type_name}"#);
         let descriptor = descriptor("COMPLEX", false, &part);
-        smoosh.begin(&self.name, descriptor.len() as u64 + self.values.serialized_len())?;
-        smoosh
-            .write_all(&descriptor)
-            .and_then(|()| self.values.write(false, smoosh))
-            .map_err(|e| smoosh.write_error(e))?;
-        smoosh.end()
+        match self.values {
+            Values::Plain(list) => {
+                smoosh.begin(&self.name, descriptor.len() as u64 + list.serialized_len())?;
+                smoosh
+                    .write_all(&descriptor)
+                    .and_then(|()| list.write(false, smoosh))
+                    .map_err(|e| smoosh.write_error(e))?;
+                smoosh.end()
+            }
+            Values::Compressed { blobs, null_rows, .. } => {
+                let head = format!(
+                    r#"{{"byteOrder":"LITTLE_ENDIAN",{},"fileNameBase":{},"hasNulls":{}}}"#,
+                    bitmap_serde(self.bitmap),
+                    serde_json::Value::from(self.name.as_str()),
+                    !null_rows.is_empty()
+                );
+                let len = (head.len() as u32).to_be_bytes();
+                smoosh.add(&self.name, &[&descriptor, &[0x7F, 0], &len, head.as_bytes()])?;
+                if !null_rows.is_empty() {
+                    let nulls = null_index(&null_rows, self.bitmap);
+                    smoosh.add(&format!("{}.__nullIndex", self.name), &[&nulls])?;
+                }
+                blobs.finish(smoosh, &format!("{}.__complexColumn", self.name))
+            }
+        }
+    }
+}
+
+impl Values {
+    fn push(&mut self, value: Option<&[u8]>) -> std::io::Result<()> {
+        match self {
+            Self::Plain(list) => {
+                match value {
+                    Some(value) => list.push(value),
+                    None => list.push_null(),
+                }
+                if list.serialized_len() > GENERIC_INDEXED_BYTES {
+                    return Err(std::io::Error::other(SegmentError::Limit {
+                        what: "the size in bytes of a column of objects".into(),
+                        actual: list.serialized_len(),
+                        limit: GENERIC_INDEXED_BYTES,
+                        remedy: "write smaller segments (fewer rows per segment)",
+                    }));
+                }
+                Ok(())
+            }
+            Self::Compressed { blobs, rows, null_rows } => {
+                if value.is_none() {
+                    null_rows.push(*rows);
+                }
+                *rows += 1;
+                blobs.push(value.unwrap_or_default())
+            }
+        }
     }
 }

@@ -1,15 +1,15 @@
 //! Segments that real Druid wrote read to the rows that real Druid prints.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::DataType;
+use arrow::array::{ArrayRef, RecordBatch};
 use henge_segment::{
-    ColumnSchema, IndexSpec, MetricSchema, MultiValueHandling, RowSelection, Segment, SegmentSchema, SegmentWriter,
-    dump,
+    BitmapKind, ColumnSchema, ColumnType, Compression, IndexSpec, LongEncoding, MetricSchema, MultiValueHandling,
+    RowSelection, Segment, SegmentSchema, SegmentWriter, StringEncoding, dump,
 };
-use serde_json::value::RawValue;
 
 /// The goldens of the project, and the larger collection beside it where there is one.
 pub fn collections() -> Vec<PathBuf> {
@@ -77,21 +77,24 @@ fn compare(path: &Path, expected: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes what a segment holds again, leaving out columns of types that are not written, and gives both, printed.
-fn rewritten(path: &Path, dir: &Path) -> (Vec<u8>, Vec<u8>) {
+/// Writes what a segment holds again.
+pub fn rewrite(path: &Path, dir: &Path, spec: IndexSpec) -> Segment {
     let segment = Segment::open(path).unwrap();
     let mut schema = SegmentSchema::default();
     let mut columns = Vec::new();
-    let mut left_out = Vec::new();
     for info in segment.columns() {
-        let array = segment.read(&info.name, RowSelection::All).unwrap();
-        let variant = segment.read_json(&info.name, RowSelection::All).unwrap().is_some();
-        let pair = matches!(array.data_type(), DataType::Struct(_));
-        if variant || pair {
-            left_out.push(info.name.clone());
-            continue;
+        let json = segment.read_json(&info.name, RowSelection::All).unwrap();
+        let (array, column_type) = match json {
+            Some(text) => (Arc::new(text) as ArrayRef, ColumnType::Complex("json".into())),
+            None => (
+                segment.read(&info.name, RowSelection::All).unwrap(),
+                info.column_type.clone(),
+            ),
+        };
+        if info.is_auto {
+            schema.auto.insert(info.name.clone());
         }
-        let column = ColumnSchema::new(&info.name, info.column_type.clone());
+        let column = ColumnSchema::new(&info.name, column_type);
         match info.name.as_str() {
             "__time" => {}
             _ if info.is_metric => schema.metrics.push(MetricSchema {
@@ -107,49 +110,142 @@ fn rewritten(path: &Path, dir: &Path) -> (Vec<u8>, Vec<u8>) {
         }
         columns.push((info.name.clone(), array));
     }
-    let mut writer = SegmentWriter::create(dir, schema, IndexSpec::default(), segment.interval()).unwrap();
+    if let Some(metadata) = segment.metadata() {
+        let aggregators = metadata.aggregators.iter().flatten();
+        for aggregator in aggregators {
+            let named = |metric: &&mut MetricSchema| {
+                aggregator["name"] == *metric.column.name || aggregator["columnName"] == *metric.column.name
+            };
+            if let Some(metric) = schema.metrics.iter_mut().find(named) {
+                metric.aggregator = aggregator.clone();
+            }
+        }
+        // A column without values may be missing from the segment.
+        let ordering = metadata.ordering.iter().flatten().map(|by| by.column_name.clone());
+        let ordering = ordering.filter(|name| segment.column(name).is_some());
+        schema.ordering = Some(ordering.collect()).filter(|order: &Vec<String>| !order.is_empty());
+        schema.rollup = metadata.rollup == Some(true);
+        schema.query_granularity = metadata.query_granularity.clone();
+    }
+    let mut writer = SegmentWriter::create(dir, schema, spec, segment.interval()).unwrap();
     writer
         .append(&RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).unwrap())
         .unwrap();
     writer.finish().unwrap();
-    let (mut before, mut after) = (Vec::new(), Vec::new());
-    dump::rows(&segment, &mut before).unwrap();
-    dump::rows(&Segment::open(dir).unwrap(), &mut after).unwrap();
-    (without(&before, &left_out), without(&after, &left_out))
+    segment
 }
 
-/// Parses printed rows and takes columns out.
-fn without(rows: &[u8], left_out: &[String]) -> Vec<u8> {
-    let mut kept = Vec::new();
-    for line in rows.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let mut row: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(line).unwrap();
-        row.retain(|name, _| !left_out.contains(name));
-        kept.extend(serde_json::to_vec(&row).unwrap());
-        kept.push(b'\n');
+/// Every segment of the goldens, with the name of its golden.
+pub fn segments() -> Vec<(String, PathBuf)> {
+    let mut found = Vec::new();
+    let last = collections().pop().unwrap();
+    for golden in std::fs::read_dir(last).unwrap().map(|e| e.unwrap().path()) {
+        let Ok(segments) = std::fs::read_dir(golden.join("segments")) else {
+            continue;
+        };
+        let name = golden.file_name().unwrap().to_string_lossy().into_owned();
+        found.extend(segments.map(|segment| (name.clone(), segment.unwrap().path())));
     }
-    kept
+    found.sort();
+    found
+}
+
+fn printed(segment: &Segment) -> String {
+    let mut printed = Vec::new();
+    dump::rows(segment, &mut printed).unwrap();
+    String::from_utf8(printed).unwrap()
 }
 
 #[test]
 fn goldens_can_be_written_again() {
-    for golden in std::fs::read_dir(&collections()[0])
-        .unwrap()
-        .map(|e| e.unwrap().path())
-        .filter(|p| p.is_dir())
-    {
-        for segment in std::fs::read_dir(golden.join("segments"))
-            .unwrap()
-            .map(|e| e.unwrap().path())
-        {
+    let specs = [
+        IndexSpec::default(),
+        IndexSpec {
+            bitmap: BitmapKind::Concise,
+            dimension_compression: Compression::Uncompressed,
+            metric_compression: Compression::Zstd,
+            long_encoding: LongEncoding::Longs,
+            string_encoding: StringEncoding::Smallest,
+            complex_compression: Some(Compression::Zstd),
+            json_compression: Some(Compression::Zstd),
+        },
+    ];
+    for (name, path) in segments() {
+        for spec in &specs {
             let dir = tempfile::tempdir().unwrap();
-            let (before, after) = rewritten(&segment, dir.path());
-            let (before, after) = (String::from_utf8(before).unwrap(), String::from_utf8(after).unwrap());
+            let segment = rewrite(&path, dir.path(), spec.clone());
+            let again = Segment::open(dir.path()).unwrap();
+            let (before, after) = (printed(&segment), printed(&again));
             for (row, (before, after)) in before.lines().zip(after.lines()).enumerate() {
-                assert_eq!(before, after, "row {row} of {}", segment.display());
+                assert_eq!(before, after, "row {row} of {name}, {}", path.display());
             }
             assert_eq!(before.lines().count(), after.lines().count());
+            // Auto columns keep their types, JSON columns too.
+            let types = |segment: &Segment| -> Vec<String> {
+                let infos = segment.columns().iter();
+                infos
+                    .map(|info| format!("{} {}", info.name, info.column_type))
+                    .collect()
+            };
+            assert_eq!(types(&segment), types(&again), "{name}");
         }
     }
+}
+
+/// Names of goldens that a cluster with default settings wrote: what henge writes of their rows is not larger.
+fn has_default_settings(name: &str) -> bool {
+    let other = [
+        "zstd",
+        "lzf",
+        "concise",
+        "v10",
+        "front_coded",
+        "small",
+        "format_spec",
+        "no_bitmap",
+        "long_auto",
+        "compressed",
+        "metric_none",
+        "none",
+    ];
+    !other.iter().any(|part| name.contains(part))
+}
+
+#[test]
+fn segments_are_as_small_as_those_of_druid() {
+    let mut report = String::new();
+    let mut larger = Vec::new();
+    let (mut all_theirs, mut all_ours) = (0, 0);
+    for (name, path) in segments().into_iter().filter(|(name, _)| has_default_settings(name)) {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = rewrite(&path, dir.path(), IndexSpec::default());
+        let again = Segment::open(dir.path()).unwrap();
+        let size = |dir: &Path| -> u64 {
+            let files = std::fs::read_dir(dir).unwrap();
+            files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+        };
+        let (theirs, ours) = (size(&path), size(dir.path()));
+        all_theirs += theirs;
+        all_ours += ours;
+        writeln!(report, "{name}: theirs {theirs}, ours {ours}").unwrap();
+        for (before, after) in segment.columns().iter().zip(again.columns()) {
+            if after.bytes > before.bytes {
+                writeln!(
+                    report,
+                    "  {}: theirs {}, ours {}",
+                    before.name, before.bytes, after.bytes
+                )
+                .unwrap();
+            }
+        }
+        if ours > theirs {
+            larger.push(format!("{name}: theirs {theirs}, ours {ours}"));
+        }
+    }
+    if std::env::var_os("HENGE_SHOW_SIZES").is_some() {
+        eprintln!("{report}\nall: theirs {all_theirs}, ours {all_ours}");
+    }
+    assert!(larger.is_empty(), "larger than Druid's:\n{}", larger.join("\n"));
 }
 
 #[test]
