@@ -20,3 +20,6 @@ pub const ZIP_EXPANSION: u64 = 1032;
 
 /// Bytes of the decompressed metadata of a V10 segment at most.
 pub const V10_METADATA_BYTES: usize = 64 << 20;
+
+/// Arrays and objects inside each other in JSON that is written (Jackson allows 1000).
+pub const JSON_DEPTH: usize = 500;

@@ -14,6 +14,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::lz4::Encoder as Lz4Encoder;
+use crate::codec::lz4_thorough::ThoroughEncoder;
 use crate::limits::BLOCK_BYTES;
 
 /// How blocks are compressed.
@@ -175,6 +176,7 @@ fn lzf_chunk(data: &[u8], out: &mut [u8]) -> Result<(), String> {
 pub(crate) struct Compressor {
     compression: Compression,
     lz4: Lz4Encoder,
+    lz4_thorough: ThoroughEncoder,
     lz4_fast: lz4_flex::block::CompressTable,
     zstd: Option<zstd::bulk::Compressor<'static>>,
 }
@@ -200,6 +202,7 @@ impl Compressor {
         Ok(Self {
             compression,
             lz4: Lz4Encoder::new(),
+            lz4_thorough: ThoroughEncoder::default(),
             lz4_fast: lz4_flex::block::CompressTable::large(),
             zstd,
         })
@@ -221,21 +224,36 @@ impl Compressor {
             (Compression::Lz4, _) => {
                 self.lz4.compress(block, stride, out);
                 let packed = out.len() - start;
+                if block.len() < BLOCK_BYTES {
+                    let end = out.len();
+                    self.lz4_thorough.compress(block, out);
+                    keep_smaller(out, start, end);
+                    return Ok(());
+                }
                 // Where whole values hardly repeat, parts of them may.
                 if packed > block.len() / 8 * 7 {
                     let end = out.len();
                     out.resize(end + lz4_flex::block::get_maximum_output_size(block.len()), 0);
                     let len = lz4_flex::block::compress_into_with_table(block, &mut out[end..], &mut self.lz4_fast)
                         .map_err(std::io::Error::other)?;
-                    if len < packed {
-                        out.copy_within(end..end + len, start);
-                    }
-                    out.truncate(start + len.min(packed));
+                    out.truncate(end + len);
+                    keep_smaller(out, start, end);
                 }
             }
             _ => out.extend_from_slice(block),
         }
         Ok(())
+    }
+}
+
+/// Keeps the smaller of the two forms of a block that begin at `first` and `second`.
+fn keep_smaller(out: &mut Vec<u8>, first: usize, second: usize) {
+    let end = out.len();
+    if end - second < second - first {
+        out.copy_within(second..end, first);
+        out.truncate(first + end - second);
+    } else {
+        out.truncate(second);
     }
 }
 

@@ -14,13 +14,13 @@
 //! ```
 
 /// Shorter matches cannot be written.
-const MIN_MATCH: usize = 4;
+pub(super) const MIN_MATCH: usize = 4;
 /// Bytes at the end that are always literals.
-const LAST_LITERALS: usize = 5;
+pub(super) const LAST_LITERALS: usize = 5;
 /// Matches begin this far before the end or earlier.
-const MATCH_MARGIN: usize = 12;
+pub(super) const MATCH_MARGIN: usize = 12;
 /// How far back a match may lie.
-const MAX_DISTANCE: usize = 65535;
+pub(super) const MAX_DISTANCE: usize = 65535;
 /// Bits of a hash.
 const HASH_BITS: u32 = 14;
 /// So many values without a match double the step, as long as none is found.
@@ -135,7 +135,7 @@ fn common_len(a: &[u8], b: &[u8]) -> usize {
     len + a[len..].iter().zip(&b[len..]).take_while(|(x, y)| x == y).count()
 }
 
-fn write_sequence(literals: &[u8], distance: usize, len: usize, out: &mut Vec<u8>) {
+pub(super) fn write_sequence(literals: &[u8], distance: usize, len: usize, out: &mut Vec<u8>) {
     let extra = len - MIN_MATCH;
     out.push((literals.len().min(15) << 4 | extra.min(15)) as u8);
     write_length(literals.len(), out);
@@ -144,7 +144,7 @@ fn write_sequence(literals: &[u8], distance: usize, len: usize, out: &mut Vec<u8
     write_length(extra, out);
 }
 
-fn write_literals(literals: &[u8], out: &mut Vec<u8>) {
+pub(super) fn write_literals(literals: &[u8], out: &mut Vec<u8>) {
     out.push((literals.len().min(15) << 4) as u8);
     write_length(literals.len(), out);
     out.extend_from_slice(literals);

@@ -4,7 +4,8 @@
 //! from every short name; the table begins anew when it is full.
 
 use hashbrown::HashMap;
-use serde_json::Value;
+
+use crate::codec::json_text::Json;
 
 /// `:)\n`, version 0, shared names, raw binary allowed.
 const HEADER: [u8; 4] = [b':', b')', b'\n', 0x05];
@@ -28,7 +29,7 @@ pub(crate) struct SmileWriter {
 
 impl SmileWriter {
     /// Appends a document.
-    pub fn write(&mut self, value: &Value, out: &mut Vec<u8>) {
+    pub fn write(&mut self, value: &Json, out: &mut Vec<u8>) {
         self.names.clear();
         self.seen = 0;
         out.extend_from_slice(&HEADER);
@@ -36,22 +37,20 @@ impl SmileWriter {
     }
 
     /// Appends a value; the parser bounds how deep values lie inside each other.
-    fn value(&mut self, value: &Value, out: &mut Vec<u8>) {
+    fn value(&mut self, value: &Json, out: &mut Vec<u8>) {
         match value {
-            Value::Null => out.push(0x21),
-            Value::Bool(false) => out.push(0x22),
-            Value::Bool(true) => out.push(0x23),
-            Value::Number(number) => match number.as_i64() {
-                Some(long) => put_long(long, out),
-                None => put_double(number.as_f64().unwrap_or_default(), out),
-            },
-            Value::String(text) => put_text(text, out),
-            Value::Array(values) => {
+            Json::Null => out.push(0x21),
+            Json::Bool(false) => out.push(0x22),
+            Json::Bool(true) => out.push(0x23),
+            Json::Long(long) => put_long(*long, out),
+            Json::Double(double) => put_double(*double, out),
+            Json::Text(text) => put_text(text, out),
+            Json::Array(values) => {
                 out.push(0xF8);
                 values.iter().for_each(|value| self.value(value, out));
                 out.push(0xF9);
             }
-            Value::Object(members) => {
+            Json::Object(members) => {
                 out.push(0xFA);
                 for (name, value) in members {
                     self.name(name, out);
@@ -140,12 +139,12 @@ fn put_double(value: f64, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::blob::Blob;
-    use crate::codec::smile;
+    use crate::codec::{json_text, smile};
     use bytes::Bytes;
 
     fn write(json: &str) -> Vec<u8> {
         let mut out = Vec::new();
-        SmileWriter::default().write(&serde_json::from_str(json).unwrap(), &mut out);
+        SmileWriter::default().write(&json_text::parse(json).unwrap(), &mut out);
         out
     }
 

@@ -261,6 +261,15 @@ impl LongCollector {
         }
     }
 
+    /// Counts the bytes that an encoding takes beside its blocks.
+    fn head_bytes(&self, encoding: Encoding) -> usize {
+        match (encoding, &self.table) {
+            (Encoding::Table(_), Some((_, table))) => 6 + 8 * table.len(),
+            (Encoding::Delta(_), _) => 14,
+            _ => 0,
+        }
+    }
+
     /// Compresses a few blocks in every encoding and takes the smallest; eight bytes win a tie.
     fn choose(&self, compressor: &mut Compressor) -> io::Result<Encoding> {
         let mut candidates = vec![Encoding::Longs];
@@ -293,7 +302,12 @@ impl LongCollector {
                 *size += compressed.len();
             }
         }
-        let best = sizes.iter().zip(&candidates).min_by_key(|(size, _)| **size);
+        // The samples stand for all blocks; what stands before them is there once.
+        let sampled = self.blocks.len().div_ceil(step).min(SAMPLES);
+        let whole =
+            |size: usize, encoding: Encoding| size * self.blocks.len() / sampled.max(1) + self.head_bytes(encoding);
+        let sizes = sizes.iter().zip(&candidates);
+        let best = sizes.min_by_key(|(size, encoding)| whole(**size, **encoding));
         Ok(best.map_or(Encoding::Longs, |(_, encoding)| *encoding))
     }
 }

@@ -2,5 +2,6 @@
 
 mod damage;
 mod goldens;
+mod nested;
 mod real_druid;
 mod round_trip;

@@ -11,7 +11,6 @@
 //! 3. Fields are numbered in the order of their paths: `$` is the root, `.key` or `['key']` a member, `[n]` an element.
 
 use hashbrown::HashMap;
-use serde_json::Value;
 
 use super::super::bitmaps;
 use super::super::dictionary::SortedDictionary;
@@ -21,6 +20,7 @@ use super::{Target, scalar, types, variant};
 use crate::codec::compression::{Compression, Compressor};
 use crate::codec::fixed_indexed;
 use crate::codec::ints::{CompressedIds, write_plain};
+use crate::codec::json_text::Json;
 use crate::container::SmooshWriter;
 use crate::dump::json;
 use crate::{SegmentError, StringEncoding, ValueType};
@@ -119,40 +119,38 @@ impl Fields {
     }
 
     /// Takes the value of a row.
-    pub fn append(&mut self, row: u32, value: &Value) {
+    pub fn append(&mut self, row: u32, value: &Json) {
         self.walk(0, row, value);
     }
 
     /// Walks a value; the parser bounds how deep it is.
-    fn walk(&mut self, node: usize, row: u32, value: &Value) {
+    fn walk(&mut self, node: usize, row: u32, value: &Json) {
         match value {
-            Value::Null => {}
-            Value::Bool(truth) => {
+            Json::Null => {}
+            Json::Bool(truth) => {
                 let id = self.values.long((*truth).into());
                 self.push(node, row, id, types::LONG);
             }
-            Value::Number(number) => match number.as_i64() {
-                Some(long) => {
-                    let id = self.values.long(long);
-                    self.push(node, row, id, types::LONG);
-                }
-                None => {
-                    let id = self.values.double(number.as_f64().unwrap_or_default());
-                    self.push(node, row, id, types::DOUBLE);
-                }
-            },
-            Value::String(text) => {
+            Json::Long(long) => {
+                let id = self.values.long(*long);
+                self.push(node, row, id, types::LONG);
+            }
+            Json::Double(double) => {
+                let id = self.values.double(*double);
+                self.push(node, row, id, types::DOUBLE);
+            }
+            Json::Text(text) => {
                 let id = self.values.string(text);
                 self.push(node, row, id, types::STRING);
             }
-            Value::Object(members) => {
+            Json::Object(members) => {
                 self.has_objects = true;
                 for (key, value) in members {
                     let child = self.member(node, key);
                     self.walk(child, row, value);
                 }
             }
-            Value::Array(elements) => match self.array_of_scalars(elements) {
+            Json::Array(elements) => match self.array_of_scalars(elements) {
                 Some((id, types)) => self.push(node, row, id, types),
                 None => {
                     for (index, value) in elements.iter().enumerate() {
@@ -165,16 +163,16 @@ impl Fields {
     }
 
     /// Gives the provisional id and the type of an array of scalars, 0 for one without values; none for other arrays.
-    fn array_of_scalars(&mut self, elements: &[Value]) -> Option<(u32, u8)> {
+    fn array_of_scalars(&mut self, elements: &[Json]) -> Option<(u32, u8)> {
         let mut found = 0u8;
         for element in elements {
             found |= match element {
-                Value::Null => 0,
-                Value::Bool(_) => types::LONGS,
-                Value::Number(number) if number.is_i64() => types::LONGS,
-                Value::Number(_) => types::DOUBLES,
-                Value::String(_) => types::STRINGS,
-                Value::Array(_) | Value::Object(_) => return None,
+                Json::Null => 0,
+                Json::Bool(_) => types::LONGS,
+                Json::Long(_) => types::LONGS,
+                Json::Double(_) => types::DOUBLES,
+                Json::Text(_) => types::STRINGS,
+                Json::Array(_) | Json::Object(_) => return None,
             };
         }
         let least_restrictive = match found {
@@ -192,13 +190,14 @@ impl Fields {
                     None => NULL,
                 },
                 types::DOUBLES => match element {
-                    Value::Number(number) => self.values.double(number.as_f64().unwrap_or_default()),
-                    Value::Bool(truth) => self.values.double(f64::from(u8::from(*truth))),
+                    Json::Long(long) => self.values.double(*long as f64),
+                    Json::Double(double) => self.values.double(*double),
+                    Json::Bool(truth) => self.values.double(f64::from(u8::from(*truth))),
                     _ => NULL,
                 },
                 _ => match element {
-                    Value::Number(number) => self.values.long(number.as_i64().unwrap_or_default()),
-                    Value::Bool(truth) => self.values.long((*truth).into()),
+                    Json::Long(long) => self.values.long(*long),
+                    Json::Bool(truth) => self.values.long((*truth).into()),
                     _ => NULL,
                 },
             });
@@ -275,18 +274,16 @@ impl Fields {
 }
 
 /// Gives a scalar as Java prints it; none for null.
-fn text_of(value: &Value) -> Option<String> {
+fn text_of(value: &Json) -> Option<String> {
     Some(match value {
-        Value::String(text) => text.clone(),
-        Value::Bool(truth) => truth.to_string(),
-        Value::Number(number) => match number.as_i64() {
-            Some(long) => long.to_string(),
-            None => {
-                let mut text = Vec::new();
-                json::put_double(&mut text, number.as_f64().unwrap_or_default());
-                String::from_utf8_lossy(&text).trim_matches('"').to_owned()
-            }
-        },
+        Json::Text(text) => text.clone(),
+        Json::Bool(truth) => truth.to_string(),
+        Json::Long(long) => long.to_string(),
+        Json::Double(double) => {
+            let mut text = Vec::new();
+            json::put_double(&mut text, *double);
+            String::from_utf8_lossy(&text).trim_matches('"').to_owned()
+        }
         _ => return None,
     })
 }

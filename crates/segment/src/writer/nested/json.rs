@@ -16,13 +16,13 @@
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
-use serde_json::Value;
 
 use super::super::bitmaps;
 use super::fields::{FieldTypes, Fields, FinishedFields};
 use super::variant::{self, Kind};
 use super::{Description, Target, scalar, types};
 use crate::codec::block_store::BlobColumnWriter;
+use crate::codec::json_text::{self, Json};
 use crate::codec::smile_writer::SmileWriter;
 use crate::container::SmooshWriter;
 use crate::{IndexSpec, SegmentError, ValueType};
@@ -85,18 +85,20 @@ impl JsonWriter {
     fn append_texts(&mut self, texts: &StringArray) -> Result<(), SegmentError> {
         for text in texts {
             let value = match text {
-                None => Value::Null,
-                Some(text) => serde_json::from_str(text).map_err(|e| {
+                None => Json::Null,
+                Some(text) => json_text::parse(text).map_err(|e| {
                     SegmentError::invalid(format!(
-                        "row {} of column [{}] of type COMPLEX<json> is not JSON: {e}, found {}",
+                        "row {} of column [{}] of type COMPLEX<json> is not JSON: expected {} at byte {}, found {}",
                         self.rows,
                         self.name,
+                        e.expectation,
+                        e.offset,
                         shortened(text)
                     ))
                 })?,
             };
             self.document.clear();
-            if value.is_null() {
+            if value == Json::Null {
                 self.null_rows.push(self.rows);
             } else {
                 self.fields.append(self.rows, &value);
