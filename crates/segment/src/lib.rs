@@ -12,20 +12,23 @@ mod codec;
 mod container;
 pub mod dump;
 mod error;
+mod index_spec;
 pub mod limits;
 mod reader;
 mod schema;
 mod selection;
+mod verify;
 mod writer;
 
 pub use codec::compression::Compression;
 pub use codec::dictionary::StringDictionary;
 pub use container::{Metadata, OrderBy};
 pub use error::{SegmentError, SegmentErrorKind};
-pub use reader::{ColumnInfo, Segment};
+pub use index_spec::{BitmapKind, IndexSpec, LongEncoding, StringEncoding};
+pub use reader::{ColumnInfo, IndexValue, JsonField, Segment};
 pub use schema::{
-    BitmapKind, ColumnSchema, ColumnType, IndexSpec, JSON_TYPE, LongEncoding, MetricSchema, MultiValueHandling,
-    SegmentSchema, StringEncoding, TIME_COLUMN, ValueType,
+    ColumnSchema, ColumnType, JSON_TYPE, MetricSchema, MultiValueHandling, SegmentSchema, TIME_COLUMN, ValueType,
 };
 pub use selection::RowSelection;
+pub use verify::{Finding, Verification, verify};
 pub use writer::{SegmentSummary, SegmentWriter};

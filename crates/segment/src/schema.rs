@@ -5,10 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
-use serde::{Deserialize, Serialize};
 
 use crate::SegmentError;
-use crate::codec::compression::Compression;
 
 /// The name of the time column, which every segment has.
 pub const TIME_COLUMN: &str = "__time";
@@ -271,78 +269,5 @@ impl SegmentSchema {
             }
         }
         Ok(())
-    }
-}
-
-/// How bitmaps are stored (Druid's `BitmapSerdeFactory`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-pub enum BitmapKind {
-    /// Roaring bitmaps in the portable format.
-    #[default]
-    Roaring,
-    /// Concise bitmaps of older clusters.
-    Concise,
-}
-
-/// How columns of longs are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum LongEncoding {
-    /// Eight bytes a value, compressed in blocks.
-    Longs,
-    /// Eight bytes, differences from the smallest value, or numbers of a table: whichever is smallest.
-    #[default]
-    Auto,
-}
-
-/// How dictionaries of strings are stored (Druid's `StringEncodingStrategy`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum StringEncoding {
-    /// Every value whole; what every Druid reads.
-    #[default]
-    Utf8,
-    /// Values share the beginning of the one before them; read by Druid 25 (version 0) or 26 (version 1) and later.
-    FrontCoded {
-        /// Values that share, a power of two from 1 to 128.
-        bucket_size: u8,
-        /// 0 or 1.
-        version: u8,
-    },
-    /// Front-coded (buckets of 4, version 1) where that is smaller.
-    Smallest,
-}
-
-/// How columns are encoded (Druid's `IndexSpec`). The default is Druid's but for longs, which Druid stores in eight bytes unless told
-/// otherwise: every Druid reads the smaller encodings, so they are chosen where they save anything.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IndexSpec {
-    /// The form of bitmaps.
-    pub bitmap: BitmapKind,
-    /// The compression of dictionary ids.
-    pub dimension_compression: Compression,
-    /// The compression of numbers.
-    pub metric_compression: Compression,
-    /// The encoding of longs.
-    pub long_encoding: LongEncoding,
-    /// The form of dictionaries of strings.
-    pub string_encoding: StringEncoding,
-    /// The compression of objects other than JSON; none keeps them as they are.
-    pub complex_compression: Option<Compression>,
-    /// The compression of whole JSON values; none leaves them out, so that readers put them together from their fields (Druid's
-    /// `objectStorageEncoding: none`, which Druid reads from 35 on).
-    pub json_compression: Option<Compression>,
-}
-
-impl Default for IndexSpec {
-    fn default() -> Self {
-        Self {
-            bitmap: BitmapKind::Roaring,
-            dimension_compression: Compression::Lz4,
-            metric_compression: Compression::Lz4,
-            long_encoding: LongEncoding::Auto,
-            string_encoding: StringEncoding::Utf8,
-            complex_compression: None,
-            json_compression: Some(Compression::Lz4),
-        }
     }
 }

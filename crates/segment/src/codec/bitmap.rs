@@ -69,3 +69,60 @@ pub(crate) fn take_null_rows(cursor: &mut Cursor<'_>) -> Result<Option<Blob>, Se
     let len = cursor.size("length of the null bitmap")?;
     cursor.take_blob(len, "null bitmap").map(Some)
 }
+
+/// Compares the bitmaps of an index with the ids of rows, and tells the first that differs. `offsets` are the ends of the rows in `ids`,
+/// beginning with 0; none if every row has one id. A row without ids may be in the bitmap of id 0.
+pub(crate) fn check_index(
+    index: &BitmapIndex,
+    ids: &[u32],
+    offsets: Option<&[i32]>,
+    entries: usize,
+) -> Result<Option<String>, SegmentError> {
+    let mut rows: Vec<RoaringBitmap> = vec![RoaringBitmap::new(); entries];
+    let mut without_ids = RoaringBitmap::new();
+    let mut insert = |id: u32, row: usize| match rows.get_mut(id as usize) {
+        Some(bitmap) => {
+            bitmap.insert(row as u32);
+            None
+        }
+        None => Some(format!("row {row} has id {id}, the dictionary has {entries} entries")),
+    };
+    match offsets {
+        None => {
+            for (row, id) in ids.iter().enumerate() {
+                if let Some(wrong) = insert(*id, row) {
+                    return Ok(Some(wrong));
+                }
+            }
+        }
+        Some(offsets) => {
+            for (row, ends) in offsets.windows(2).enumerate() {
+                let list = ids.get(ends[0] as usize..ends[1] as usize).unwrap_or_default();
+                if list.is_empty() {
+                    without_ids.insert(row as u32);
+                }
+                if let Some(wrong) = list.iter().find_map(|id| insert(*id, row)) {
+                    return Ok(Some(wrong));
+                }
+            }
+        }
+    }
+    for (id, expected) in rows.iter().enumerate() {
+        let found = index.get(id as u32)?.unwrap_or_default();
+        let same = if id == 0 {
+            &found - &without_ids == expected - &without_ids
+        } else {
+            found == *expected
+        };
+        if !same {
+            let differs = (&found ^ expected).min().unwrap_or_default();
+            let which = if found.contains(differs) { "has" } else { "lacks" };
+            return Ok(Some(format!(
+                "the bitmap of id {id} {which} row {differs}: it has {} rows, the values {}",
+                found.len(),
+                expected.len()
+            )));
+        }
+    }
+    Ok(None)
+}

@@ -188,6 +188,30 @@ impl StringDictionary {
         })
     }
 
+    /// Names the first value that is not in its place.
+    pub(crate) fn check(&self) -> Result<Option<String>, SegmentError> {
+        let mut previous: Option<Vec<u8>> = None;
+        for id in 0..self.len() {
+            let Some(value) = self.bytes(id)? else {
+                if id > 0 {
+                    return Ok(Some(format!(
+                        "null must be the first value of the dictionary, found at {id}"
+                    )));
+                }
+                continue;
+            };
+            if let Some(before) = &previous
+                && java_order(before, &value) != Ordering::Less
+            {
+                return Ok(Some(format!(
+                    "values of the dictionary must ascend in Java's order, value {id} does not"
+                )));
+            }
+            previous = Some(value.into_owned());
+        }
+        Ok(None)
+    }
+
     fn offset(&self, bytes: usize) -> Result<i32, SegmentError> {
         i32::try_from(bytes).map_err(|_| SegmentError::Limit {
             what: format!(

@@ -39,6 +39,14 @@ impl<const N: usize> FixedIndexed<N> {
         let stored = index.checked_sub(usize::from(self.has_null))?;
         self.values.bytes().as_chunks::<N>().0.get(stored).copied()
     }
+
+    /// Finds the index of a value among those that ascend by `key`.
+    pub fn position<K: Ord>(&self, value: [u8; N], key: impl Fn([u8; N]) -> K) -> Option<usize> {
+        let values = self.values.bytes().as_chunks::<N>().0;
+        let wanted = key(value);
+        let at = values.binary_search_by(|stored| key(*stored).cmp(&wanted)).ok()?;
+        Some(at + usize::from(self.has_null))
+    }
 }
 
 /// Serialises sorted values; with `has_null` index 0 is null.

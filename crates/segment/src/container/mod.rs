@@ -113,6 +113,11 @@ impl Container {
         Some(Blob::new(bytes, self.path.clone(), name))
     }
 
+    /// Lists the internal files.
+    pub fn names(&self) -> Vec<String> {
+        self.files.keys().cloned().collect()
+    }
+
     /// Gives an internal file that must be there.
     pub fn require(&self, name: &str) -> Result<Blob, SegmentError> {
         self.file(name).ok_or_else(|| SegmentError::Corrupt {

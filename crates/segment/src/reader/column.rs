@@ -13,10 +13,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::complex::Complex;
-use super::nested::{self, Json, Variant};
+use super::nested::{self, Fields, Json, Variant};
 use super::numbers::{NumberKind, Numbers};
 use super::strings::Strings;
-use super::{ColumnInfo, StringDictionary};
+use super::{ColumnInfo, IndexValue, StringDictionary};
 use crate::blob::Cursor;
 use crate::container::Container;
 use crate::{BitmapKind, ColumnType, RowSelection, SegmentError, ValueType};
@@ -47,6 +47,7 @@ struct BitmapSerde {
 }
 
 /// What a column is opened with.
+#[derive(Clone, Copy)]
 pub(super) struct Opening<'a> {
     pub container: &'a Container,
     /// Rows of the segment; none for `__time`, which tells them.
@@ -136,7 +137,7 @@ impl Column {
             }
             "nestedCommonFormat" => nested::open(json_part, cursor, opening)?,
             "complex" if part.type_name.as_deref() == Some("json") => match cursor.u8("JSON column version")? {
-                3..=5 => Self::Json(Box::new(Json::open_old(cursor, opening)?)),
+                version @ 3..=5 => Self::Json(Box::new(Json::open_old(cursor, opening, version)?)),
                 other => return Err(cursor.corrupt(format!("a JSON column must have version 3 to 5, found {other}"))),
             },
             "complex" => {
@@ -186,10 +187,17 @@ impl Column {
             },
             cardinality: match self {
                 Self::Variant(variant) => variant.cardinality(),
+                Self::Numbers(numbers) => numbers.cardinality(),
                 _ => dictionary.map(|d| d.len() as u64),
             },
             bytes,
-            has_bitmap_index: matches!(self, Self::Strings(strings) if strings.has_index()),
+            range: self.range(),
+            has_bitmap_index: match self {
+                Self::Strings(strings) => strings.has_index(),
+                Self::Numbers(numbers) => numbers.has_index(),
+                Self::Variant(variant) => variant.has_index(),
+                _ => false,
+            },
             is_metric,
             is_auto: false,
             encoding: match self {
@@ -220,6 +228,58 @@ impl Column {
             Self::Variant(variant) if variant.is_variant() => variant.json(rows).map(Some),
             Self::Json(json) => json.read(rows).map(Some),
             _ => Ok(None),
+        }
+    }
+
+    /// Gives the smallest and the largest value where a dictionary tells them.
+    fn range(&self) -> Option<(String, String)> {
+        match self {
+            Self::Numbers(numbers) => numbers.range(),
+            Self::Strings(strings) => {
+                let dictionary = strings.dictionary();
+                let first = u32::from(dictionary.has_null());
+                let value = |id: u32| dictionary.get(id).ok().flatten();
+                Some((value(first)?, value((dictionary.len() as u32).checked_sub(1)?)?))
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives the rows that have a value; none without bitmaps.
+    pub fn rows_of(&self, value: &IndexValue<'_>) -> Result<Option<RoaringBitmap>, SegmentError> {
+        match self {
+            Self::Strings(strings) => strings.rows_of(value),
+            Self::Numbers(numbers) => numbers.rows_of(value),
+            Self::Variant(variant) => variant.rows_of(value),
+            _ if *value == IndexValue::Null => self.null_bitmap(),
+            _ => Ok(None),
+        }
+    }
+
+    /// Gives the rows whose array has an element; none without bitmaps.
+    pub fn rows_with(&self, element: &IndexValue<'_>) -> Result<Option<RoaringBitmap>, SegmentError> {
+        match self {
+            Self::Variant(variant) => variant.rows_with(element),
+            _ => Ok(None),
+        }
+    }
+
+    /// Gives the fields of a JSON column.
+    pub fn fields(&self) -> Option<&Fields> {
+        match self {
+            Self::Json(json) => json.fields(),
+            _ => None,
+        }
+    }
+
+    /// Names what dictionaries and bitmaps say otherwise than the rows.
+    pub fn check(&self) -> Result<Vec<String>, SegmentError> {
+        match self {
+            Self::Strings(strings) => strings.check(),
+            Self::Numbers(numbers) => numbers.check(),
+            Self::Variant(variant) => variant.check(),
+            Self::Json(json) => json.check(),
+            Self::Null(..) | Self::Complex(_) => Ok(Vec::new()),
         }
     }
 

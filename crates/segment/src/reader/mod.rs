@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, TimestampMillisecondArray};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Int64Type, Schema, SchemaRef};
 use henge_time::Interval;
 use roaring::RoaringBitmap;
 
@@ -32,6 +32,8 @@ pub struct ColumnInfo {
     pub has_nulls: bool,
     /// How many distinct values the dictionary has, null included; none for columns without dictionary.
     pub cardinality: Option<u64>,
+    /// The smallest and the largest value as text, where a dictionary tells them; [`Segment::range`] reads the rows of others.
+    pub range: Option<(String, String)>,
     /// Bytes of its internal files.
     pub bytes: u64,
     /// Whether values have bitmaps.
@@ -42,6 +44,28 @@ pub struct ColumnInfo {
     pub is_auto: bool,
     /// How it is stored, for people.
     pub encoding: String,
+}
+
+/// A value that a bitmap is asked for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum IndexValue<'a> {
+    /// No value.
+    Null,
+    /// Text.
+    String(&'a str),
+    /// A whole number.
+    Long(i64),
+    /// A floating-point number; -0.0 and 0.0 are two values.
+    Double(f64),
+}
+
+/// A field of a JSON column: what is known of one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JsonField {
+    /// The path, such as `$.a['b'][0]`.
+    pub path: String,
+    /// The types that were seen, by Druid's names: `LONG`, `ARRAY<STRING>`.
+    pub types: Vec<&'static str>,
 }
 
 /// An open segment.
@@ -88,6 +112,7 @@ impl Segment {
                     column_type: guess_type(name, &container),
                     has_nulls: true,
                     cardinality: None,
+                    range: None,
                     bytes,
                     has_bitmap_index: false,
                     is_metric,
@@ -191,4 +216,123 @@ impl Segment {
     pub fn null_bitmap(&self, column: &str) -> Result<Option<RoaringBitmap>, SegmentError> {
         self.open_column(column)?.null_bitmap()
     }
+
+    /// Gives the rows that have a value: of columns of strings, of "auto" columns, and the null rows of all; none if the column has no
+    /// bitmaps, or none for such values.
+    pub fn rows_of(&self, column: &str, value: &IndexValue<'_>) -> Result<Option<RoaringBitmap>, SegmentError> {
+        self.open_column(column)?.rows_of(value)
+    }
+
+    /// Gives the rows of a column of arrays whose array has an element; none if the column has no such bitmaps.
+    pub fn rows_with_element(
+        &self,
+        column: &str,
+        element: &IndexValue<'_>,
+    ) -> Result<Option<RoaringBitmap>, SegmentError> {
+        self.open_column(column)?.rows_with(element)
+    }
+
+    /// Lists the fields of a JSON column in the order of their paths; none for other columns, and for JSON columns of the oldest form.
+    pub fn json_fields(&self, column: &str) -> Result<Option<Vec<JsonField>>, SegmentError> {
+        let fields = self.open_column(column)?.fields();
+        Ok(fields.map(|fields| {
+            let described = fields.fields().iter().map(|field| JsonField {
+                path: field.path.clone(),
+                types: type_names(field.types),
+            });
+            described.collect()
+        }))
+    }
+
+    /// Reads a field of a JSON column: longs or doubles where it has nothing else, JSON text otherwise; none if there is no such field.
+    pub fn read_json_field(
+        &self,
+        column: &str,
+        path: &str,
+        rows: RowSelection<'_>,
+    ) -> Result<Option<ArrayRef>, SegmentError> {
+        let Some(fields) = self.open_column(column)?.fields() else {
+            return Ok(None);
+        };
+        let field = fields.find(path);
+        field.map(|field| fields.read_field(field, &rows)).transpose()
+    }
+
+    /// Gives the rows in which a field of a JSON column has a value; none if there are no bitmaps.
+    pub fn rows_of_json_field(
+        &self,
+        column: &str,
+        path: &str,
+        value: &IndexValue<'_>,
+    ) -> Result<Option<RoaringBitmap>, SegmentError> {
+        match self.open_column(column)?.fields() {
+            Some(fields) => fields.rows_of(path, value, self.rows),
+            None => Ok(None),
+        }
+    }
+
+    /// Gives the rows in which a field of a JSON column is an array with an element; none if there are no bitmaps.
+    pub fn rows_with_json_element(
+        &self,
+        column: &str,
+        path: &str,
+        element: &IndexValue<'_>,
+    ) -> Result<Option<RoaringBitmap>, SegmentError> {
+        match self.open_column(column)?.fields() {
+            Some(fields) => fields.rows_with(path, element),
+            None => Ok(None),
+        }
+    }
+
+    /// Gives the smallest and the largest value of a column as text, reading its rows where no dictionary tells them; none for columns of
+    /// arrays and objects, and where all rows are null.
+    pub fn range(&self, column: &str) -> Result<Option<(String, String)>, SegmentError> {
+        let info = self.column(column);
+        if let Some(range) = info.and_then(|info| info.range.clone()) {
+            return Ok(Some(range));
+        }
+        let array = self.open_column(column)?.read(&RowSelection::All)?;
+        Ok(match array.data_type() {
+            DataType::Int64 => {
+                let longs = array.as_primitive::<Int64Type>();
+                let range = arrow::compute::min(longs).zip(arrow::compute::max(longs));
+                range.map(|(min, max)| (min.to_string(), max.to_string()))
+            }
+            DataType::Float64 => {
+                let doubles = array.as_primitive::<Float64Type>();
+                let range = arrow::compute::min(doubles).zip(arrow::compute::max(doubles));
+                range.map(|(min, max)| (min.to_string(), max.to_string()))
+            }
+            DataType::Float32 => {
+                let floats = array.as_primitive::<Float32Type>();
+                let range = arrow::compute::min(floats).zip(arrow::compute::max(floats));
+                range.map(|(min, max)| (min.to_string(), max.to_string()))
+            }
+            _ => None,
+        })
+    }
+
+    /// Names what dictionaries and bitmaps of a column say otherwise than its rows.
+    pub(crate) fn check(&self, column: &str) -> Result<Vec<String>, SegmentError> {
+        self.open_column(column)?.check()
+    }
+
+    /// Lists the internal files.
+    pub(crate) fn internal_files(&self) -> Vec<String> {
+        self.container.names()
+    }
+}
+
+/// Names the types of a set (Druid's `FieldTypeInfo`).
+fn type_names(types: u8) -> Vec<&'static str> {
+    const NAMES: [(u8, &str); 6] = [
+        (0x01, "STRING"),
+        (0x04, "LONG"),
+        (0x08, "DOUBLE"),
+        (0x10, "ARRAY<STRING>"),
+        (0x20, "ARRAY<LONG>"),
+        (0x40, "ARRAY<DOUBLE>"),
+    ];
+    let names = NAMES.iter().filter(|(bit, _)| types & bit != 0);
+    names.map(|(_, name)| *name).collect()
 }

@@ -15,9 +15,10 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, UInt32Type};
 use roaring::RoaringBitmap;
 
+use super::IndexValue;
 use super::column::Opening;
 use crate::blob::{Blob, Cursor};
-use crate::codec::bitmap::BitmapIndex;
+use crate::codec::bitmap::{BitmapIndex, check_index};
 use crate::codec::blocks::{ValueBlocks, read_values};
 use crate::codec::dictionary::StringDictionary;
 use crate::codec::ints::Ids;
@@ -133,6 +134,37 @@ impl Strings {
             Some(index) => index.get(id),
             None => Ok(None),
         }
+    }
+
+    /// Gives the rows that have a value; none without bitmaps.
+    pub fn rows_of(&self, value: &IndexValue<'_>) -> Result<Option<RoaringBitmap>, SegmentError> {
+        let id = match value {
+            IndexValue::Null if self.dictionary.has_null() => Some(0),
+            IndexValue::String(text) => self.dictionary.lookup(text)?,
+            _ => None,
+        };
+        match (&self.index, id) {
+            (None, _) => Ok(None),
+            (Some(index), Some(id)) => index.get(id),
+            (Some(_), None) => Ok(Some(RoaringBitmap::new())),
+        }
+    }
+
+    /// Names what the dictionary and the bitmaps say otherwise than the rows.
+    pub fn check(&self) -> Result<Vec<String>, SegmentError> {
+        let mut found: Vec<String> = self.dictionary.check()?.into_iter().collect();
+        let (ids, offsets) = match &self.ids {
+            RowIds::Single(ids) => (read_values(ids, &RowSelection::All)?, None),
+            RowIds::Multi(ids) => {
+                let lists = ids.read_rows(&RowSelection::All)?;
+                (lists.ids, Some(lists.offsets))
+            }
+        };
+        self.check_ids(&ids)?;
+        if let Some(index) = &self.index {
+            found.extend(check_index(index, &ids, offsets.as_deref(), self.dictionary.len())?);
+        }
+        Ok(found)
     }
 
     pub fn read_selection(&self, rows: &RowSelection<'_>) -> Result<ArrayRef, SegmentError> {

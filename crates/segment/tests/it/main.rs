@@ -5,3 +5,4 @@ mod goldens;
 mod nested;
 mod real_druid;
 mod round_trip;
+mod verification;

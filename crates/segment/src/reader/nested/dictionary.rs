@@ -2,6 +2,9 @@
 
 use std::sync::OnceLock;
 
+use arrow::array::{ArrayRef, AsArray};
+use arrow::datatypes::{Float64Type, Int64Type};
+
 use super::SubFiles;
 use crate::SegmentError;
 use crate::blob::Blob;
@@ -9,6 +12,7 @@ use crate::codec::dictionary::StringDictionary;
 use crate::codec::fixed_indexed::FixedIndexed;
 use crate::codec::int_arrays::IntArrays;
 use crate::dump::json;
+use crate::reader::IndexValue;
 
 /// ```text
 /// id   0 │ 1 … S-1 strings │ S … longs │ S+L … doubles │ S+L+D … arrays
@@ -90,6 +94,64 @@ impl GlobalDictionary {
         Ok((index < arrays.len()).then(|| GlobalValue::Array(arrays.get(index))))
     }
 
+    /// Finds the id of a scalar; none if the dictionaries do not have it.
+    pub fn id_of(&self, value: &IndexValue<'_>) -> Result<Option<u32>, SegmentError> {
+        let longs = self.strings.len();
+        Ok(match value {
+            IndexValue::Null => Some(0),
+            IndexValue::String(text) => self.strings.lookup(text)?,
+            IndexValue::Long(long) => {
+                let found = self.longs.position(long.to_le_bytes(), i64::from_le_bytes);
+                found.map(|index| (longs + index) as u32)
+            }
+            IndexValue::Double(double) => {
+                let found = self.doubles.position(double.to_bits().to_le_bytes(), double_order);
+                found.map(|index| (longs + self.longs.len() + index) as u32)
+            }
+        })
+    }
+
+    /// Tells whether a row of numbers has the number of an id; null stands for 0.
+    pub fn is_number(&self, id: u32, numbers: &ArrayRef, row: usize) -> Result<bool, SegmentError> {
+        let value = self.value(id)?;
+        if let Some(longs) = numbers.as_primitive_opt::<Int64Type>() {
+            let stored = longs.value(row);
+            return Ok(match value {
+                Some(GlobalValue::Null) => stored == 0,
+                Some(GlobalValue::Long(long)) => stored == long,
+                _ => false,
+            });
+        }
+        let stored = numbers
+            .as_primitive_opt::<Float64Type>()
+            .map(|doubles| doubles.value(row).to_bits());
+        Ok(match value {
+            Some(GlobalValue::Null) => stored == Some(0),
+            Some(GlobalValue::Double(double)) => stored == Some(double.to_bits()),
+            _ => false,
+        })
+    }
+
+    /// Names the first dictionary whose values do not ascend.
+    pub fn check(&self) -> Result<Option<String>, SegmentError> {
+        if let Some(wrong) = self.strings.check()? {
+            return Ok(Some(wrong));
+        }
+        let ascend = |list: &FixedIndexed<8>, key: fn([u8; 8]) -> i64| {
+            let values = || (0..list.len()).filter_map(|index| list.get(index)).map(key);
+            values().zip(values().skip(1)).all(|(a, b)| a < b)
+        };
+        if !ascend(&self.longs, i64::from_le_bytes) {
+            return Ok(Some("the values of the dictionary of longs must ascend".into()));
+        }
+        if !ascend(&self.doubles, double_order) {
+            return Ok(Some("the values of the dictionary of doubles must ascend".into()));
+        }
+        let arrays = self.arrays()?;
+        let sorted = (1..arrays.len()).all(|index| arrays.get(index - 1) < arrays.get(index));
+        Ok((!sorted).then(|| "the arrays of the dictionary must ascend".to_owned()))
+    }
+
     /// Appends the JSON text of an id; `place` is where ids come from, for errors.
     pub fn put_json(&self, id: u32, place: &Blob, out: &mut Vec<u8>) -> Result<(), SegmentError> {
         match self.value(id)? {
@@ -118,6 +180,12 @@ impl GlobalDictionary {
         }
         Ok(())
     }
+}
+
+/// Maps the bytes of a double to a number that ascends as Java compares doubles: -0.0 before 0.0, NaN last.
+pub(in crate::reader) fn double_order(bytes: [u8; 8]) -> i64 {
+    let bits = i64::from_le_bytes(bytes);
+    bits ^ (((bits >> 63) as u64) >> 1) as i64
 }
 
 /// Makes the error for an id without meaning.

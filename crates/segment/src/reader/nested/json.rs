@@ -14,7 +14,7 @@ use roaring::RoaringBitmap;
 use serde::Deserialize;
 
 use super::SubFiles;
-use super::fields::Fields;
+use super::fields::{Fields, NullIndexes};
 use crate::blob::{Blob, Cursor};
 use crate::codec::bitmap::{read_bitmap, take_null_rows};
 use crate::codec::block_store::{BlobBuffers, BlobColumn};
@@ -27,16 +27,12 @@ use crate::{BitmapKind, RowSelection, SegmentError};
 #[derive(Debug)]
 pub(in crate::reader) struct Json {
     rows: usize,
-    values: Values,
+    /// None where whole values are not stored: they are put together from the fields.
+    raw: Option<Box<BlobColumn>>,
+    /// None for the oldest form, whose paths are spelled otherwise.
+    fields: Option<Fields>,
     null_rows: RoaringBitmap,
     place: Blob,
-}
-
-#[derive(Debug)]
-enum Values {
-    Raw(Box<BlobColumn>),
-    /// The values are put together from the fields.
-    Fields(Box<Fields>),
 }
 
 /// The head of the older form.
@@ -56,20 +52,26 @@ impl Json {
         files: &SubFiles<'_>,
         opening: &Opening<'_>,
         has_nulls: bool,
+        null_indexes: NullIndexes,
     ) -> Result<Self, SegmentError> {
         let paths = StringDictionary::read(cursor, opening.container)?;
         let types = cursor.take(paths.len(), "field types")?.to_vec();
         let place = cursor.take_blob(0, "end of fields")?;
-        let values = if files.container.file(&files.name("__raw")).is_some() {
-            Values::Raw(Box::new(BlobColumn::open(files.container, &files.name("__raw"))?))
-        } else {
-            Values::Fields(Box::new(Fields::open(files, paths, &types)?))
-        };
-        Self::finish(values, files, opening.rows, opening.bitmap, has_nulls, place)
+        let has_raw = files.container.file(&files.name("__raw")).is_some();
+        let fields = Fields::open(files, opening, &paths, &types, null_indexes)?;
+        Self::finish(
+            has_raw,
+            Some(fields),
+            files,
+            opening.rows,
+            opening.bitmap,
+            has_nulls,
+            place,
+        )
     }
 
     /// Opens the older form, behind its version byte.
-    pub fn open_old(cursor: &mut Cursor<'_>, opening: &Opening<'_>) -> Result<Self, SegmentError> {
+    pub fn open_old(cursor: &mut Cursor<'_>, opening: &Opening<'_>, version: u8) -> Result<Self, SegmentError> {
         let head = cursor.string("head of a JSON column")?;
         let head: OldHead = serde_json::from_str(head)
             .map_err(|e| cursor.corrupt(format!("the head of a JSON column: {e}, found {head}")))?;
@@ -78,23 +80,46 @@ impl Json {
             base: head.file_name_base,
         };
         let place = cursor.take_blob(0, "head of a JSON column")?;
-        let values = Values::Raw(Box::new(BlobColumn::open(files.container, &files.name("__raw"))?));
         let bitmap = head.bitmap_serde_factory.unwrap_or_default();
-        Self::finish(values, &files, opening.rows, bitmap, head.has_nulls, place)
+        let fields = if version == 3 {
+            None
+        } else {
+            let paths = StringDictionary::read(cursor, opening.container)?;
+            let types = cursor.take(paths.len(), "field types")?.to_vec();
+            let opening = Opening { bitmap, ..*opening };
+            Some(Fields::open(&files, &opening, &paths, &types, NullIndexes::default())?)
+        };
+        Self::finish(true, fields, &files, opening.rows, bitmap, head.has_nulls, place)
     }
 
     fn finish(
-        values: Values,
+        has_raw: bool,
+        fields: Option<Fields>,
         files: &SubFiles<'_>,
         rows: Option<usize>,
         bitmap: BitmapKind,
         has_nulls: bool,
         place: Blob,
     ) -> Result<Self, SegmentError> {
-        let rows = match &values {
-            Values::Raw(raw) => raw.len(),
-            Values::Fields(fields) => fields.rows().or(rows).unwrap_or_default(),
+        let raw = match has_raw {
+            true => Some(Box::new(BlobColumn::open(files.container, &files.name("__raw"))?)),
+            false => None,
         };
+        let rows_of_fields = fields.as_ref().and_then(Fields::rows);
+        let rows = match &raw {
+            Some(raw) => raw.len(),
+            None => rows_of_fields.or(rows).unwrap_or_default(),
+        };
+        if let Some(wrong) = fields
+            .iter()
+            .flat_map(Fields::fields)
+            .find(|field| field.rows() != rows)
+        {
+            return Err(place.corrupt(
+                0,
+                format!("fields of {rows} rows, found {} in {}", wrong.rows(), wrong.path),
+            ));
+        }
         let mut null_rows = RoaringBitmap::new();
         if has_nulls {
             let blob = files.require("__nullIndex")?;
@@ -104,10 +129,39 @@ impl Json {
         }
         Ok(Self {
             rows,
-            values,
+            raw,
+            fields,
             null_rows,
             place,
         })
+    }
+
+    /// Gives the fields; none for the oldest form.
+    pub fn fields(&self) -> Option<&Fields> {
+        self.fields.as_ref()
+    }
+
+    /// Names what the bitmaps say otherwise than the rows.
+    pub fn check(&self) -> Result<Vec<String>, SegmentError> {
+        let mut found = match &self.fields {
+            Some(fields) => fields.check()?,
+            None => Vec::new(),
+        };
+        if let Some(raw) = &self.raw {
+            let mut buffers = BlobBuffers::default();
+            let mut value = Vec::new();
+            for row in 0..self.rows {
+                raw.value(row, &mut buffers, &mut value)?;
+                if value.is_empty() != self.null_rows.contains(row as u32) {
+                    found.push(format!(
+                        "row {row} has {} bytes, the bitmap of null says otherwise",
+                        value.len()
+                    ));
+                    break;
+                }
+            }
+        }
+        Ok(found)
     }
 
     pub fn rows(&self) -> usize {
@@ -119,9 +173,9 @@ impl Json {
     }
 
     pub fn encoding(&self) -> &'static str {
-        match self.values {
-            Values::Raw(_) => "nested JSON, SMILE",
-            Values::Fields(_) => "nested JSON, fields only",
+        match self.raw {
+            Some(_) => "nested JSON, SMILE",
+            None => "nested JSON, fields only",
         }
     }
 
@@ -150,8 +204,8 @@ impl Json {
         };
         let selected = rows.iter(self.rows);
         let mut text = Vec::new();
-        match &self.values {
-            Values::Raw(raw) => {
+        match (&self.raw, &self.fields) {
+            (Some(raw), _) => {
                 let mut buffers = BlobBuffers::default();
                 let mut value = Vec::new();
                 for row in selected {
@@ -171,7 +225,7 @@ impl Json {
                     append(Some(&text))?;
                 }
             }
-            Values::Fields(fields) => {
+            (None, Some(fields)) => {
                 let selected: Vec<usize> = selected.collect();
                 let columns = fields.read(rows)?;
                 for (position, row) in selected.into_iter().enumerate() {
@@ -184,6 +238,7 @@ impl Json {
                     append(Some(&text))?;
                 }
             }
+            (None, None) => return Err(self.place.corrupt(0, "a JSON column must have values or fields")),
         }
         Ok(builder.finish())
     }

@@ -13,19 +13,23 @@ mod variant;
 
 use serde::Deserialize;
 
+pub(super) use dictionary::double_order;
+pub(super) use fields::Fields;
 pub(super) use json::Json;
 pub(super) use variant::Variant;
 
 use super::column::{Column, Opening};
-use super::numbers::{NumberKind, Numbers};
+use super::numbers::{NumberIndex, NumberKind, Numbers};
 use super::strings::Strings;
 use crate::blob::{Blob, Cursor};
 use crate::codec::bitmap::BitmapIndex;
+use crate::codec::blocks::ValueBlocks;
 use crate::codec::dictionary::StringDictionary;
 use crate::codec::fixed_indexed::FixedIndexed;
 use crate::codec::ints::Ids;
 use crate::container::Container;
-use crate::{SegmentError, ValueType};
+use crate::{BitmapKind, SegmentError, ValueType};
+use fields::NullIndexes;
 
 /// What a descriptor says of a column in this format.
 #[derive(Debug, Deserialize)]
@@ -36,6 +40,22 @@ struct NestedPart {
     has_nulls: bool,
     #[serde(default)]
     is_variant_type: bool,
+    column_format_spec: Option<FormatSpec>,
+}
+
+/// What of the format of a column is not seen in its bytes (Druid's `NestedCommonFormatColumnFormatSpec`).
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct FormatSpec {
+    bitmap_encoding: Option<Kind>,
+    long_field_bitmap_index_type: Option<Kind>,
+    double_field_bitmap_index_type: Option<Kind>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Kind {
+    #[serde(rename = "type")]
+    kind: String,
 }
 
 /// The sub-files of a column.
@@ -80,6 +100,19 @@ pub(super) fn open(
 ) -> Result<Column, SegmentError> {
     let part: NestedPart = serde_json::from_value(part.clone())
         .map_err(|e| cursor.corrupt(format!("the descriptor of a nested column: {e}")))?;
+    let spec = part.column_format_spec.unwrap_or_default();
+    // Where it is given, it counts, not the serde beside it.
+    let bitmap = match &spec.bitmap_encoding {
+        Some(Kind { kind }) if kind == "concise" => BitmapKind::Concise,
+        Some(_) => BitmapKind::Roaring,
+        None => opening.bitmap,
+    };
+    let opening = &Opening { bitmap, ..*opening };
+    let is_null_index = |kind: &Option<Kind>| kind.as_ref().is_some_and(|kind| kind.kind == "nullValueIndex");
+    let null_indexes = NullIndexes {
+        longs: is_null_index(&spec.long_field_bitmap_index_type),
+        doubles: is_null_index(&spec.double_field_bitmap_index_type),
+    };
     cursor.version(0, "nested column")?;
     let len = cursor.vbyte("length of the base name")?;
     let base = cursor.take(len, "base name")?;
@@ -105,7 +138,13 @@ pub(super) fn open(
         "STRING" => Column::Strings(Box::new(open_strings(&files, opening, part.has_nulls)?)),
         "LONG" => Column::Numbers(open_numbers(&files, opening, NumberKind::Long)?),
         "DOUBLE" => Column::Numbers(open_numbers(&files, opening, NumberKind::Double)?),
-        _ => Column::Json(Box::new(Json::open(cursor, &files, opening, part.has_nulls)?)),
+        _ => Column::Json(Box::new(Json::open(
+            cursor,
+            &files,
+            opening,
+            part.has_nulls,
+            null_indexes,
+        )?)),
     })
 }
 
@@ -128,12 +167,20 @@ fn open_numbers(files: &SubFiles<'_>, opening: &Opening<'_>, kind: NumberKind) -
     };
     let values = files.require(column)?;
     let mut numbers = Numbers::read_v1(kind, &mut values.cursor(), opening)?;
-    let entries = FixedIndexed::<8>::read(&mut files.require(dictionary)?.cursor(), dictionary)?.len();
-    let index = files.value_indexes(opening, numbers.rows(), entries)?;
-    let nulls = match index {
+    let dictionary = FixedIndexed::<8>::read(&mut files.require(dictionary)?.cursor(), dictionary)?;
+    let ids = files.encoded_column()?;
+    if ids.len() != numbers.rows() {
+        return Err(values.corrupt(
+            0,
+            format!("{} numbers, as there are ids, found {}", ids.len(), numbers.rows()),
+        ));
+    }
+    let index = files.value_indexes(opening, numbers.rows(), dictionary.len())?;
+    let nulls = match &index {
         Some(index) => index.get(0)?,
         None => None,
     };
     numbers.set_null_rows(nulls.unwrap_or_default());
+    numbers.set_index(NumberIndex { dictionary, ids, index });
     Ok(numbers)
 }

@@ -13,13 +13,17 @@ use arrow::array::{Array, ArrayRef, Float64Builder, Int64Builder, ListArray, Str
 use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 use arrow::compute::take;
 use arrow::datatypes::Field;
+use roaring::RoaringBitmap;
 
 use super::SubFiles;
 use super::dictionary::{GlobalDictionary, GlobalValue, unknown_id};
 use crate::blob::Blob;
+use crate::codec::bitmap::{BitmapIndex, check_index};
 use crate::codec::blocks::{ValueBlocks, read_values};
+use crate::codec::fixed_indexed::FixedIndexed;
 use crate::codec::ints::Ids;
 use crate::dump::json;
+use crate::reader::IndexValue;
 use crate::reader::column::Opening;
 use crate::{ColumnType, RowSelection, SegmentError, ValueType};
 
@@ -32,7 +36,9 @@ pub(in crate::reader) struct Variant {
     value_type: ValueType,
     is_array: bool,
     is_variant: bool,
-    null_rows: Option<roaring::RoaringBitmap>,
+    null_rows: Option<RoaringBitmap>,
+    index: Option<BitmapIndex>,
+    elements: Option<(FixedIndexed<4>, BitmapIndex)>,
 }
 
 impl Variant {
@@ -46,10 +52,11 @@ impl Variant {
         let dictionary = GlobalDictionary::open(files, true)?;
         let ids = files.encoded_column()?;
         let index = files.value_indexes(opening, ids.len(), dictionary.len()?)?;
-        let null_rows = match index {
+        let null_rows = match &index {
             Some(index) => index.get(0)?,
             None => None,
         };
+        let ids_len = ids.len();
         Ok(Self {
             dictionary,
             ids,
@@ -58,7 +65,81 @@ impl Variant {
             is_array,
             is_variant,
             null_rows,
+            elements: Self::open_elements(files, opening, ids_len)?,
+            index,
         })
+    }
+
+    fn open_elements(
+        files: &SubFiles<'_>,
+        opening: &Opening<'_>,
+        rows: usize,
+    ) -> Result<Option<(FixedIndexed<4>, BitmapIndex)>, SegmentError> {
+        let (Some(elements), Some(index)) = (
+            files.container.file(&files.name("__arrayElementDictionary")),
+            files.container.file(&files.name("__arrayElementIndexes")),
+        ) else {
+            return Ok(None);
+        };
+        let elements = FixedIndexed::read(&mut elements.cursor(), "array elements")?;
+        let entries = elements.len();
+        let index = BitmapIndex::read(&mut index.cursor(), files.container, opening.bitmap, rows, entries)?;
+        Ok(index.map(|index| (elements, index)))
+    }
+
+    pub fn has_index(&self) -> bool {
+        self.index.is_some()
+    }
+
+    /// Gives the rows whose value, not an element of it, is a scalar; none without bitmaps.
+    pub fn rows_of(&self, value: &IndexValue<'_>) -> Result<Option<RoaringBitmap>, SegmentError> {
+        match (&self.index, self.dictionary.id_of(value)?) {
+            (None, _) => Ok(None),
+            (Some(index), Some(id)) => index.get(id),
+            (Some(_), None) => Ok(Some(RoaringBitmap::new())),
+        }
+    }
+
+    /// Gives the rows whose array has an element; none without bitmaps.
+    pub fn rows_with(&self, element: &IndexValue<'_>) -> Result<Option<RoaringBitmap>, SegmentError> {
+        let Some((elements, index)) = &self.elements else {
+            return Ok(None);
+        };
+        let id = self.dictionary.id_of(element)?;
+        match id.and_then(|id| elements.position(id.to_le_bytes(), u32::from_le_bytes)) {
+            Some(position) => index.get(position as u32),
+            None => Ok(Some(RoaringBitmap::new())),
+        }
+    }
+
+    /// Names what the dictionaries and the bitmaps say otherwise than the rows.
+    pub fn check(&self) -> Result<Vec<String>, SegmentError> {
+        let mut found: Vec<String> = self.dictionary.check()?.into_iter().collect();
+        let ids = read_values(&self.ids, &RowSelection::All)?;
+        if let Some(index) = &self.index {
+            found.extend(check_index(index, &ids, None, self.dictionary.len()?)?);
+        }
+        let Some((elements, index)) = &self.elements else {
+            return Ok(found);
+        };
+        let (mut flat, mut offsets) = (Vec::new(), vec![0]);
+        for (row, id) in ids.iter().enumerate() {
+            if let Some(GlobalValue::Array(array)) = self.dictionary.value(*id)? {
+                for element in array {
+                    match elements.position(element.to_le_bytes(), u32::from_le_bytes) {
+                        Some(position) => flat.push(position as u32),
+                        None => {
+                            found.push(format!("element {element} of row {row} is not among the elements"));
+                            return Ok(found);
+                        }
+                    }
+                }
+            }
+            offsets.push(flat.len() as i32);
+        }
+        let wrong = check_index(index, &flat, Some(&offsets), elements.len())?;
+        found.extend(wrong.map(|wrong| format!("elements: {wrong}")));
+        Ok(found)
     }
 
     pub fn rows(&self) -> usize {
@@ -81,7 +162,7 @@ impl Variant {
         self.dictionary.len().ok().map(|len| len as u64)
     }
 
-    pub fn null_rows(&self) -> Option<&roaring::RoaringBitmap> {
+    pub fn null_rows(&self) -> Option<&RoaringBitmap> {
         self.null_rows.as_ref()
     }
 
