@@ -5,7 +5,7 @@ HENGE := target/release/henge
 # The folder with the larger real inputs and workloads, where a developer has it.
 SHARED ?= ../shared
 
-.PHONY: quickstart build test lint fmt bench clean
+.PHONY: quickstart build test lint fmt fuzz bench clean
 
 # Builds the release binary and runs the main job on generated data; leaves the server running until Ctrl-C.
 quickstart: build
@@ -23,6 +23,11 @@ lint:
 
 fmt:
 	$(CARGO) fmt --all
+
+# Damages golden segments for FUZZ_SECONDS seconds and reads them; prints the seed of what makes a reader misbehave.
+FUZZ_SECONDS ?= 120
+fuzz:
+	$(CARGO) run --locked -p henge-segment --example fuzz -- $(FUZZ_SECONDS) $(ARGS)
 
 # Prints henge beside DuckDB, both measured in one run on this machine.
 bench: build

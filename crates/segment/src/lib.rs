@@ -12,6 +12,8 @@ mod codec;
 mod container;
 pub mod dump;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod index_spec;
 pub mod limits;
 mod reader;

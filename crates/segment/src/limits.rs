@@ -23,3 +23,7 @@ pub const V10_METADATA_BYTES: usize = 64 << 20;
 
 /// Arrays and objects inside each other in JSON that is written (Jackson allows 1000).
 pub const JSON_DEPTH: usize = 500;
+
+/// Bytes of memory that reading a segment to the end takes at most for each byte of it: a Zstandard block of a dozen bytes holds
+/// 64 KiB.
+pub const READ_EXPANSION: usize = BLOCK_BYTES / 8;

@@ -101,6 +101,23 @@ impl Container {
         )))
     }
 
+    /// Makes a container of internal files that are in memory.
+    pub fn from_files(files: BTreeMap<String, Bytes>) -> Self {
+        let mut slots = BTreeMap::new();
+        let mut chunks = Vec::with_capacity(files.len());
+        for (name, bytes) in files {
+            let (chunk, end) = (chunks.len(), bytes.len());
+            slots.insert(name, Slot { chunk, start: 0, end });
+            chunks.push(bytes);
+        }
+        Self {
+            path: "memory".into(),
+            files: slots,
+            chunks,
+            v10: None,
+        }
+    }
+
     /// Gives what the segment was opened from.
     pub fn path(&self) -> &str {
         &self.path

@@ -84,7 +84,10 @@ pub struct Segment {
 impl Segment {
     /// Opens a folder of smoosh files (or one that holds `index/`, `index.zip` or `druid.segment`), an `index.zip`, or a `druid.segment`.
     pub fn open(path: &Path) -> Result<Segment, SegmentError> {
-        let container = Container::open(path)?;
+        Self::from_container(Container::open(path)?)
+    }
+
+    pub(crate) fn from_container(container: Container) -> Result<Segment, SegmentError> {
         let index = container.columns()?;
         let metadata = container.metadata();
         let time = Column::open(TIME_COLUMN, &container, None)?;

@@ -5,7 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use henge_segment::{RowSelection, Segment, SegmentError, dump};
+use henge_segment::{RowSelection, Segment, SegmentError, dump, fuzz};
 use roaring::RoaringBitmap;
 
 /// A small generator, so that a failure can be repeated.
@@ -132,4 +132,28 @@ fn every_cut_of_a_small_segment_is_noticed() {
     assert!(read_all(dir.path()).is_err());
     std::fs::remove_file(dir.path().join("version.bin")).unwrap();
     assert!(read_all(dir.path()).unwrap_err().to_string().contains("is no segment"));
+}
+
+#[test]
+fn a_little_of_what_make_fuzz_does() {
+    let seeds: Vec<fuzz::Files> = goldens().iter().filter_map(|path| fuzz::load(path).ok()).collect();
+    for (number, files) in seeds.iter().enumerate() {
+        for round in 0..3 {
+            let seed = (number * 1000 + round) as u64;
+            let mut random = fuzz::Random::new(seed);
+            let damaged = || fuzz::segment(files, &mut random);
+            assert!(
+                catch_unwind(AssertUnwindSafe(damaged)).is_ok(),
+                "damage of golden {number} with seed {seed} makes a reader panic"
+            );
+        }
+        for (name, target) in fuzz::TARGETS {
+            let mut random = fuzz::Random::new(number as u64);
+            let damaged = || fuzz::piece(files, target, &mut random);
+            assert!(
+                catch_unwind(AssertUnwindSafe(damaged)).is_ok(),
+                "a piece of golden {number} makes {name} panic"
+            );
+        }
+    }
 }
