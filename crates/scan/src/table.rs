@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::utils::conjunction_opt;
 use datafusion::physical_plan::ExecutionPlan;
 use henge_metadata::{Domain, ValueSet};
-use henge_segment::{ColumnType, TIME_COLUMN, ValueType};
+use henge_segment::{ColumnType, JSON_TYPE, TIME_COLUMN, ValueType};
 use henge_sql::SqlType;
 use henge_time::Interval;
 
@@ -224,9 +224,11 @@ fn unify(segments: &[Vec<(String, ColumnType)>]) -> Schema {
 }
 
 fn least_restrictive(newer: &ColumnType, older: &ColumnType) -> ColumnType {
-    use ColumnType::{MultiString, Scalar};
+    use ColumnType::{Complex, MultiString, Scalar};
     match (newer, older) {
         (a, b) if a == b => a.clone(),
+        // JSON holds every value but objects; a segment of nothing but numbers stores a JSON column as numbers.
+        (Complex(name), _) | (_, Complex(name)) if name == JSON_TYPE => Complex(name.clone()),
         (MultiString, Scalar(_)) | (Scalar(_), MultiString) => MultiString,
         (Scalar(ValueType::String), Scalar(_)) | (Scalar(_), Scalar(ValueType::String)) => ColumnType::STRING,
         (Scalar(ValueType::Double), Scalar(_)) | (Scalar(_), Scalar(ValueType::Double)) => ColumnType::DOUBLE,

@@ -68,7 +68,8 @@ impl Controller {
         last.plan = last_plan;
         let (last_number, last_schema) = (last.number, last.plan.schema());
         check_key_columns(settings, key.columns.len() + 1, last_number)?;
-        let work = Arc::new(SegmentWork::new(&ingest, &self.planned.columns));
+        let work = SegmentWork::new(&ingest, &self.planned.columns).with_context(&self.planned.context)?;
+        let work = Arc::new(work);
         let mut described = definitions(&stages, &self.planned, &self.task_id, settings.workers);
         if let Some(definition) = described.last_mut() {
             let mut cluster_by = cluster_by(&key, &last_schema);

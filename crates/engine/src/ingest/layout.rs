@@ -10,8 +10,10 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use henge_exchange::{KeyField, KeySpec, staged_schema};
-use henge_segment::{ColumnSchema, ColumnType, SegmentSchema, TIME_COLUMN, ValueType};
-use henge_sql::{Ingest, OutputColumn, SqlType};
+use henge_segment::{
+    ColumnSchema, ColumnType, IndexSpec, JSON_TYPE, MetricSchema, SegmentSchema, TIME_COLUMN, ValueType,
+};
+use henge_sql::{Ingest, OutputColumn, QueryContext, SqlType};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Fault, FaultCode};
@@ -40,6 +42,12 @@ pub struct SegmentWork {
     pub dimensions: Vec<StoredColumn>,
     /// How many of the dimensions come from CLUSTERED BY.
     pub clustered: usize,
+    /// Druid's `indexSpec` of the statement's context.
+    #[serde(default)]
+    pub index_spec: Option<serde_json::Value>,
+    /// Whether dimensions are stored as "auto" columns (`useAutoColumnSchemas`).
+    #[serde(default)]
+    pub auto_columns: bool,
 }
 
 impl SegmentWork {
@@ -68,17 +76,47 @@ impl SegmentWork {
             time,
             dimensions: order.into_iter().map(stored).collect(),
             clustered,
+            index_spec: None,
+            auto_columns: false,
+        }
+    }
+
+    /// Takes what the context of the statement says of storage, and fails if henge cannot write that.
+    pub fn with_context(mut self, context: &QueryContext) -> Result<Self, Fault> {
+        self.index_spec = match context.get("indexSpec") {
+            Some(serde_json::Value::String(text)) => serde_json::from_str(text).ok(),
+            spec => spec.cloned(),
+        };
+        self.auto_columns = context.boolean("useAutoColumnSchemas").ok().flatten().unwrap_or(false);
+        self.index_spec()?;
+        Ok(self)
+    }
+
+    /// Tells how columns are encoded.
+    pub fn index_spec(&self) -> Result<IndexSpec, Fault> {
+        match &self.index_spec {
+            Some(spec) => Ok(IndexSpec::from_druid(spec)?),
+            None => Ok(IndexSpec::default()),
         }
     }
 
     /// Gives the schema of the segments.
     pub fn segment_schema(&self) -> Result<SegmentSchema, Fault> {
-        let columns: Result<Vec<ColumnSchema>, Fault> = self
-            .dimensions
-            .iter()
-            .map(|column| Ok(ColumnSchema::new(column.name.as_str(), column.column_type()?)))
-            .collect();
-        let mut schema = SegmentSchema::new(columns?);
+        let mut schema = SegmentSchema::default();
+        for column in &self.dimensions {
+            let column_type = column.column_type()?;
+            let is_object = matches!(&column_type, ColumnType::Complex(name) if name != JSON_TYPE);
+            let described = ColumnSchema::new(column.name.as_str(), column_type);
+            // Objects that were not aggregated are with the metrics.
+            if is_object {
+                schema.metrics.push(MetricSchema::passthrough(described));
+                continue;
+            }
+            if self.auto_columns && !column.multi_value {
+                schema.auto.insert(column.name.clone());
+            }
+            schema.columns.push(described);
+        }
         let sorted = self.sorted_dimensions();
         if sorted < self.dimensions.len() {
             let sorted = self.dimensions[..sorted].iter().map(|column| column.name.clone());

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
-    TimestampMillisecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, Float64Array, Int64Array, Int64Builder, ListBuilder, RecordBatch,
+    StringArray, StringBuilder, TimestampMillisecondArray,
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
@@ -19,7 +19,7 @@ use henge_exchange::{
 };
 use henge_metadata::{LockKind, MetadataStore, ShardSpec, TaskLock};
 use henge_segment::{RowSelection, Segment};
-use henge_sql::{Ingest, OutputColumn, SqlType};
+use henge_sql::{Ingest, OutputColumn, QueryContext, SqlType};
 use henge_storage::{DeepStorage, LocalDeepStorage};
 use henge_time::{Granularity, Interval};
 use proptest::prelude::*;
@@ -570,4 +570,80 @@ fn several_values_a_row_are_kept_and_not_claimed_as_sorted() {
     flags.sort();
     assert_eq!(flags, [None, Some(0), Some(1)]);
     assert_eq!(Granularity::All.bucket(0), manifest.segment.interval);
+}
+
+#[test]
+fn objects_arrays_and_json_are_stored_in_their_types() {
+    let ingest = ingest("ALL", &[]);
+    let json = StringArray::from(vec![Some(r#"{"a":1}"#), None, Some("[1,2]")]);
+    let sketches = BinaryArray::from_opt_vec(vec![Some(b"one".as_slice()), None, Some(b"".as_slice())]);
+    let mut longs = ListBuilder::new(Int64Builder::new());
+    longs.append_value([Some(2), None]);
+    longs.append_null();
+    longs.append_value([]);
+    let longs = longs.finish();
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("j", DataType::Utf8, true),
+        Field::new("h", DataType::Binary, true),
+        Field::new("l", longs.data_type().clone(), true),
+    ]));
+    let arrays: Vec<ArrayRef> = vec![Arc::new(json), Arc::new(sketches), Arc::new(longs)];
+    let batch = RecordBatch::try_new(Arc::clone(&schema), arrays.clone()).expect("columns");
+    let column = |name: &str, sql_type: SqlType| OutputColumn {
+        name: name.to_string(),
+        sql_type,
+        nullable: true,
+    };
+    let columns = [
+        column("j", SqlType::Complex("json".into())),
+        column("h", SqlType::Complex("HLLSketch".into())),
+        column("l", SqlType::Array(Box::new(SqlType::BigInt))),
+    ];
+    let source = MemorySourceConfig::try_new_exec(&[vec![batch.clone()]], Arc::clone(&schema), None).expect("a source");
+    let (_, key) = plan_key(source, &ingest, &columns).expect("a plan");
+    let mut staged = Staged::new(ingest, &[], usize::MAX / 4);
+    let options = RunOptions::new("q/0/0-0", 0);
+    let mut writer = RunWriter::new(
+        &schema,
+        key.clone(),
+        staged.budget.clone(),
+        Arc::clone(&staged.store),
+        options,
+    )
+    .expect("a writer");
+    writer.write(&batch).expect("written");
+    staged.sets.push(writer.finish().expect("staged"));
+    (staged.key, staged.schema) = (key, schema);
+    let context = serde_json::json!({"indexSpec": {"jsonCompression": "zstd", "longEncoding": "longs"}});
+    let context = QueryContext::from(context.as_object().cloned().unwrap_or_default());
+    let work = SegmentWork::new(&staged.ingest, &columns);
+    staged.work = work.with_context(&context).expect("an index spec");
+    let plan = staged
+        .plan(IngestKind::Replace { bounds: None }, &staged.ranges(10), None)
+        .expect("planned");
+    let tasks = replace_tasks(plan, &[lock(Interval::ETERNITY)]).expect("locked");
+    let (manifest, segment) = staged.load(&tasks).expect("loaded").pop().expect("a segment");
+    assert_eq!(manifest.segment.dimensions, ["j", "l"]);
+    assert_eq!(manifest.segment.metrics, ["h"]);
+    let aggregators = segment
+        .metadata()
+        .and_then(|m| m.aggregators.clone())
+        .unwrap_or_default();
+    assert_eq!(
+        aggregators,
+        [serde_json::json!({"type": "passthrough", "columnName": "h", "complexTypeName": "HLLSketch"})]
+    );
+    // Rows without an order of their own may come in any.
+    for (name, expected) in ["j", "h", "l"].into_iter().zip(&arrays) {
+        let found = segment.read(name, RowSelection::All).expect("read");
+        assert_eq!(found.data_type(), expected.data_type(), "{name}");
+        let printed = |array: &ArrayRef| {
+            let mut rows: Vec<String> = (0..array.len())
+                .map(|row| format!("{:?}", array.slice(row, 1)))
+                .collect();
+            rows.sort();
+            rows
+        };
+        assert_eq!(printed(&found), printed(expected), "{name}");
+    }
 }

@@ -17,7 +17,7 @@ use henge_exchange::{
     KeySpec, MemoryBudget, PartOfBudget, RangeReader, Reservation, RunOptions, RunSet, RunStore, RunWriter,
 };
 use henge_metadata::{BINARY_VERSION, DataSegment};
-use henge_segment::{IndexSpec, SegmentSummary, SegmentWriter};
+use henge_segment::{SegmentSummary, SegmentWriter};
 use henge_storage::{DeepStorage, SegmentPath};
 use tempfile::TempDir;
 
@@ -131,7 +131,7 @@ pub fn write_segment(
     }
     let folder = tempfile::Builder::new().prefix("segment-").tempdir_in(env.tmp_dir)?;
     let path = folder.path().join(SEGMENT_FOLDER);
-    let mut writer = SegmentWriter::create(&path, work.segment_schema()?, IndexSpec::default(), task.interval)?;
+    let mut writer = SegmentWriter::create(&path, work.segment_schema()?, work.index_spec()?, task.interval)?;
     let mut held = Reservation::new(Arc::clone(&env.budget));
     for batch in sorted {
         check()?;

@@ -5,7 +5,7 @@ pub mod json;
 use std::io::Write;
 use std::path::Path;
 
-use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimestampMillisecondType, UInt32Type};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -66,6 +66,22 @@ pub fn rows(segment: &Segment, out: &mut impl Write) -> Result<(), SegmentError>
         }
     }
     Ok(())
+}
+
+/// Prints every value of an array as JSON text; null stays null. Objects are base64, pairs objects of `lhs` and `rhs`.
+pub fn json_texts(array: &ArrayRef) -> StringArray {
+    let mut builder = StringBuilder::new();
+    let mut text = Vec::new();
+    for row in 0..array.len() {
+        if array.is_null(row) {
+            builder.append_null();
+            continue;
+        }
+        text.clear();
+        put_value(&mut text, array, row);
+        builder.append_value(String::from_utf8_lossy(&text));
+    }
+    builder.finish()
 }
 
 /// Appends one value of a column.
@@ -183,4 +199,27 @@ pub fn describe(segment: &Segment) -> Value {
         "aggregators": metadata.and_then(|m| m.aggregators.clone()),
         "projections": metadata.and_then(|m| m.projections.clone()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{DictionaryArray, Int64Array, ListArray};
+    use std::sync::Arc;
+
+    #[test]
+    fn values_become_json_texts() {
+        let texts = |array: ArrayRef| -> Vec<Option<String>> {
+            json_texts(&array).iter().map(|text| text.map(str::to_owned)).collect()
+        };
+        let some = |text: &str| Some(text.to_owned());
+        let strings: DictionaryArray<UInt32Type> = vec![Some("a\"b"), None].into_iter().collect();
+        assert_eq!(texts(Arc::new(strings)), [some("\"a\\\"b\""), None]);
+        assert_eq!(
+            texts(Arc::new(Int64Array::from(vec![Some(7), None]))),
+            [some("7"), None]
+        );
+        let lists = ListArray::from_iter_primitive::<Int64Type, _, _>([Some(vec![Some(1), None]), None]);
+        assert_eq!(texts(Arc::new(lists)), [some("[1,null]"), None]);
+    }
 }
