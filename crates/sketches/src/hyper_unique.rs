@@ -29,6 +29,8 @@ const HEADER: usize = 7;
 const DENSE_THRESHOLD: u16 = 128;
 /// Largest value of a register above the offset.
 const RANGE: u8 = 15;
+/// Pairs of registers that are listed before all of them are kept.
+const FEW: usize = 48;
 
 /// A distinct count.
 #[derive(Debug, Clone)]
@@ -37,7 +39,58 @@ pub struct HyperUnique {
     nonzero: u16,
     overflow: u8,
     overflow_register: u16,
-    registers: Box<[u8; PAYLOAD]>,
+    registers: Registers,
+}
+
+/// Pairs of registers: listed while they are few, since a query may count in many small groups.
+#[derive(Debug, Clone)]
+enum Registers {
+    Few(Vec<(u16, u8)>),
+    All(Box<[u8; PAYLOAD]>),
+}
+
+impl Registers {
+    /// Lists pairs that are not zero, in any order.
+    fn nonzero(&self) -> impl Iterator<Item = (usize, u8)> {
+        let (few, all): (&[(u16, u8)], &[u8]) = match self {
+            Self::Few(few) => (few, &[]),
+            Self::All(all) => (&[], &all[..]),
+        };
+        let all = all.iter().copied().enumerate().filter(|(_, pair)| *pair != 0);
+        few.iter().map(|(at, pair)| (usize::from(*at), *pair)).chain(all)
+    }
+
+    /// Gives every pair.
+    fn copied(&self) -> [u8; PAYLOAD] {
+        let mut all = [0; PAYLOAD];
+        for (at, pair) in self.nonzero() {
+            all[at] = pair;
+        }
+        all
+    }
+
+    /// Gives a pair to change.
+    fn pair(&mut self, at: usize) -> &mut u8 {
+        if let Self::Few(few) = self
+            && few.len() >= FEW
+            && !few.iter().any(|(known, _)| usize::from(*known) == at)
+        {
+            *self = Self::All(Box::new(self.copied()));
+        }
+        match self {
+            Self::All(all) => &mut all[at],
+            Self::Few(few) => {
+                let index = few
+                    .iter()
+                    .position(|(known, _)| usize::from(*known) == at)
+                    .unwrap_or_else(|| {
+                        few.push((at as u16, 0));
+                        few.len() - 1
+                    });
+                &mut few[index].1
+            }
+        }
+    }
 }
 
 impl Default for HyperUnique {
@@ -47,7 +100,7 @@ impl Default for HyperUnique {
             nonzero: 0,
             overflow: 0,
             overflow_register: 0,
-            registers: Box::new([0; PAYLOAD]),
+            registers: Registers::Few(Vec::new()),
         }
     }
 }
@@ -82,7 +135,8 @@ impl HyperUnique {
             )));
         }
         if reader.remaining() == PAYLOAD {
-            collector.registers.copy_from_slice(reader.take(PAYLOAD, "registers")?);
+            let payload = reader.take(PAYLOAD, "registers")?;
+            collector.registers = Registers::All(Box::new(payload.try_into().expect("as many bytes as asked")));
         } else {
             if !reader.remaining().is_multiple_of(3) {
                 return Err(reader.error(format!("{} bytes are no triples", reader.remaining())));
@@ -93,7 +147,7 @@ impl HyperUnique {
                     continue;
                 }
                 match position.checked_sub(header).filter(|at| *at < PAYLOAD) {
-                    Some(at) => collector.registers[at] = triple[2],
+                    Some(at) => *collector.registers.pair(at) = triple[2],
                     None => {
                         return Err(SketchError::corrupt(
                             NAME,
@@ -110,8 +164,8 @@ impl HyperUnique {
 
     fn count_nonzero(&self) -> u16 {
         self.registers
-            .iter()
-            .map(|pair| u16::from(pair >> 4 != 0) + u16::from(pair & 15 != 0))
+            .nonzero()
+            .map(|(_, pair)| u16::from(pair >> 4 != 0) + u16::from(pair & 15 != 0))
             .sum()
     }
 
@@ -154,7 +208,7 @@ impl HyperUnique {
             return;
         }
         let relative = value - self.offset;
-        let pair = &mut self.registers[usize::from(register) / 2];
+        let pair = self.registers.pair(usize::from(register) / 2);
         let (old, shift) = if register.is_multiple_of(2) {
             (*pair >> 4, 4)
         } else {
@@ -172,9 +226,8 @@ impl HyperUnique {
     /// Takes 1 off every register, as long as none is zero.
     fn shift_when_full(&mut self) {
         if usize::from(self.nonzero) == REGISTERS {
-            for pair in self.registers.iter_mut() {
-                *pair -= 0x11;
-            }
+            let lowered = self.registers.copied().map(|pair| pair - 0x11);
+            self.registers = Registers::All(Box::new(lowered));
             self.offset += 1;
             self.nonzero = self.count_nonzero();
         }
@@ -187,7 +240,8 @@ impl HyperUnique {
             return self.merge(&mine);
         }
         let lower = self.offset - other.offset;
-        for (pair, theirs) in self.registers.iter_mut().zip(other.registers.iter()) {
+        for (at, theirs) in other.registers.nonzero() {
+            let pair = self.registers.pair(at);
             let high = (*pair >> 4).max((theirs >> 4).saturating_sub(lower));
             let low = (*pair & 15).max((theirs & 15).saturating_sub(lower));
             *pair = high << 4 | low;
@@ -208,7 +262,7 @@ impl HyperUnique {
         let two_to_64 = 2.0_f64.powi(64);
         let weight = |value: u8| 0.5_f64.powi(i32::from(value));
         let (mut sum, mut zeros) = (0.0, 0_u32);
-        for (at, pair) in self.registers.iter().enumerate() {
+        for (at, pair) in self.registers.copied().into_iter().enumerate() {
             let (mut high, mut low) = ((pair >> 4) + self.offset, (pair & 15) + self.offset);
             if self.overflow != 0 && at == usize::from(self.overflow_register) / 2 {
                 let value = if self.overflow_register.is_multiple_of(2) {
@@ -256,12 +310,14 @@ impl HyperUnique {
         image.push(self.overflow);
         image.extend_from_slice(&self.overflow_register.to_be_bytes());
         if self.nonzero >= DENSE_THRESHOLD {
-            image.extend_from_slice(&self.registers[..]);
+            image.extend_from_slice(&self.registers.copied());
             return image;
         }
-        for (at, pair) in self.registers.iter().enumerate().filter(|(_, pair)| **pair != 0) {
+        let mut pairs: Vec<(usize, u8)> = self.registers.nonzero().filter(|(_, pair)| *pair != 0).collect();
+        pairs.sort_unstable();
+        for (at, pair) in pairs {
             image.extend_from_slice(&((at + HEADER) as u16).to_be_bytes());
-            image.push(*pair);
+            image.push(pair);
         }
         image.resize(HEADER + 3 * usize::from(self.nonzero), 0);
         image
@@ -269,6 +325,10 @@ impl HyperUnique {
 
     /// Gives the memory it holds, in bytes.
     pub fn size(&self) -> usize {
-        size_of::<Self>() + PAYLOAD
+        size_of::<Self>()
+            + match &self.registers {
+                Registers::Few(few) => 4 * few.capacity(),
+                Registers::All(_) => PAYLOAD,
+            }
     }
 }

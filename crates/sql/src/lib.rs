@@ -28,6 +28,7 @@ mod types;
 pub use catalog::SchemaCatalog;
 pub use context::QueryContext;
 pub use error::{Category, Persona, Position, SqlError, SqlErrorBody};
+pub use functions::complex_text;
 pub use parse::reserved::{NILADIC, RESERVED, is_reserved};
 pub use planner::{Planner, register_functions, session_config};
 pub use statement::{

@@ -120,6 +120,9 @@ pub fn register_functions(session: &mut SessionState) -> Result<(), DataFusionEr
     for udf in functions::scalar_udfs() {
         session.register_udf(udf)?;
     }
+    for udaf in functions::aggregate_udfs() {
+        session.register_udaf(udaf)?;
+    }
     Ok(())
 }
 

@@ -110,6 +110,7 @@ fn plain_value(array: &ArrayRef, row: usize) -> Result<Value, Fault> {
         DataType::Utf8 => Value::from(array.as_string::<i32>().value(row)),
         DataType::LargeUtf8 => Value::from(array.as_string::<i64>().value(row)),
         DataType::Utf8View => Value::from(array.as_string_view().value(row)),
+        DataType::Binary => Value::from(henge_sql::complex_text(array.as_binary::<i32>().value(row))),
         DataType::Date32 => Value::from(i64::from(array.as_primitive::<Date32Type>().value(row)) * DAY_MS),
         DataType::Timestamp(unit, _) => Value::from(match unit {
             TimeUnit::Second => array.as_primitive::<TimestampSecondType>().value(row) * 1000,

@@ -6,4 +6,5 @@ mod faults;
 mod ingestion;
 mod memory;
 mod queries;
+mod sketches;
 mod support;

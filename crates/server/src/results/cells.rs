@@ -10,7 +10,6 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimeUnit, TimestampMillisecondType, UInt32Type};
 use arrow::error::ArrowError;
-use base64::Engine as _;
 
 use crate::json::{TimeWriter, push_csv_field, push_f32, push_f64, push_i64, push_string, push_string_body};
 use crate::limits::CACHED_DICTIONARY_VALUES;
@@ -154,10 +153,9 @@ pub fn normalize(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
             DataType::List(Arc::clone(item))
         }
         DataType::Binary => {
-            return Ok(base64_text((0..array.len()).map(|row| {
-                let binary = array.as_binary::<i32>();
-                (!binary.is_null(row)).then(|| binary.value(row))
-            })));
+            let values = array.as_binary::<i32>().iter();
+            let texts = values.map(|value| value.map(henge_sql::complex_text));
+            return Ok(Arc::new(texts.collect::<StringArray>()));
         }
         _ => DataType::Utf8,
     };
@@ -167,15 +165,6 @@ pub fn normalize(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     } else {
         normalize(&converted)
     }
-}
-
-fn base64_text<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
-    let standard = base64::engine::general_purpose::STANDARD;
-    Arc::new(
-        values
-            .map(|value| value.map(|bytes| standard.encode(bytes)))
-            .collect::<StringArray>(),
-    )
 }
 
 /// A column ready to print.

@@ -43,20 +43,10 @@ const fn def(name: &'static str, signatures: &'static str) -> AggregateDef {
 }
 
 /// Every aggregate function; [`Binder::aggregate_parts`] holds what they compute.
-pub(crate) const AGGREGATES: [AggregateDef; 34] = [
+pub(crate) const AGGREGATES: [AggregateDef; 30] = [
     def(
         "ANY_VALUE",
         "'ANY_VALUE(expr, [maxBytesPerStringInt, [aggregateMultipleValuesBoolean]])'",
-    ),
-    def("APPROX_COUNT_DISTINCT", "'APPROX_COUNT_DISTINCT(expr)'"),
-    def("APPROX_COUNT_DISTINCT_BUILTIN", "'APPROX_COUNT_DISTINCT_BUILTIN(expr)'"),
-    def(
-        "APPROX_COUNT_DISTINCT_DS_HLL",
-        "'APPROX_COUNT_DISTINCT_DS_HLL(column, [lgK, tgtHllType])'",
-    ),
-    def(
-        "APPROX_COUNT_DISTINCT_DS_THETA",
-        "'APPROX_COUNT_DISTINCT_DS_THETA(column, [size])'",
     ),
     def("ARRAY_AGG", "'ARRAY_AGG(expr, [size])'"),
     def("AVG", "'AVG(<NUMERIC>)'"),
@@ -91,7 +81,10 @@ pub(crate) const AGGREGATES: [AggregateDef; 34] = [
 
 /// Finds an aggregate by its upper case name.
 pub(crate) fn find(name: &str) -> Option<&'static AggregateDef> {
-    AGGREGATES.iter().find(|def| def.name == name)
+    AGGREGATES
+        .iter()
+        .find(|def| def.name == name)
+        .or_else(|| super::sketches::find(name))
 }
 
 /// What an aggregate call becomes.
@@ -204,13 +197,10 @@ impl Binder<'_> {
                     (df::count::count_udaf(), vec![args.remove(0).expr], SqlType::BigInt)
                 }
             }
-            "APPROX_COUNT_DISTINCT"
-            | "APPROX_COUNT_DISTINCT_BUILTIN"
-            | "APPROX_COUNT_DISTINCT_DS_HLL"
-            | "APPROX_COUNT_DISTINCT_DS_THETA" => {
-                arity(1, 3)?;
-                is_distinct = true;
-                (df::count::count_udaf(), vec![args.remove(0).expr], SqlType::BigInt)
+            name if super::sketches::find(name).is_some() => {
+                // Counting a value once or several times is the same.
+                is_distinct = false;
+                self.sketch_aggregate(def, args, whole)?
             }
             "SUM" | "SUM0" => {
                 arity(1, 1)?;
@@ -311,6 +301,16 @@ impl Binder<'_> {
             }
             "STDDEV" | "STDDEV_SAMP" | "STDDEV_POP" | "VARIANCE" | "VAR_SAMP" | "VAR_POP" | "MEDIAN" => {
                 arity(1, 1)?;
+                if let Some((udaf, args, ty)) = self.variance_aggregate(def.name, &args) {
+                    return Ok(AggregateParts {
+                        udaf,
+                        args,
+                        distinct: false,
+                        filter,
+                        order_by,
+                        ty,
+                    });
+                }
                 let arg = self.cast(args.remove(0), &SqlType::Double)?;
                 let udaf = match def.name {
                     "STDDEV_POP" => df::stddev::stddev_pop_udaf(),

@@ -17,6 +17,7 @@ mod literal;
 mod query;
 mod scope;
 mod select;
+pub(crate) mod sketches;
 mod window;
 
 use std::cell::RefCell;

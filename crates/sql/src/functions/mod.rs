@@ -15,6 +15,7 @@ mod multi_value;
 mod numeric;
 mod regexp;
 mod scalar;
+pub(crate) mod sketches;
 mod string;
 pub(crate) mod time;
 mod zone;
@@ -22,14 +23,15 @@ mod zone;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 pub use cast::{java_double, java_float};
 pub(crate) use scalar::{DruidScalar, Param, ScalarDef};
+pub use sketches::complex_text;
 pub use zone::Zone;
 
 /// Every family's entries.
-const FAMILIES: [&[ScalarDef]; 9] = [
+const FAMILIES: [&[ScalarDef]; 10] = [
     numeric::FUNCTIONS,
     string::FUNCTIONS,
     regexp::FUNCTIONS,
@@ -39,6 +41,7 @@ const FAMILIES: [&[ScalarDef]; 9] = [
     multi_value::FUNCTIONS,
     json::FUNCTIONS,
     misc::FUNCTIONS,
+    sketches::scalar::FUNCTIONS,
 ];
 
 struct Table {
@@ -88,12 +91,18 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
         .keys()
         .copied()
         .chain(crate::bind::aggregate::AGGREGATES.iter().map(|def| def.name))
+        .chain(crate::bind::sketches::AGGREGATES.iter().map(|def| def.name))
         .chain(SPECIAL.iter().map(|(name, _)| *name))
 }
 
 /// Lists all UDFs, for session states and codecs.
 pub fn scalar_udfs() -> Vec<Arc<ScalarUDF>> {
     TABLE.plain.values().chain(TABLE.mapped.values()).cloned().collect()
+}
+
+/// Lists our own aggregates, for session states and codecs.
+pub fn aggregate_udfs() -> Vec<Arc<AggregateUDF>> {
+    sketches::aggregate::udafs().collect()
 }
 
 /// Functions that the binder words itself.
@@ -138,6 +147,7 @@ pub fn routines() -> Vec<Routine> {
         .chain(
             crate::bind::aggregate::AGGREGATES
                 .iter()
+                .chain(&crate::bind::sketches::AGGREGATES)
                 .map(|def| row(def.name, true, def.signatures.to_string())),
         )
         .collect();

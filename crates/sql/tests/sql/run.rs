@@ -100,6 +100,7 @@ fn cell(array: &ArrayRef, row: usize, ty: &SqlType) -> Value {
         DataType::Float64 => double(array.as_primitive::<Float64Type>().value(row)),
         DataType::Float32 => double(f64::from(array.as_primitive::<Float32Type>().value(row))),
         DataType::Utf8 => json!(array.as_string::<i32>().value(row)),
+        DataType::Binary => json!(henge_sql::complex_text(array.as_binary::<i32>().value(row))),
         DataType::Timestamp(..) => json!(henge_time::format_millis(
             array.as_primitive::<TimestampMillisecondType>().value(row)
         )),

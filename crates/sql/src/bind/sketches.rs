@@ -1,0 +1,401 @@
+//! Sketch aggregates: their names, what they take, and the literals that carry their settings into the plan.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::Cast;
+use datafusion::logical_expr::{AggregateUDF, Expr, lit};
+use datafusion::sql::sqlparser::ast;
+use henge_sketches::fixed_buckets::Outliers;
+use henge_sketches::hll::RegisterType;
+use henge_sketches::{ComplexType, approximate_histogram, hll, limits, quantiles, theta, tuple};
+
+use super::aggregate::AggregateDef;
+use super::{Binder, Typed, literal};
+use crate::functions::sketches::aggregate::{Kind, udaf};
+use crate::{SqlError, SqlType};
+
+const fn def(name: &'static str, signatures: &'static str) -> AggregateDef {
+    AggregateDef { name, signatures }
+}
+
+/// Every sketch aggregate, with its form in messages.
+pub(crate) const AGGREGATES: [AggregateDef; 13] = [
+    def(
+        "APPROX_COUNT_DISTINCT",
+        "'APPROX_COUNT_DISTINCT(<STRING>)'\n'APPROX_COUNT_DISTINCT(<NUMERIC>)'\n'APPROX_COUNT_DISTINCT'(COMPLEX<hyperUnique>)",
+    ),
+    def(
+        "APPROX_COUNT_DISTINCT_BUILTIN",
+        "'APPROX_COUNT_DISTINCT_BUILTIN(<STRING>)'\n'APPROX_COUNT_DISTINCT_BUILTIN(<NUMERIC>)'\n'APPROX_COUNT_DISTINCT_BUILTIN'(COMPLEX<hyperUnique>)",
+    ),
+    def(
+        "APPROX_COUNT_DISTINCT_DS_HLL",
+        "'APPROX_COUNT_DISTINCT_DS_HLL(column, lgk, tgtHllType)'",
+    ),
+    def(
+        "APPROX_COUNT_DISTINCT_DS_HLL_UTF8",
+        "'APPROX_COUNT_DISTINCT_DS_HLL_UTF8(<column>, [<lgK>, [<tgtHllType>]])'",
+    ),
+    def(
+        "APPROX_COUNT_DISTINCT_DS_THETA",
+        "'APPROX_COUNT_DISTINCT_DS_THETA(expr, size)'",
+    ),
+    def(
+        "APPROX_QUANTILE",
+        "'APPROX_QUANTILE(<column>, <probability>, [<resolution>])'",
+    ),
+    def(
+        "APPROX_QUANTILE_DS",
+        "'APPROX_QUANTILE_DS(<column>, <probability>, [<k>])'",
+    ),
+    def(
+        "APPROX_QUANTILE_FIXED_BUCKETS",
+        "'APPROX_QUANTILE_FIXED_BUCKETS(<column>, <probability>, <numBuckets>, <lowerLimit>, <upperLimit>, [<outlierHandlingMode>])'",
+    ),
+    def("BLOOM_FILTER", "'BLOOM_FILTER(<column>, <maxNumEntries>)'"),
+    def("DS_HLL", "'DS_HLL(<column>, [<lgK>, [<tgtHllType>]])'"),
+    def("DS_QUANTILES_SKETCH", "'DS_QUANTILES_SKETCH(<column>, [<k>])'"),
+    def("DS_THETA", "'DS_THETA(<column>, [<size>])'"),
+    def("DS_TUPLE_DOUBLES", "DS_TUPLE_DOUBLES(...)"),
+];
+
+/// Finds a sketch aggregate by its upper case name.
+pub(crate) fn find(name: &str) -> Option<&'static AggregateDef> {
+    AGGREGATES.iter().find(|def| def.name == name)
+}
+
+/// A UDAF, its arguments, its type.
+type Bound = (Arc<AggregateUDF>, Vec<Expr>, SqlType);
+
+impl Binder<'_> {
+    /// Binds the arguments of a sketch aggregate.
+    pub(super) fn sketch_aggregate(
+        &self,
+        def: &AggregateDef,
+        args: Vec<Typed>,
+        whole: &ast::Expr,
+    ) -> Result<Bound, SqlError> {
+        let call = Call {
+            binder: self,
+            def,
+            whole,
+            args: &args,
+        };
+        let complex = |name: &str| SqlType::Complex(name.to_string());
+        match def.name {
+            "APPROX_COUNT_DISTINCT" | "APPROX_COUNT_DISTINCT_BUILTIN" => {
+                call.arity(1, 1)?;
+                let value = call.value(Kind::UniqueCount)?;
+                Ok((udaf(Kind::UniqueCount), vec![value], SqlType::BigInt))
+            }
+            "APPROX_COUNT_DISTINCT_DS_HLL" | "APPROX_COUNT_DISTINCT_DS_HLL_UTF8" | "DS_HLL" => {
+                call.arity(1, 3)?;
+                let lg_k = call.long(1, i64::from(hll::DEFAULT_LG_K))?;
+                let (least, most) = (i64::from(limits::HLL_MIN_LG_K), i64::from(limits::HLL_MAX_LG_K));
+                if !(least..=most).contains(&lg_k) {
+                    return Err(call.refused(format!(
+                        "lgK of {} is {lg_k}, it must be between {least} and {most}",
+                        def.name
+                    )));
+                }
+                let registers = call.text(2, RegisterType::Hll4.name())?;
+                if RegisterType::from_name(&registers).is_none() {
+                    return Err(call.refused(format!(
+                        "the register type of {} is [{registers}], it must be HLL_4, HLL_6 or HLL_8",
+                        def.name
+                    )));
+                }
+                let (kind, ty) = match def.name {
+                    "DS_HLL" => (Kind::HllSketch, complex(hll::NAME)),
+                    _ => (Kind::HllCount, SqlType::BigInt),
+                };
+                let value = call.value(kind)?;
+                let utf8 = def.name.ends_with("UTF8");
+                Ok((udaf(kind), vec![value, lit(lg_k), lit(registers), lit(utf8)], ty))
+            }
+            "APPROX_COUNT_DISTINCT_DS_THETA" | "DS_THETA" => {
+                call.arity(1, 2)?;
+                let size = call.power_of_two(1, theta::DEFAULT_SIZE, "size")?;
+                let (kind, ty) = match def.name {
+                    "DS_THETA" => (Kind::ThetaSketch, complex(theta::NAME)),
+                    _ => (Kind::ThetaCount, SqlType::BigInt),
+                };
+                let value = call.value(kind)?;
+                Ok((udaf(kind), vec![value, lit(size)], ty))
+            }
+            "DS_TUPLE_DOUBLES" => self.tuple_aggregate(&call),
+            "DS_QUANTILES_SKETCH" => {
+                call.arity(1, 2)?;
+                let k = call.quantiles_k(1)?;
+                let value = call.number(Kind::QuantilesSketch)?;
+                Ok((
+                    udaf(Kind::QuantilesSketch),
+                    vec![value, lit(k)],
+                    complex(quantiles::NAME),
+                ))
+            }
+            "APPROX_QUANTILE_DS" => {
+                call.arity(2, 3)?;
+                let k = call.quantiles_k(2)?;
+                let value = call.number(Kind::QuantileDs)?;
+                let probability = call.probability()?;
+                Ok((
+                    udaf(Kind::QuantileDs),
+                    vec![value, lit(probability), lit(k)],
+                    SqlType::Double,
+                ))
+            }
+            "APPROX_QUANTILE" => {
+                call.arity(2, 3)?;
+                let size = call.long(2, approximate_histogram::DEFAULT_SIZE as i64)?;
+                let value = call.number(Kind::Quantile)?;
+                let probability = call.probability()?;
+                call.within("resolution", size, limits::HISTOGRAM_MAX_BUCKETS)?;
+                Ok((
+                    udaf(Kind::Quantile),
+                    vec![value, lit(probability), lit(size)],
+                    SqlType::Double,
+                ))
+            }
+            "APPROX_QUANTILE_FIXED_BUCKETS" => {
+                call.arity(5, 6)?;
+                let buckets = call.long(2, 0)?;
+                call.within("numBuckets", buckets, limits::HISTOGRAM_MAX_BUCKETS)?;
+                let (lower, upper) = (call.double(3)?, call.double(4)?);
+                if lower >= upper {
+                    return Err(call.refused(format!(
+                        "Upper limit [{upper}] must be greater than lower limit [{lower}]."
+                    )));
+                }
+                let outliers = call.text(5, "ignore")?;
+                if Outliers::from_name(&outliers).is_none() {
+                    return Err(call.refused(format!(
+                        "the outlier handling mode is [{outliers}], it must be ignore, overflow or clip"
+                    )));
+                }
+                let value = call.number(Kind::QuantileFixedBuckets)?;
+                let settings = [
+                    lit(call.probability()?),
+                    lit(buckets),
+                    lit(lower),
+                    lit(upper),
+                    lit(outliers),
+                ];
+                let args = std::iter::once(value).chain(settings).collect();
+                Ok((udaf(Kind::QuantileFixedBuckets), args, SqlType::Double))
+            }
+            _ => {
+                call.arity(2, 2)?;
+                let entries = call.long(1, 0)?;
+                call.within("maxNumEntries", entries, limits::BLOOM_MAX_WORDS)?;
+                let value = call.value(Kind::BloomFilter)?;
+                Ok((udaf(Kind::BloomFilter), vec![value, lit(entries)], complex("bloom")))
+            }
+        }
+    }
+
+    /// Binds keys and numbers, or one column of sketches; a number at the end is the nominal entries.
+    fn tuple_aggregate(&self, call: &Call<'_>) -> Result<Bound, SqlError> {
+        call.arity(1, usize::from(u8::MAX))?;
+        let last = call.args.len() - 1;
+        let sized = last > 0 && literal::as_long(&call.args[last].expr).is_some();
+        let entries = match sized {
+            true => call.power_of_two(last, tuple::DEFAULT_ENTRIES, "nominalEntries")?,
+            false => tuple::DEFAULT_ENTRIES as i64,
+        };
+        let columns = &call.args[..if sized { last } else { last + 1 }];
+        let mut exprs = Vec::with_capacity(columns.len() + 1);
+        if let [sketch] = columns {
+            if sketch.ty != SqlType::Complex(tuple::NAME.into()) {
+                return Err(call.signature());
+            }
+            exprs.push(sketch.expr.clone());
+        } else {
+            let key = match &columns[0].ty {
+                SqlType::MultiVarchar => columns[0].clone(),
+                _ => self.cast(columns[0].clone(), &SqlType::Varchar)?,
+            };
+            exprs.push(key.expr);
+            for metric in &columns[1..] {
+                exprs.push(
+                    self.cast(metric.clone(), &SqlType::Double)
+                        .map_err(|_| call.signature())?
+                        .expr,
+                );
+            }
+        }
+        exprs.push(lit(entries));
+        Ok((udaf(Kind::TupleSketch), exprs, SqlType::Complex(tuple::NAME.into())))
+    }
+
+    /// Binds `VAR_POP` and its kin over a column of stored variances; `None` over anything else.
+    pub(super) fn variance_aggregate(&self, name: &str, args: &[Typed]) -> Option<Bound> {
+        let population = matches!(name, "VAR_POP" | "STDDEV_POP");
+        let root = name.starts_with("STDDEV");
+        match args {
+            [
+                Typed {
+                    expr,
+                    ty: SqlType::Complex(kind),
+                },
+            ] if ComplexType::from_name(kind) == Some(ComplexType::Variance) => Some((
+                udaf(Kind::Variance),
+                vec![expr.clone(), lit(population), lit(root)],
+                SqlType::Double,
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// A call whose arguments are being judged.
+struct Call<'a> {
+    binder: &'a Binder<'a>,
+    def: &'a AggregateDef,
+    whole: &'a ast::Expr,
+    args: &'a [Typed],
+}
+
+impl Call<'_> {
+    fn refused(&self, message: String) -> SqlError {
+        SqlError::invalid_at(message, self.binder.place(self.whole))
+    }
+
+    fn signature(&self) -> SqlError {
+        let types: Vec<String> = self
+            .args
+            .iter()
+            .map(|arg| format!("<{}>", arg.ty.in_message()))
+            .collect();
+        self.refused(format!(
+            "Cannot apply '{name}' to arguments of type '{name}({})'. Supported form(s): {}",
+            types.join(", "),
+            self.def.signatures,
+            name = self.def.name
+        ))
+    }
+
+    fn arity(&self, least: usize, most: usize) -> Result<(), SqlError> {
+        if (least..=most).contains(&self.args.len()) {
+            return Ok(());
+        }
+        Err(self.refused(format!(
+            "Invalid number of arguments to function '{}'. Was expecting {least} arguments",
+            self.def.name
+        )))
+    }
+
+    /// Gives the first argument where a sketch of the right type or any plain value goes.
+    fn value(&self, kind: Kind) -> Result<Expr, SqlError> {
+        let arg = &self.args[0];
+        match &arg.ty {
+            SqlType::Complex(name) if ComplexType::from_name(name) == Some(kind.gathers()) => Ok(arg.expr.clone()),
+            SqlType::Complex(name) => Err(SqlError::unplannable(format!(
+                "Using APPROX_COUNT_DISTINCT() or enabling approximation with COUNT(DISTINCT) is not supported for column \
+                 type [COMPLEX<{name}>]. You can disable approximation by setting [useApproximateCountDistinct: false] in the query context."
+            ))),
+            SqlType::Array(_) | SqlType::Other => Err(self.signature()),
+            SqlType::Null => Ok(Expr::Literal(ScalarValue::Utf8(None), None)),
+            _ => Ok(arg.expr.clone()),
+        }
+    }
+
+    /// Gives the first argument where a sketch of the right type or a number goes.
+    fn number(&self, kind: Kind) -> Result<Expr, SqlError> {
+        let arg = &self.args[0];
+        match &arg.ty {
+            SqlType::Complex(name) if ComplexType::from_name(name) == Some(kind.gathers()) => Ok(arg.expr.clone()),
+            ty if ty.is_numeric() => Ok(Expr::Cast(Cast::new(Box::new(arg.expr.clone()), DataType::Float64))),
+            SqlType::Null | SqlType::Char(_) | SqlType::Varchar | SqlType::Boolean => {
+                Ok(self.binder.cast(arg.clone(), &SqlType::Double)?.expr)
+            }
+            ty if ty.is_time() => {
+                let long = self.binder.cast(arg.clone(), &SqlType::BigInt)?;
+                Ok(self.binder.cast(long, &SqlType::Double)?.expr)
+            }
+            _ => Err(self.signature()),
+        }
+    }
+
+    fn literal(&self, at: usize) -> Option<&ScalarValue> {
+        match &self.args.get(at)?.expr {
+            Expr::Literal(value, _) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Reads a whole number, the default where there is no argument.
+    fn long(&self, at: usize, default: i64) -> Result<i64, SqlError> {
+        if at >= self.args.len() {
+            return Ok(default);
+        }
+        match self.literal(at) {
+            Some(ScalarValue::Int64(Some(value))) => Ok(*value),
+            _ => Err(self.signature()),
+        }
+    }
+
+    fn double(&self, at: usize) -> Result<f64, SqlError> {
+        match self.literal(at) {
+            Some(ScalarValue::Int64(Some(value))) => Ok(*value as f64),
+            Some(ScalarValue::Float64(Some(value))) => Ok(*value),
+            _ => Err(self.signature()),
+        }
+    }
+
+    fn text(&self, at: usize, default: &str) -> Result<String, SqlError> {
+        if at >= self.args.len() {
+            return Ok(default.to_string());
+        }
+        literal::as_text(&self.args[at].expr)
+            .map(str::to_string)
+            .ok_or_else(|| self.signature())
+    }
+
+    fn power_of_two(&self, at: usize, default: usize, what: &str) -> Result<i64, SqlError> {
+        let size = self.long(at, default as i64)?;
+        let (least, most) = (1_i64 << limits::THETA_MIN_LG_K, 1_i64 << limits::THETA_MAX_LG_K);
+        if (least..=most).contains(&size) && size.count_ones() == 1 {
+            return Ok(size);
+        }
+        Err(self.refused(format!(
+            "{what} of {} is {size}, it must be a power of two between {least} and {most}",
+            self.def.name
+        )))
+    }
+
+    fn quantiles_k(&self, at: usize) -> Result<i64, SqlError> {
+        let k = self.long(at, i64::from(quantiles::DEFAULT_K))?;
+        let (least, most) = (i64::from(limits::QUANTILES_MIN_K), i64::from(limits::QUANTILES_MAX_K));
+        if (least..=most).contains(&k) && k.count_ones() == 1 {
+            return Ok(k);
+        }
+        Err(self.refused(format!(
+            "k of {} is {k}, it must be a power of two between {least} and {most}",
+            self.def.name
+        )))
+    }
+
+    fn probability(&self) -> Result<f64, SqlError> {
+        let probability = self.double(1)?;
+        if (0.0..=1.0).contains(&probability) {
+            return Ok(probability);
+        }
+        Err(self.refused(format!(
+            "the probability of {} is {probability}, it must be between 0 and 1",
+            self.def.name
+        )))
+    }
+
+    fn within(&self, what: &str, value: i64, most: usize) -> Result<(), SqlError> {
+        if (1..=most as i64).contains(&value) {
+            return Ok(());
+        }
+        Err(self.refused(format!(
+            "{what} of {} is {value}, it must be between 1 and {most}",
+            self.def.name
+        )))
+    }
+}

@@ -1,0 +1,38 @@
+//! Sketch functions: aggregates that build and merge them, functions that ask them, and how SQL shows them.
+//!
+//! A sketch travels as `Binary` in the bytes that Druid shows (an empty sketch has its own image, never no bytes). The algorithms
+//! are in `henge_sketches`; here they meet Arrow columns.
+
+pub(crate) mod aggregate;
+pub(super) mod scalar;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use datafusion::common::DataFusionError;
+use henge_sketches::SketchError;
+
+use crate::{Category, Persona, SqlError};
+
+/// Words a complex value as Druid's results do: base64 in quotes.
+///
+/// What a function has worded as JSON already, such as the quantiles of `DS_GET_QUANTILES`, stays: no sketch starts with a
+/// bracket.
+pub fn complex_text(bytes: &[u8]) -> String {
+    if bytes.starts_with(b"{") || bytes.starts_with(b"[") {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    format!("\"{}\"", STANDARD.encode(bytes))
+}
+
+/// Makes Druid's error of a sketch that cannot be read or merged.
+fn failed(error: SketchError) -> DataFusionError {
+    let (persona, category) = match error {
+        SketchError::Invalid(_) => (Persona::User, Category::InvalidInput),
+        SketchError::Corrupt { .. } | SketchError::Mismatch { .. } => (Persona::Admin, Category::Uncategorized),
+    };
+    refused(persona, category, error.to_string())
+}
+
+fn refused(persona: Persona, category: Category, message: impl Into<String>) -> DataFusionError {
+    DataFusionError::External(Box::new(SqlError::general(persona, category, message)))
+}
