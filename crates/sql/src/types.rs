@@ -93,11 +93,12 @@ impl SqlType {
         if field.metadata().get(META_TYPE).is_some_and(|kind| kind == "multi") {
             return SqlType::MultiVarchar;
         }
-        if let Some(named) = field
-            .metadata()
-            .get(META_SQL_TYPE)
-            .and_then(|name| SqlType::parse(name))
-        {
+        // Columns of files and segments say their native type where Arrow's does not tell.
+        let names = [META_SQL_TYPE, META_TYPE].into_iter();
+        let named = names
+            .filter_map(|key| field.metadata().get(key))
+            .find_map(|name| SqlType::parse(name));
+        if let Some(named) = named {
             return named;
         }
         SqlType::from_arrow(field.data_type())

@@ -1,8 +1,8 @@
 //! What the segments of an ingestion look like: their columns, and the order of their rows (spec `metadata-and-publishing` 12.4,
 //! `segment-format` 5 and 8).
 //!
-//! Dimensions are the CLUSTERED BY columns that are selected, then the others in the order of the SELECT. Rows are sorted by
-//! `__time` and then the dimensions. Dimensions with several values a row, and everything behind them, are not sorted by: what is
+//! Dimensions are the columns of `segmentSortOrder`, then the CLUSTERED BY columns that are selected, then the others in the order of the
+//! SELECT. Rows are sorted by `__time` and then the dimensions, unless the sort order has some of them before `__time`. Dimensions with several values a row, and everything behind them, are not sorted by: what is
 //! stored of them differs from what was given (values are sorted, empty is null). The segment claims no more than it keeps.
 
 use std::sync::Arc;
@@ -42,6 +42,9 @@ pub struct SegmentWork {
     pub dimensions: Vec<StoredColumn>,
     /// How many of the dimensions come from CLUSTERED BY.
     pub clustered: usize,
+    /// How many of the dimensions rows are sorted by before `__time` (`segmentSortOrder` with `forceSegmentSortByTime: false`).
+    #[serde(default)]
+    pub before_time: usize,
     /// Druid's `indexSpec` of the statement's context.
     #[serde(default)]
     pub index_spec: Option<serde_json::Value>,
@@ -76,6 +79,7 @@ impl SegmentWork {
             time,
             dimensions: order.into_iter().map(stored).collect(),
             clustered,
+            before_time: 0,
             index_spec: None,
             auto_columns: false,
         }
@@ -89,7 +93,31 @@ impl SegmentWork {
         };
         self.auto_columns = context.boolean("useAutoColumnSchemas").ok().flatten().unwrap_or(false);
         self.index_spec()?;
+        self.sort_as_asked(&context.list("segmentSortOrder").unwrap_or_default(), {
+            context.boolean("forceSegmentSortByTime").ok().flatten().unwrap_or(true)
+        });
         Ok(self)
+    }
+
+    /// Brings dimensions into the order that was asked for; those that were not named keep theirs behind them.
+    fn sort_as_asked(&mut self, order: &[String], by_time: bool) {
+        let position = |column: &StoredColumn| order.iter().position(|name| *name == column.name);
+        let named = self
+            .dimensions
+            .iter()
+            .filter(|column| position(column).is_some())
+            .count();
+        let clustered = &self.dimensions[..self.clustered];
+        let clustered_behind = clustered.iter().filter(|column| position(column).is_none()).count();
+        self.dimensions
+            .sort_by_key(|column| position(column).unwrap_or(order.len()));
+        if named > 0 {
+            self.clustered = named + clustered_behind;
+        }
+        if !by_time {
+            let time = order.iter().position(|name| name == TIME_COLUMN);
+            self.before_time = time.unwrap_or(named).min(self.sorted_dimensions());
+        }
     }
 
     /// Tells how columns are encoded.
@@ -118,9 +146,11 @@ impl SegmentWork {
             schema.columns.push(described);
         }
         let sorted = self.sorted_dimensions();
-        if sorted < self.dimensions.len() {
+        if sorted < self.dimensions.len() || self.before_time > 0 {
             let sorted = self.dimensions[..sorted].iter().map(|column| column.name.clone());
-            schema.ordering = Some(std::iter::once(TIME_COLUMN.to_string()).chain(sorted).collect());
+            let mut ordering: Vec<String> = sorted.collect();
+            ordering.insert(self.before_time, TIME_COLUMN.to_string());
+            schema.ordering = Some(ordering);
         }
         Ok(schema)
     }
@@ -138,9 +168,13 @@ impl SegmentWork {
     /// part of the key; the other dimensions decide between equal keys.
     pub(super) fn row_order(&self) -> KeySpec {
         let sorted = self.sorted_dimensions();
-        let clustered = self.clustered.min(sorted);
-        KeySpec::sorted((0..=clustered).map(KeyField::ascending).collect())
-            .with_ties((clustered + 1..=sorted).map(KeyField::ascending).collect())
+        let clustered = self.clustered.min(sorted).max(self.before_time);
+        // Column 0 is `__time`, column `i + 1` dimension `i`.
+        let mut order: Vec<usize> = (1..=sorted).collect();
+        order.insert(self.before_time, 0);
+        let ties = order.split_off(clustered + 1);
+        KeySpec::sorted(order.into_iter().map(KeyField::ascending).collect())
+            .with_ties(ties.into_iter().map(KeyField::ascending).collect())
     }
 
     /// Gives the schema of the rows as a segment is written from them: `__time`, then the dimensions.

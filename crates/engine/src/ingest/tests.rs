@@ -647,3 +647,30 @@ fn objects_arrays_and_json_are_stored_in_their_types() {
         assert_eq!(printed(&found), printed(expected), "{name}");
     }
 }
+
+#[test]
+fn rows_are_sorted_as_the_context_asks() {
+    let rows = [at(0, "b", 1), at(1, "a", 2), at(0, "a", 3)];
+    let mut staged = Staged::new(ingest("ALL", &["country"]), &[rows.to_vec()], usize::MAX / 4);
+    let context = serde_json::json!({"segmentSortOrder": "city,__time", "forceSegmentSortByTime": false});
+    let context = QueryContext::from(context.as_object().cloned().unwrap_or_default());
+    staged.work = staged.work.with_context(&context).expect("a sort order");
+    let names: Vec<&str> = staged
+        .work
+        .dimensions
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
+    assert_eq!(names, ["city", "country", "n", "x"]);
+    let plan = staged
+        .plan(IngestKind::Replace { bounds: None }, &staged.ranges(10), None)
+        .expect("planned");
+    let tasks = replace_tasks(plan, &[lock(Interval::ETERNITY)]).expect("locked");
+    let (_, segment) = staged.load(&tasks).expect("loaded").pop().expect("a segment");
+    let ordering = segment.metadata().and_then(|m| m.ordering.clone()).unwrap_or_default();
+    let ordering: Vec<&str> = ordering.iter().map(|by| by.column_name.as_str()).collect();
+    assert_eq!(ordering, ["city", "__time", "country", "n", "x"]);
+    let numbers = segment.read("n", RowSelection::All).expect("read");
+    assert_eq!(numbers.as_primitive::<Int64Type>().values(), &[3, 2, 1]);
+    assert_eq!(henge_segment::verify(&segment).findings, []);
+}

@@ -8,10 +8,13 @@
 //! Mirrors `LargeColumnSupportedComplexColumnSerializer` and `CompressedComplexColumnSerializer`.
 
 use std::io::Write;
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::bitmaps::null_index;
 use super::{bitmap_serde, descriptor};
@@ -64,8 +67,15 @@ impl ObjectWriter {
         }
     }
 
-    /// Appends binary values as they are.
+    /// Appends binary values as they are, and texts as the bytes that they are the base64 of, as Druid reads objects from files.
     pub fn append(&mut self, array: &ArrayRef) -> Result<(), SegmentError> {
+        if matches!(
+            array.data_type(),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+        ) {
+            let bytes: ArrayRef = Arc::new(self.decode(array)?);
+            return self.append(&bytes);
+        }
         let is_binary = matches!(
             array.data_type(),
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::Null
@@ -91,6 +101,20 @@ impl ObjectWriter {
                 })?;
         }
         Ok(())
+    }
+
+    fn decode(&self, array: &ArrayRef) -> Result<BinaryArray, SegmentError> {
+        let texts = cast(array, &DataType::Utf8).map_err(|e| SegmentError::invalid(e.to_string()))?;
+        let mut bytes = BinaryBuilder::new();
+        for text in texts.as_string::<i32>() {
+            bytes.append_option(text.map(|text| BASE64.decode(text)).transpose().map_err(|e| {
+                SegmentError::invalid(format!(
+                    "column [{}] of type COMPLEX<{}> takes objects as base64: {e}",
+                    self.name, self.type_name
+                ))
+            })?);
+        }
+        Ok(bytes.finish())
     }
 
     /// Writes the column as an internal file, and its sub-files where it has any.

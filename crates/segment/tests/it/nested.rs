@@ -345,6 +345,26 @@ fn objects_come_back_compressed_or_not() {
 }
 
 #[test]
+fn objects_are_taken_as_base64_too() {
+    let mut schema = SegmentSchema::default();
+    schema.metrics.push(metric("o", "thetaSketch"));
+    let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("YWJj"), None]));
+    let dir = tempfile::tempdir().unwrap();
+    let segment = write(dir.path(), schema.clone(), IndexSpec::default(), &[("o", texts)]);
+    let found = segment.read("o", RowSelection::All).unwrap();
+    assert_eq!(
+        found.as_binary::<i32>().iter().collect::<Vec<_>>(),
+        [Some(&b"abc"[..]), None]
+    );
+    let mut writer = SegmentWriter::create(dir.path(), schema, IndexSpec::default(), DAY).unwrap();
+    let wrong = RecordBatch::try_from_iter([
+        ("__time", Arc::new(Int64Array::from(vec![0])) as ArrayRef),
+        ("o", Arc::new(StringArray::from(vec!["?"])) as ArrayRef),
+    ]);
+    assert!(writer.append(&wrong.unwrap()).is_err());
+}
+
+#[test]
 fn what_is_no_json_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = SegmentWriter::create(dir.path(), json_schema(false), IndexSpec::default(), DAY).unwrap();
