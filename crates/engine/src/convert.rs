@@ -64,6 +64,65 @@ impl Fault {
         .with("maxBroadcastTablesSize", limit_bytes)
     }
 
+    /// Makes the fault of a window with more rows than may be held at once.
+    pub fn too_many_rows_in_a_window(rows: usize, max: usize) -> Self {
+        Fault::new(
+            FaultCode::TooManyRowsInAWindow,
+            format!(
+                "Too many rows in a window (requested = {rows}, max = {max}).  Try creating a window with a higher cardinality \
+                 column or change the query shape. Or you can change the max using query context param \
+                 maxRowsMaterializedInWindow . Use it carefully as a higher value can lead to OutOfMemory errors. "
+            ),
+        )
+        .with("numRows", rows as u64)
+        .with("maxRows", max as u64)
+    }
+
+    /// Makes the fault of a row that is too large.
+    pub fn row_too_large(max: u64) -> Self {
+        let shown = grouped(max);
+        Fault::new(
+            FaultCode::RowTooLarge,
+            format!(
+                "Encountered row that cannot fit in a single frame (max frame size = {shown}). Reduce your row size or increase \
+                 the context parameter[maxFrameSize]."
+            ),
+        )
+        .with("maxFrameSize", max)
+    }
+
+    /// Makes the fault of U+0000 in a text. `row` counts from 1, `position` is a byte of the text.
+    pub fn invalid_null_byte(source: &str, row: u64, column: &str, value: &str, position: usize) -> Self {
+        Fault::new(
+            FaultCode::InvalidNullByte,
+            format!(
+                "Invalid null byte at source[{source}], rowNumber[{row}], column[{column}], value[{value}], \
+                 position[{position}]. Consider sanitizing the input string column using \"REPLACE(\"{column}\", U&'\\0000', '') \
+                 AS {column}\" or setting 'removeNullBytes' to true in the query context."
+            ),
+        )
+        .with("source", source)
+        .with("rowNumber", row)
+        .with("column", column)
+        .with("value", value)
+        .with("position", position as u64)
+    }
+
+    /// Makes the fault of a context parameter with a wrong value, in the words of the exception that Druid's controller shows.
+    pub fn bad_context(error: &SqlError) -> Self {
+        if !error.is_legacy() {
+            return Fault::unknown(error.message.clone());
+        }
+        let member = |name: &str| error.context.get(name).map_or("null", String::as_str);
+        Fault::unknown(format!(
+            "BadQueryContextException{{msg={}, code={}, class={}, host={}}}",
+            error.message,
+            member("legacyErrorCode"),
+            member("errorClass"),
+            member("host")
+        ))
+    }
+
     /// Makes the fault of too many time chunks.
     pub fn too_many_buckets(max: usize) -> Self {
         let shown = grouped(max as u64);

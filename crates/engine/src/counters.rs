@@ -96,11 +96,23 @@ pub struct SegmentGenerationProgress {
     pub rows_pushed: u64,
 }
 
+/// What a sort with a limit did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstRows {
+    /// Rows that it took.
+    pub taken: u64,
+    /// Rows that it kept.
+    pub kept: u64,
+}
+
 /// Everything that one worker of one stage has counted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkerCounters {
     /// By channel.
     pub channels: BTreeMap<Channel, ChannelSnapshot>,
+    /// Rows that a sort took and kept, where the task ends with one that keeps only the first rows.
+    #[serde(default)]
+    pub first_rows: Option<FirstRows>,
     /// Where the stage sorts.
     pub sort_progress: Option<SortProgress>,
     /// Where the stage writes segments.

@@ -24,6 +24,10 @@ pub const COUNTER_INTERVAL: Duration = Duration::from_secs(1);
 pub const TASK_INPUT_BYTES_TARGET: u64 = 256 << 20;
 /// Memory of a task below which operators cannot be relied upon (spec `engine-evaluation` section 6).
 pub const SLOT_BYTES_MIN: usize = 64 << 20;
+/// Bytes that operators put into a batch, where rows are so wide that the usual number of them would be more.
+pub const BATCH_BYTES_TARGET: u64 = 16 << 20;
+/// Bytes of one row (Druid's `maxFrameSize`, since a row has to fit in a frame).
+pub const ROW_BYTES_MAX: u64 = 1_000_000;
 /// Batches between a reader's thread and its operators.
 pub const READ_AHEAD_BATCHES: usize = 2;
 /// Part of a task's memory that broadcast tables may take (Druid: 20 % of a bundle, 30 % with its overhead).

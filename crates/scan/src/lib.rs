@@ -34,7 +34,7 @@ mod table;
 pub use aggregate::{AggregateOverSegments, SegmentAggregateExec};
 pub use cached::CachedSegments;
 pub use catalog::{ScanCatalog, TableSegment};
-pub use scan::SegmentScanExec;
+pub use scan::{ROWS_READ, SLICES_READ, SegmentScanExec};
 pub use session::{interactive_session_config, prepare_session, with_segment_rules};
 pub use source::{SegmentData, SegmentDescriptor, SegmentSlice, SegmentSource};
 pub use table::DatasourceTable;

@@ -19,7 +19,7 @@ use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -36,6 +36,12 @@ use crate::table::is_clipped;
 
 /// Rows that an uncached scan decodes at a time: a few compression blocks of every column.
 const WINDOW_ROWS: usize = 65_536;
+
+/// Metric of a scan: rows of the slices that were read, before any filter.
+pub const ROWS_READ: &str = "rows_read";
+
+/// Metric of a scan: slices that were read to their end.
+pub const SLICES_READ: &str = "slices_read";
 
 /// Reads slices of segments: filters on bitmaps and dictionaries, then on columns, and makes text only of rows that pass.
 #[derive(Debug, Clone)]
@@ -359,23 +365,40 @@ impl ExecutionPlan for SegmentScanExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let slices = match self.slices.get(partition) {
+        // Windows of a slice, and whether each is its last one.
+        let slices: Vec<(SegmentSlice, bool)> = match self.slices.get(partition) {
             None => Vec::new(),
-            Some(slices) if self.cached => slices.clone(),
-            Some(slices) => slices.iter().flat_map(windows).collect(),
+            Some(slices) if self.cached => slices.iter().map(|slice| (slice.clone(), true)).collect(),
+            Some(slices) => slices
+                .iter()
+                .flat_map(|slice| {
+                    let end = slice.rows.end;
+                    windows(slice).into_iter().map(move |window| {
+                        let is_last = window.rows.end == end;
+                        (window, is_last)
+                    })
+                })
+                .collect(),
         };
         let batch_rows = context.session_config().batch_size();
         let metrics = BaselineMetrics::new(&self.metrics, partition);
+        let rows_read = MetricBuilder::new(&self.metrics).counter(ROWS_READ, partition);
+        let slices_read = MetricBuilder::new(&self.metrics).counter(SLICES_READ, partition);
         let scan = Arc::new(self.clone());
         let schema = self.schema.clone();
         let batches = stream::iter(slices)
-            .then(move |slice| {
-                let scan = scan.clone();
+            .then(move |(slice, is_last)| {
+                let (scan, rows_read, slices_read) = (scan.clone(), rows_read.clone(), slices_read.clone());
                 async move {
+                    let rows = slice.rows.end.saturating_sub(slice.rows.start);
                     let read = SpawnedTask::spawn_blocking(move || scan.read(&slice));
-                    read.join()
+                    let passed = read
+                        .join()
                         .await
-                        .map_err(|error| DataFusionError::Execution(format!("a scan thread failed: {error}")))?
+                        .map_err(|error| DataFusionError::Execution(format!("a scan thread failed: {error}")))?;
+                    rows_read.add(usize::try_from(rows).unwrap_or(usize::MAX));
+                    slices_read.add(usize::from(is_last));
+                    passed
                 }
             })
             .map_ok(move |passed| {

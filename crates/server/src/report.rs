@@ -2,7 +2,7 @@
 //! them are left out when they say nothing.
 
 use henge_engine::Fault;
-use henge_engine::counters::{Channel, ChannelSnapshot, CounterTree, SortProgress, WorkerCounters};
+use henge_engine::counters::{Channel, ChannelSnapshot, SortProgress, WorkerCounters};
 use henge_engine::report::{
     ClusterBy, ErrorReport, OutputChannel, Processor, QueryReport, ReportResults, ReportStatus, SegmentLoadStatus,
     ShuffleSpec, StageDefinition, StageInput, StagePhase, StageReport, WorkerReport,
@@ -35,8 +35,8 @@ fn payload(report: &QueryReport) -> Value {
     payload.insert("status".to_string(), status(report));
     if !report.stages.is_empty() {
         payload.insert("stages".to_string(), stages(report));
-        payload.insert("counters".to_string(), counters(&report.counters));
     }
+    payload.insert("counters".to_string(), counters(report));
     Value::Object(payload)
 }
 
@@ -159,19 +159,15 @@ fn segment_load(load: &SegmentLoadStatus) -> Value {
 
 /// Words the stages with their progress.
 pub fn stages(report: &QueryReport) -> Value {
-    let failed = report.status == ReportStatus::Failed;
-    report.stages.iter().map(|stage| self::stage(stage, failed)).collect()
+    report.stages.iter().map(stage).collect()
 }
 
-fn stage(stage: &StageReport, failed: bool) -> Value {
+fn stage(stage: &StageReport) -> Value {
     let mut members = Map::new();
     let mut put = |name: &str, value: Value| members.insert(name.to_string(), value);
     put("stageNumber", Value::from(stage.definition.number));
     put("definition", definition(&stage.definition));
-    // A failed query shows no phases, as if its stages had never been.
-    if let Some(phase) = stage.phase
-        && !failed
-    {
+    if let Some(phase) = stage.phase {
         put("phase", Value::from(phase_name(phase)));
     }
     if stage.worker_count > 0 {
@@ -180,10 +176,10 @@ fn stage(stage: &StageReport, failed: bool) -> Value {
     if stage.partition_count > 0 {
         put("partitionCount", Value::from(stage.partition_count));
     }
-    if let (Some(shuffle), Some(output)) = (&stage.definition.shuffle, stage.output) {
+    if let Some(shuffle) = &stage.definition.shuffle {
         put("shuffle", Value::from(shuffle_kind(shuffle)));
-        put("output", Value::from(output_name(output)));
-    } else if let Some(output) = stage.output {
+    }
+    if let Some(output) = stage.output {
         put("output", Value::from(output_name(output)));
     }
     if let Some(start) = stage.start_time_ms {
@@ -192,7 +188,7 @@ fn stage(stage: &StageReport, failed: bool) -> Value {
     if stage.duration_ms > 0 {
         put("duration", Value::from(stage.duration_ms));
     }
-    if stage.output.is_some() && stage.definition.shuffle.as_ref().is_some_and(sorts) {
+    if stage.definition.shuffle.as_ref().is_some_and(sorts) {
         put("sort", Value::Bool(true));
     }
     Value::Object(members)
@@ -286,7 +282,8 @@ fn input(input: &StageInput) -> Value {
         } => {
             json!({"type": "external", "inputSource": source, "inputFormat": format, "signature": signature})
         }
-        StageInput::Inline { datasource } => json!({"type": "inline", "dataSource": datasource}),
+        // Druid's input of this kind has no name of its own: the class is shown.
+        StageInput::Inline { datasource } => json!({"type": "InlineInputSpec", "dataSource": datasource}),
         StageInput::Stage(number) => json!({"type": "stage", "stage": number}),
     }
 }
@@ -378,8 +375,10 @@ fn cluster_by(key: &ClusterBy) -> Value {
 }
 
 /// Words the counters: stage, worker, counter.
-pub fn counters(tree: &CounterTree) -> Value {
-    tree.iter()
+pub fn counters(report: &QueryReport) -> Value {
+    report
+        .counters
+        .iter()
         .map(|(stage, workers)| {
             let workers: Map<String, Value> = workers
                 .iter()

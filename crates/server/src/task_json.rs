@@ -32,7 +32,7 @@ pub fn payload(task_id: &str, query_id: &str, planned: &Planned, created_ms: i64
     let mut native = planned.native.get(0).cloned().unwrap_or_else(|| json!({}));
     let mut query = native.get_mut("query").map(Value::take).unwrap_or_else(|| json!({}));
     if let Some(query) = query.as_object_mut() {
-        query.insert("context".to_string(), query_context(&context, created_ms));
+        query.insert("context".to_string(), query_context(planned, &context, created_ms));
     }
     let mappings = native.get_mut("columnMappings").map(Value::take).unwrap_or_else(|| {
         let same = planned
@@ -110,13 +110,59 @@ fn sql_context(planned: &Planned, query_id: &str) -> Map<String, Value> {
     context
 }
 
+fn reads_what_it_replaces(planned: &Planned) -> bool {
+    let Statement::Replace(ingest, _) = &planned.statement else {
+        return false;
+    };
+    let table = json!({"type": "table", "name": ingest.target});
+    contains(&planned.native, &table)
+}
+
+fn contains(value: &Value, wanted: &Value) -> bool {
+    let inner = |inner: &Value| contains(inner, wanted);
+    value == wanted
+        || match value {
+            Value::Array(items) => items.iter().any(inner),
+            Value::Object(members) => members.values().any(inner),
+            _ => false,
+        }
+}
+
+/// Gives the native query of a task as its controller runs it and its report shows it.
+pub fn controller_query(payload: &Value) -> Option<Value> {
+    let mut query = payload.pointer("/spec/query")?.clone();
+    let ingests = payload.pointer("/spec/destination/type").and_then(Value::as_str) == Some("dataSource");
+    if let (true, Some(column)) = (ingests, time_column(payload))
+        && let Some(context) = query.get_mut("context").and_then(Value::as_object_mut)
+    {
+        context.insert("__timeColumn".to_string(), column);
+    }
+    Some(query)
+}
+
+/// Gives the column of the native query that becomes `__time`.
+fn time_column(payload: &Value) -> Option<Value> {
+    let mut mappings = payload.pointer("/spec/columnMappings")?.as_array()?.iter();
+    let time = mappings.find(|mapping| mapping.get("outputColumn").and_then(Value::as_str) == Some("__time"))?;
+    time.get("queryColumn").cloned()
+}
+
 /// Gives the context of the native query: the client's and the engine's keys, sorted.
-fn query_context(context: &Map<String, Value>, created_ms: i64) -> Value {
+fn query_context(
+    planned: &Planned,
+    context: &Map<String, Value>,
+    created_ms: i64,
+) -> Value {
     let mut all: std::collections::BTreeMap<String, Value> = context.clone().into_iter().collect();
+    if reads_what_it_replaces(planned) {
+        all.insert("isReindex".to_string(), Value::Bool(true));
+    }
+    let lenient = planned.context.string("mode").ok().flatten().is_some_and(|mode| mode.eq_ignore_ascii_case("nonStrict"));
+    let finalize = planned.context.boolean("finalizeAggregations").ok().flatten().unwrap_or(true);
     for (name, value) in [
         ("__user", json!("allowAll")),
-        ("finalize", json!(true)),
-        ("maxParseExceptions", json!(0)),
+        ("finalize", json!(finalize)),
+        ("maxParseExceptions", json!(if lenient { -1 } else { 0 })),
         ("rowBasedFrameType", json!(19)),
         ("windowFunctionOperatorTransformation", json!(true)),
     ] {

@@ -13,9 +13,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::arrow::datatypes::Schema;
 use datafusion::execution::TaskContext;
 use fail::fail_point;
-use henge_exchange::{CutLimits, CutTarget, KeyRange, RunSet, cut};
+use henge_exchange::{CutLimits, CutTarget, KeyRange, KeySpec, RunSet, cut};
 use henge_metadata::{DataSegment, LockKind, LockRequest, Publish, PublishKind, TombstoneRequest};
 use henge_sql::{Ingest, Overwrite};
 use henge_storage::SegmentPath;
@@ -28,19 +29,18 @@ use crate::controller::{Controller, Ended, Failure, Services};
 use crate::convert::CancelReason;
 use crate::fault::{Fault, FaultCode};
 use crate::ingest::{
-    IngestKind, PlanRequest, SegmentManifest, SegmentTask, SegmentWork, allocate_segments, plan_key, plan_segments,
+    BUCKET_COLUMN, IngestKind, PlanRequest, SegmentManifest, SegmentTask, SegmentWork, allocate_segments, plan_key, plan_segments, segment_report,
     replace_tasks,
 };
 use crate::report::{KeyColumn, Processor, SegmentLoadStatus, ShuffleSpec, StageDefinition, StageInput, StagePhase};
 use crate::runner::AttemptBudget;
 use crate::stage::describe::{cluster_by, definitions, signature};
 use crate::stage::extern_scan::ExternScanExec;
+use crate::stage::graph::{BOOST_COLUMN, Destination, generator};
 use crate::stage::{BadRows, LeafBinding, LeafData, StageOutput, StageSpec, StageWork, TaskDescriptor, TaskOutput};
 
-/// Column of the exchange key that makes equal keys distinct; shown in reports, never stored.
-const BOOST_COLUMN: &str = "__boost";
 /// Column names that the engine keeps for itself.
-const RESERVED_COLUMNS: [&str; 2] = [BOOST_COLUMN, "__bucket"];
+const RESERVED_COLUMNS: [&str; 2] = [BOOST_COLUMN, BUCKET_COLUMN];
 /// How long files of replaced segments stay for statements that were planned before the publish.
 const RETIRED_GRACE: Duration = Duration::from_secs(2);
 
@@ -60,6 +60,10 @@ impl Controller {
                 .await?;
         }
         self.live.start();
+        let work = SegmentWork::new(&ingest, &self.planned.columns)
+            .with_context(&self.planned.context)?
+            .with_array_mode(&self.planned.context)?;
+        let work = Arc::new(work);
         let (mut stages, context) = self.plan(settings).await?;
         let last = stages
             .last_mut()
@@ -68,31 +72,23 @@ impl Controller {
         last.plan = last_plan;
         let (last_number, last_schema) = (last.number, last.plan.schema());
         check_key_columns(settings, key.columns.len() + 1, last_number)?;
-        let work = SegmentWork::new(&ingest, &self.planned.columns).with_context(&self.planned.context)?;
-        let work = Arc::new(work);
-        let mut described = definitions(&stages, &self.planned, &self.task_id, settings.workers);
-        if let Some(definition) = described.last_mut() {
-            let mut cluster_by = cluster_by(&key, &last_schema);
-            cluster_by.columns.push(KeyColumn {
-                name: BOOST_COLUMN.to_string(),
-                descending: false,
-            });
-            definition.signature = signature(&last_schema, Some(&key));
-            definition
-                .signature
-                .insert(key.columns.len(), (BOOST_COLUMN.to_string(), "LONG".to_string()));
-            definition.shuffle = Some(ShuffleSpec::TargetSize {
-                key: cluster_by,
-                target_rows: settings.rows_per_segment,
-                aggregate: false,
-            });
-            definition.shuffle_check_multiple_values = true;
-        }
-        described.push(self.generator_definition(settings, last_number, &work));
-        self.live.add_stages(described);
+        let destination = Destination::Segments {
+            work: &work,
+            bucketed: key.bucket_by_count > 0,
+        };
+        self.describe(settings, &stages, destination, || {
+            let mut described = definitions(&stages, &self.planned, &self.task_id, settings.workers);
+            if let Some(last) = described.last_mut() {
+                cut_into_segments(last, &key, &last_schema, settings.rows_per_segment);
+            }
+            described.push(self.generator_definition(settings, last_number, &work));
+            described
+        })?;
         let attempts = AttemptBudget::default();
         let end = self.run_stages(settings, &stages, &context, &key, &attempts).await?;
         if end.output.rows() == 0 && settings.fail_on_empty_insert {
+            self.live.partitions(last_number, 0);
+            self.live.shuffled(last_number, Vec::new());
             return Err(Fault::new(
                 FaultCode::InsertCannotBeEmpty,
                 format!(
@@ -161,10 +157,7 @@ impl Controller {
         let ranges: Vec<KeyRange> = ranges
             .await
             .map_err(|panic| Fault::unknown(format!("cutting the key panicked: {panic}")))??;
-        self.live.phase(stage, StagePhase::PostReading);
         self.live.partitions(stage, ranges.len());
-        self.live
-            .shuffled(stage, ranges.iter().map(|range| range.estimated_rows).collect());
         fail_point!("ingest-before-plan", |_| Err(Fault::unknown(
             "failure injected at [ingest-before-plan]"
         )
@@ -174,7 +167,7 @@ impl Controller {
             Some(Overwrite::All) => IngestKind::Replace { bounds: None },
             Some(Overwrite::Intervals(bounds)) => IngestKind::Replace { bounds: Some(bounds) },
         };
-        let plan = plan_segments(&PlanRequest {
+        let request = PlanRequest {
             ingest,
             kind,
             work,
@@ -183,9 +176,23 @@ impl Controller {
             sets: &end.output.sets,
             ranges: &ranges,
             max_num_segments: settings.max_num_segments,
-        })?;
+        };
+        let has_rows = end.output.rows() > 0;
+        let say_which = || {
+            self.live
+                .update(|report| report.segment_report = Some(segment_report(&request)));
+        };
+        // A REPLACE chooses shard specs before it looks at time chunks, an INSERT leaves them to allocation.
+        if has_rows && kind != IngestKind::Insert {
+            say_which();
+        }
+        let plan = plan_segments(&request)?;
+        if has_rows && kind == IngestKind::Insert {
+            say_which();
+        }
+        self.live.phase(stage, StagePhase::PostReading);
         self.live
-            .update(|report| report.segment_report = Some(plan.report.clone()));
+            .shuffled(stage, ranges.iter().map(|range| range.estimated_rows).collect());
         let metadata = &self.services.metadata;
         let tasks = match overwrite {
             Some(_) => replace_tasks(plan, &metadata.locks_of(&self.task_id))?,
@@ -220,7 +227,7 @@ impl Controller {
         context: &Arc<TaskContext>,
         attempts: &AttemptBudget,
     ) -> Result<(), Failure> {
-        let spec = self.segment_stage(work, tasks, end.output.clone(), context);
+        let spec = self.segment_stage(settings, work, tasks, end.output.clone(), context);
         let number = spec.number;
         let manifests = self
             .run_stage(settings, spec, attempts, self.cancel.token().child_token())
@@ -278,6 +285,7 @@ impl Controller {
 
     fn segment_stage(
         &self,
+        settings: &TaskSettings,
         work: &Arc<SegmentWork>,
         tasks: &[SegmentTask],
         input: Arc<StageOutput>,
@@ -303,6 +311,7 @@ impl Controller {
             inputs: BTreeMap::from([(input.stage, input)]),
             context: context.clone(),
             bad_rows: BadRows::Fail,
+            limits: settings.row_limits,
             row_limit: None,
         }
     }
@@ -392,16 +401,6 @@ impl Controller {
     }
 
     fn generator_definition(&self, settings: &TaskSettings, input: u32, work: &SegmentWork) -> StageDefinition {
-        let columns = work.dimensions.iter().map(|column| {
-            let kind = match column.native_type.as_str() {
-                "STRING" => "string",
-                "LONG" => "long",
-                "DOUBLE" => "double",
-                "FLOAT" => "float",
-                _ => "auto",
-            };
-            json!({"type": kind, "name": column.name})
-        });
         let mappings = self
             .planned
             .columns
@@ -413,28 +412,31 @@ impl Controller {
             inputs: vec![StageInput::Stage(input)],
             broadcast: Vec::new(),
             processor: Processor::SegmentGenerator,
-            processor_detail: json!({
-                "dataSchema": {
-                    "dataSource": work.datasource,
-                    "timestampSpec": {"column": "__time", "format": "millis", "missingValue": null},
-                    "dimensionsSpec": {"dimensions": columns.collect::<Vec<_>>(), "dimensionExclusions": ["__time"]},
-                    "metricsSpec": [],
-                    "granularitySpec": {"type": "arbitrary", "queryGranularity": {"type": "none"}, "rollup": false},
-                    "transformSpec": {"filter": null, "transforms": []},
-                },
-                "columnMappings": mappings.collect::<Vec<_>>(),
-                "tuningConfig": {
-                    "maxNumWorkers": settings.workers,
-                    "maxRowsInMemory": 100_000,
-                    "rowsPerSegment": settings.rows_per_segment,
-                },
-            }),
+            processor_detail: generator(work, &serde_json::Map::new(), &mappings.collect(), None, settings),
             signature: Vec::new(),
             shuffle: None,
             max_worker_count: settings.workers,
             shuffle_check_multiple_values: false,
         }
     }
+}
+
+/// Says of the last stage of a plan that its rows are cut into segments.
+fn cut_into_segments(definition: &mut StageDefinition, key: &KeySpec, schema: &Schema, rows_per_segment: u64) {
+    let mut cluster_by = cluster_by(key, schema);
+    cluster_by.columns.push(KeyColumn {
+        name: BOOST_COLUMN.to_string(),
+        descending: false,
+    });
+    definition.signature = signature(schema, Some(key));
+    let boost = (BOOST_COLUMN.to_string(), "LONG".to_string());
+    definition.signature.insert(key.columns.len(), boost);
+    definition.shuffle = Some(ShuffleSpec::TargetSize {
+        key: cluster_by,
+        target_rows: rows_per_segment,
+        aggregate: false,
+    });
+    definition.shuffle_check_multiple_values = true;
 }
 
 /// Refuses a key of too many columns; the engine's own count too.

@@ -8,13 +8,15 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::counters::{Channel, ChannelSnapshot, WorkerCounters};
-use crate::fault::Fault;
+use crate::controller::tally::{Tally, known_partitions};
+use crate::counters::WorkerCounters;
+use crate::fault::{Fault, FaultCode};
 use crate::limits;
 use crate::report::{
-    ErrorReport, OutputChannel, QueryReport, ReportStatus, StageDefinition, StageInput, StagePhase, StageReport,
+    ErrorReport, OutputChannel, Processor, QueryReport, ReportStatus, ShuffleSpec, StageDefinition, StagePhase, StageReport,
     WorkerReport,
 };
+use crate::stage::graph::placement::Place;
 
 /// Gives the time now, milliseconds since the epoch.
 pub fn now_ms() -> i64 {
@@ -34,10 +36,7 @@ struct State {
     report: QueryReport,
     started: Option<Instant>,
     stage_started: BTreeMap<u32, Instant>,
-    /// What each task has counted, by stage and partition; the latest attempt counts.
-    tasks: BTreeMap<(u32, usize), WorkerCounters>,
-    /// Rows, bytes and frames of a stage's output by partition, once they are known.
-    shuffled: BTreeMap<u32, ChannelSnapshot>,
+    tally: Tally,
     worker_started: BTreeMap<u32, Instant>,
     /// Warnings of all tasks together.
     warned: u64,
@@ -70,8 +69,7 @@ impl LiveReport {
             report,
             started: None,
             stage_started: BTreeMap::new(),
-            tasks: BTreeMap::new(),
-            shuffled: BTreeMap::new(),
+            tally: Tally::default(),
             worker_started: BTreeMap::new(),
             warned: 0,
         };
@@ -119,44 +117,67 @@ impl LiveReport {
         });
     }
 
-    /// Sets the planned stages, or adds one.
-    pub fn add_stages(&self, definitions: Vec<StageDefinition>) {
+    /// Tells that the plan is made, and workers are asked for.
+    pub fn launching(&self) {
+        self.change(|state| state.report.pending_tasks = 0);
+    }
+
+    /// Sets the stages that are shown, and where the physical stages are shown among them.
+    pub fn set_stages(&self, definitions: Vec<StageDefinition>, places: Vec<Place>) {
         self.change(|state| {
-            state
-                .report
-                .stages
-                .extend(definitions.into_iter().map(|definition| StageReport {
-                    definition: Arc::new(definition),
-                    phase: None,
-                    worker_count: 0,
-                    partition_count: 0,
-                    output: None,
-                    start_time_ms: None,
-                    duration_ms: 0,
-                }));
-            state.report.pending_tasks = 0;
+            let stages = definitions.into_iter().map(|definition| StageReport {
+                definition: Arc::new(definition),
+                phase: None,
+                worker_count: 0,
+                partition_count: 0,
+                output: None,
+                start_time_ms: None,
+                duration_ms: 0,
+            });
+            state.report.stages = stages.collect();
+            state.tally.places = places;
         });
     }
 
-    /// Tells that a stage starts with so many tasks.
+    /// Tells that a physical stage starts with so many tasks.
     pub fn stage_started(&self, stage: u32, tasks: usize) {
         self.change(|state| {
-            state.stage_started.insert(stage, Instant::now());
-            if let Some(report) = state.report.stages.get_mut(stage as usize) {
+            let place = state.tally.place(stage);
+            for shown in place.first..=place.last {
+                state.stage_started.entry(shown).or_insert_with(Instant::now);
+                let known = state
+                    .report
+                    .stages
+                    .get(shown as usize)
+                    .and_then(|report| known_partitions(&state.report.stages, &report.definition));
+                let Some(report) = state.report.stages.get_mut(shown as usize) else { continue };
+                if report.phase.is_some() {
+                    continue;
+                }
                 let most = report.definition.max_worker_count.max(1);
                 report.worker_count = u32::try_from(tasks).unwrap_or(u32::MAX).clamp(1, most);
                 report.phase = Some(StagePhase::ReadingInput);
                 report.output = Some(OutputChannel::LocalStorage);
                 report.start_time_ms = Some(now_ms());
+                report.partition_count = known.unwrap_or(0);
             }
         });
     }
 
-    /// Sets a stage's phase.
+    /// Sets a physical stage's phase.
     pub fn phase(&self, stage: u32, phase: StagePhase) {
         self.change(|state| {
-            let running = state.stage_started.get(&stage).map(Instant::elapsed);
-            if let Some(report) = state.report.stages.get_mut(stage as usize) {
+            let place = state.tally.place(stage);
+            if place.passes_on {
+                return;
+            }
+            for shown in place.first..=place.last {
+                let running = state.stage_started.get(&shown).map(Instant::elapsed);
+                let Some(report) = state.report.stages.get_mut(shown as usize) else { continue };
+                let cut_later = matches!(report.definition.shuffle, Some(ShuffleSpec::TargetSize { .. }));
+                if matches!(phase, StagePhase::ResultsReady | StagePhase::Finished) && !cut_later {
+                    state.tally.sorted.insert(shown);
+                }
                 if phase == StagePhase::ResultsReady {
                     report.duration_ms = running.map_or(0, |time| time.as_millis() as i64);
                 }
@@ -165,20 +186,28 @@ impl LiveReport {
         });
     }
 
-    /// Sets how many partitions a stage's output has.
+    /// Sets how many partitions a physical stage's output has, where that was not known beforehand.
     pub fn partitions(&self, stage: u32, partitions: usize) {
         self.change(|state| {
-            if let Some(report) = state.report.stages.get_mut(stage as usize) {
-                report.partition_count = u32::try_from(partitions).unwrap_or(u32::MAX);
+            let shown = state.tally.place(stage).last;
+            if let Some(report) = state.report.stages.get_mut(shown as usize)
+                && (matches!(report.definition.shuffle, Some(ShuffleSpec::TargetSize { .. }))
+                    || report.definition.processor == Processor::SegmentGenerator)
+            {
+                // Nothing at all is one partition without rows.
+                report.partition_count = u32::try_from(partitions).unwrap_or(u32::MAX).max(1);
             }
         });
     }
 
-    /// Sets how many rows each partition of a stage's output has.
+    /// Sets how many rows each partition of a physical stage's output has.
     pub fn shuffled(&self, stage: u32, rows: Vec<u64>) {
         self.change(|state| {
-            let entry = state.shuffled.entry(stage).or_default();
-            entry.rows = rows;
+            let place = state.tally.place(stage);
+            if !place.passes_on {
+                state.tally.sorted.insert(place.last);
+                state.tally.shuffled.insert(place.last, rows);
+            }
         });
     }
 
@@ -186,7 +215,7 @@ impl LiveReport {
     pub fn task_started(&self, stage: u32, partition: usize) {
         let pending_ms = self.created.elapsed().as_millis() as i64;
         let mut state = self.state.lock();
-        let number = state.worker(stage, partition);
+        let number = state.tally.worker(&state.report.stages, stage, partition);
         if state.worker_started.contains_key(&number) {
             return;
         }
@@ -209,17 +238,19 @@ impl LiveReport {
         let warned = |counters: &WorkerCounters| counters.warnings.values().sum::<u64>();
         let now = warned(&counters);
         let before = state
+            .tally
             .tasks
             .insert((stage, partition), counters)
             .map_or(0, |counters| warned(&counters));
         state.warned = state.warned + now - before.min(state.warned + now);
         let task_id = state.worker_id(stage, partition);
+        let shown = state.tally.place(stage).first;
         for fault in warnings {
             if state.report.warnings.len() < limits::WARNINGS_PER_QUERY_MAX {
                 state.report.warnings.push(ErrorReport {
                     task_id: task_id.clone(),
                     host: Some(self.host.clone()),
-                    stage_number: Some(stage),
+                    stage_number: Some(shown),
                     fault,
                 });
             }
@@ -230,13 +261,26 @@ impl LiveReport {
     /// Makes the error report of a fault: of a worker where a stage's task raised it, of the controller otherwise.
     pub fn error(&self, place: Option<(u32, usize)>, fault: Fault) -> ErrorReport {
         let state = self.state.lock();
+        // The controller speaks for a worker with too many bad rows, and for itself of rows without a time.
+        let (place, at_stage) = match fault.code {
+            FaultCode::TooManyWarnings => (place, false),
+            FaultCode::InsertTimeNull => (place.filter(|(stage, _)| state.is_generator(*stage)), true),
+            _ => (place, true),
+        };
         ErrorReport {
             task_id: match place {
                 Some((stage, partition)) => state.worker_id(stage, partition),
                 None => state.report.task_id.clone(),
             },
             host: Some(self.host.clone()),
-            stage_number: place.map(|(stage, _)| stage),
+            stage_number: place.filter(|_| at_stage).map(|(stage, _)| {
+                let shown = state.tally.place(stage);
+                // Where one task does the work of several stages, reading is the first one's.
+                match fault.code {
+                    FaultCode::CannotParseExternalData | FaultCode::InvalidNullByte => shown.first,
+                    _ => shown.last,
+                }
+            }),
             fault,
         }
     }
@@ -251,21 +295,24 @@ impl LiveReport {
                 ReportStatus::Success
             };
             state.report.status = status;
+            let over = |phase: StagePhase| matches!(phase, StagePhase::ResultsReady | StagePhase::Finished);
+            let stages = &state.report.stages;
+            // What fails after all stages have ended is the publishing; the workers know nothing of it.
+            let worked = !stages.is_empty() && stages.iter().all(|stage| stage.phase.is_some_and(over));
+            let worker_status = if worked { ReportStatus::Success } else { status };
             for worker in &mut state.report.workers {
-                worker.state = status;
+                worker.state = worker_status;
                 let started = state.worker_started.get(&worker.number).or(state.started.as_ref());
                 worker.duration_ms = started.map_or(0, |started| started.elapsed().as_millis() as i64);
             }
             for stage in &mut state.report.stages {
-                // Druid shows no phases of a failed query.
-                stage.phase = match (status, stage.phase) {
-                    (ReportStatus::Failed, _) => None,
-                    (_, Some(_)) => Some(StagePhase::Finished),
-                    (_, None) => None,
-                };
+                // Druid shows no phases of a query whose workers have failed.
+                stage.phase = stage
+                    .phase
+                    .filter(|_| worker_status == ReportStatus::Success)
+                    .map(|_| StagePhase::Finished);
             }
             state.report.error = error;
-            state.report.pending_tasks = 0;
             state.report.running_tasks = 1;
             state.started.get_or_insert_with(Instant::now);
         });
@@ -273,18 +320,14 @@ impl LiveReport {
 }
 
 impl State {
-    /// Gives the worker that a task counts for: Druid's worker numbers go up to `maxNumTasks` − 1, henge's tasks are more.
-    fn worker(&self, stage: u32, partition: usize) -> u32 {
-        let count = self
-            .report
-            .stages
-            .get(stage as usize)
-            .map_or(1, |report| report.worker_count.max(1));
-        u32::try_from(partition % count as usize).unwrap_or(0)
+    fn is_generator(&self, stage: u32) -> bool {
+        let shown = self.report.stages.get(self.tally.place(stage).last as usize);
+        shown.is_some_and(|stage| stage.definition.processor == Processor::SegmentGenerator)
     }
 
     fn worker_id(&self, stage: u32, partition: usize) -> String {
-        format!("{}-worker{}_0", self.report.task_id, self.worker(stage, partition))
+        let worker = self.tally.worker(&self.report.stages, stage, partition);
+        format!("{}-worker{worker}_0", self.report.task_id)
     }
 
     /// Brings clocks and counters up to date.
@@ -305,78 +348,6 @@ impl State {
                 stage.duration_ms = started.elapsed().as_millis() as i64;
             }
         }
-        let mut tree: BTreeMap<u32, BTreeMap<u32, WorkerCounters>> = BTreeMap::new();
-        for ((stage, partition), counters) in &self.tasks {
-            let worker = self.worker(*stage, *partition);
-            let into = tree.entry(*stage).or_default().entry(worker).or_default();
-            let definition = self.report.stages.get(*stage as usize).map(|stage| &stage.definition);
-            for (channel, snapshot) in &counters.channels {
-                let by_partition = match channel {
-                    Channel::Input(number) => definition
-                        .and_then(|definition| definition.inputs.get(*number))
-                        .is_some_and(|input| matches!(input, StageInput::Stage(_))),
-                    Channel::Output | Channel::Shuffle => false,
-                };
-                let place = if by_partition { *partition } else { 0 };
-                add_channel(into.channels.entry(*channel).or_default(), snapshot, place);
-            }
-            if let Some(progress) = &counters.segment_generation {
-                let sum = into.segment_generation.get_or_insert_default();
-                sum.rows_processed += progress.rows_processed;
-                sum.rows_persisted += progress.rows_persisted;
-                sum.rows_merged += progress.rows_merged;
-                sum.rows_pushed += progress.rows_pushed;
-            }
-            for (code, count) in &counters.warnings {
-                *into.warnings.entry(code.clone()).or_default() += count;
-            }
-            into.spilled_bytes += counters.spilled_bytes;
-        }
-        for (stage, shuffled) in &self.shuffled {
-            let Some(workers) = tree.get_mut(stage) else { continue };
-            let (rows, bytes): (u64, u64) = workers
-                .values()
-                .filter_map(|worker| worker.channels.get(&Channel::Shuffle))
-                .fold((0, 0), |(rows, bytes), channel| {
-                    (
-                        rows + channel.rows.iter().sum::<u64>(),
-                        bytes + channel.bytes.iter().sum::<u64>(),
-                    )
-                });
-            // Partitions are counted once, not by worker: the first one shows them.
-            let mut first = true;
-            for worker in workers.values_mut() {
-                worker.channels.remove(&Channel::Shuffle);
-                if std::mem::take(&mut first) && rows > 0 {
-                    let share = |part: &u64| (u128::from(*part) * u128::from(bytes) / u128::from(rows)) as u64;
-                    let channel = ChannelSnapshot {
-                        bytes: shuffled.rows.iter().map(share).collect(),
-                        frames: shuffled.rows.iter().map(|rows| rows.div_ceil(8192)).collect(),
-                        rows: shuffled.rows.clone(),
-                        ..ChannelSnapshot::default()
-                    };
-                    worker.channels.insert(Channel::Shuffle, channel);
-                }
-            }
-        }
-        self.report.counters = tree;
-    }
-}
-
-/// Adds a task's one-entry lists to a worker's lists, at a place.
-fn add_channel(into: &mut ChannelSnapshot, from: &ChannelSnapshot, place: usize) {
-    let lists = [
-        (&mut into.rows, &from.rows),
-        (&mut into.bytes, &from.bytes),
-        (&mut into.frames, &from.frames),
-        (&mut into.files, &from.files),
-        (&mut into.total_files, &from.total_files),
-    ];
-    for (into, from) in lists {
-        let sum: u64 = from.iter().sum();
-        if into.len() <= place {
-            into.resize(place + 1, 0);
-        }
-        into[place] += sum;
+        self.report.counters = self.tally.tree(&self.report.stages);
     }
 }

@@ -17,6 +17,7 @@ pub mod live;
 pub mod results;
 mod select;
 pub mod settings;
+mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,14 +43,17 @@ use crate::engine::EngineConfig;
 use crate::fault::{Fault, FaultCode};
 use crate::limits;
 use crate::memory::{MemoryShares, task_config};
-use crate::report::{ErrorReport, StagePhase};
+use crate::report::{ErrorReport, StageDefinition, StagePhase};
 use crate::runner::{AttemptBudget, StageEvent, StageRunner};
 use crate::stage::bind::descriptors;
 use crate::stage::cut::{PlannedStage, cut_plan};
 use crate::stage::extern_scan::{ExternLimits, ExternScanExec};
+use crate::stage::graph::placement::{Place, places};
+use crate::stage::graph::{self, Destination};
 use crate::stage::input::StageInputExec;
 use crate::stage::join::physical_plan;
 use crate::stage::scope::too_many_warnings;
+use crate::stage::window_rows::bound_windows;
 use crate::stage::{BadRows, Manifest, StageOutput, StageSpec, StageWork, TaskOutput, accept};
 
 /// What the process offers to its controllers.
@@ -124,17 +128,34 @@ impl Controller {
         let result = self.run_statement().await;
         let error = result.err().map(|failure| match self.cancel.fault() {
             // Whatever broke while the query was being stopped, it was stopped.
-            Some(fault) => self.live.error(None, fault),
-            None => self.live.error(failure.place, *failure.fault),
+            Some(fault) => {
+                // The controller counts bad rows of all tasks, and speaks for the one that met the last of them.
+                let place = failure.place.filter(|_| fault.code == FaultCode::TooManyWarnings);
+                self.live.error(place, fault)
+            }
+            None => self.live.error(failure.place, self.with_memory(*failure.fault)),
         });
         self.live.finish(error.clone());
         error
     }
 
+    /// Says of a lack of memory what there is.
+    fn with_memory(&self, fault: Fault) -> Fault {
+        if fault.code != FaultCode::NotEnoughMemory || fault.fields.contains_key("serverMemory") {
+            return fault;
+        }
+        let shares = &self.services.shares;
+        fault
+            .with("serverMemory", self.services.config.memory_bytes)
+            .with("usableMemory", shares.slot_bytes as u64)
+            .with("serverWorkers", 1)
+            .with("serverThreads", shares.slots as u64)
+    }
+
     async fn run_statement(&self) -> Result<(), Failure> {
         let _reading = self.services.readers.clone().read_owned().await;
         let settings =
-            TaskSettings::read(&self.planned.context).map_err(|error| Fault::unknown(error.message.clone()))?;
+            TaskSettings::read(&self.planned.context).map_err(|error| Fault::bad_context(&error))?;
         match self.planned.statement.clone() {
             Statement::Select => self.select(&settings).await,
             Statement::Insert(ingest) => self.ingest(&settings, ingest, None).await,
@@ -172,22 +193,45 @@ impl Controller {
             self.services.runner.slots().bytes,
         )
         .await?;
-        let stages = cut_plan(physical)?;
+        let stages = cut_plan(bound_windows(physical, settings.window_rows_max)?)?;
         for stage in &stages {
             check_leaves(stage.plan.as_ref())?;
-            let columns = stage.plan.schema().fields().len();
-            if columns > limits::STAGE_COLUMNS_MAX {
-                let max = limits::STAGE_COLUMNS_MAX;
-                return Err(Fault::new(
-                    FaultCode::TooManyColumns,
-                    format!("Too many output columns (requested = {columns}, max = {max})"),
-                )
-                .with("numColumns", columns as u64)
-                .with("maxColumns", max as u64)
-                .into());
+        }
+        self.live.launching();
+        let modes = ["SEQUENTIAL", "PARALLEL", "AUTO"];
+        self.planned
+            .context
+            .word("clusterStatisticsMergeMode", &modes, "ClusterStatisticsMergeMode")
+            .map_err(|error| Fault::bad_context(&error))?;
+        Ok((stages, session.task_ctx()))
+    }
+
+    /// Shows the stages: those that Druid makes of the native query where the plan does their work, or else those of the plan.
+    fn describe(
+        &self,
+        settings: &TaskSettings,
+        stages: &[PlannedStage],
+        destination: Destination,
+        physical: impl FnOnce() -> Vec<StageDefinition>,
+    ) -> Result<(), Failure> {
+        let graph = graph::stages(&self.planned.native, destination, settings, &self.task_id);
+        let placed = graph.and_then(|graph| Some((places(&graph, stages)?, graph)));
+        match placed {
+            Some((places, graph)) => {
+                check_columns(&graph)?;
+                self.live.set_stages(graph, places);
+            }
+            None => {
+                let physical = physical();
+                let places = physical
+                    .iter()
+                    .map(|stage| Place::identity(stage.number, stage.inputs.len()));
+                let places = places.collect();
+                check_columns(&physical)?;
+                self.live.set_stages(physical, places);
             }
         }
-        Ok((stages, session.task_ctx()))
+        Ok(())
     }
 
     /// Runs stages, each as soon as its inputs are there, and gives what the last one left. `last_key` orders its rows.
@@ -291,6 +335,7 @@ impl Controller {
             inputs,
             context: context.clone(),
             bad_rows: BadRows::of(settings.max_parse_exceptions),
+            limits: settings.row_limits,
             row_limit: stage
                 .exchange
                 .as_ref()
@@ -411,7 +456,6 @@ impl Controller {
             sets,
         };
         let Some(exchange) = &stage.exchange else {
-            self.live.partitions(stage.number, output.sets.len());
             return Ok(Ended {
                 output: Arc::new(output),
                 ranges: None,
@@ -456,6 +500,21 @@ impl Controller {
             _guard: guard,
         })
     }
+}
+
+/// Refuses stages of too many columns; those of the engine's own count, too.
+fn check_columns(stages: &[StageDefinition]) -> Result<(), Fault> {
+    let max = limits::STAGE_COLUMNS_MAX;
+    let columns = stages.iter().map(|stage| stage.signature.len()).max().unwrap_or(0);
+    if columns <= max {
+        return Ok(());
+    }
+    Err(Fault::new(
+        FaultCode::TooManyColumns,
+        format!("Too many output columns (requested = {columns}, max = {max})"),
+    )
+    .with("numColumns", columns as u64)
+    .with("maxColumns", max as u64))
 }
 
 /// Lists the stages that a fragment reads.

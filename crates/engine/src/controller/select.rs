@@ -14,13 +14,15 @@ use crate::report::{ReportResults, StagePhase};
 use crate::runner::AttemptBudget;
 use crate::stage::StageOutput;
 use crate::stage::describe::definitions;
+use crate::stage::graph::Destination;
 
 impl Controller {
     pub(super) async fn select(&self, settings: &TaskSettings) -> Result<(), Failure> {
         self.live.start();
         let (stages, context) = self.plan(settings).await?;
-        self.live
-            .add_stages(definitions(&stages, &self.planned, &self.task_id, settings.workers));
+        self.describe(settings, &stages, Destination::Report, || {
+            definitions(&stages, &self.planned, &self.task_id, settings.workers)
+        })?;
         // The answer keeps the order in which the last stage yields it.
         let end = self
             .run_stages(settings, &stages, &context, &KeySpec::mix(), &AttemptBudget::default())

@@ -3,6 +3,7 @@
 use henge_sql::{QueryContext, SqlError};
 
 use crate::limits;
+use crate::stage::row_limits::RowLimits;
 
 /// Context parameters of a task, read once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct TaskSettings {
     pub max_parse_exceptions: i64,
     /// Rows of a segment, roughly.
     pub rows_per_segment: u64,
+    /// Rows that a worker of Druid's keeps before it writes them down; only shown, since henge goes by bytes.
+    pub rows_in_memory: u64,
     /// Segments of one time chunk at most.
     pub max_num_segments: Option<u64>,
     /// Partitions of a stage at most.
@@ -27,6 +30,10 @@ pub struct TaskSettings {
     pub fail_on_empty_insert: bool,
     /// Whether APPEND and REPLACE locks are taken instead of SHARED and EXCLUSIVE ones.
     pub concurrent_locks: bool,
+    /// What single rows may be.
+    pub row_limits: RowLimits,
+    /// Rows that a window function may hold at once.
+    pub window_rows_max: usize,
     /// Milliseconds after which the query is stopped.
     pub timeout_ms: Option<u64>,
     /// Whether the report says that segments are loaded.
@@ -55,12 +62,21 @@ impl TaskSettings {
         let default_exceptions = if strict { 0 } else { -1 };
         let lock_type = context.string("taskLockType")?.unwrap_or_default();
         let concurrent = context.boolean("useConcurrentLocks")?.unwrap_or(false);
+        if context.boolean("faultTolerance")? == Some(true) && context.boolean("durableShuffleStorage")? == Some(false) {
+            return Err(SqlError::input(
+                "Context param[durableShuffleStorage] cannot be explicitly set to false when context param[faultTolerance] is set \
+                 to true. Either remove the context param[durableShuffleStorage] or explicitly set it to true.",
+            ));
+        }
         Ok(Self {
             workers: u32::try_from(max_num_tasks - 1)
                 .unwrap_or(1)
                 .clamp(1, limits::WORKERS_MAX),
             max_parse_exceptions: context.long("maxParseExceptions")?.unwrap_or(default_exceptions),
             rows_per_segment: positive(context.long("rowsPerSegment")?).unwrap_or(3_000_000),
+            rows_in_memory: positive(context.long("maxRowsInMemory")?)
+                .or(positive(context.long("rowsInMemory")?))
+                .unwrap_or(100_000),
             max_num_segments: positive(context.long("maxNumSegments")?),
             max_partitions: positive(context.long("maxPartitions")?)
                 .map_or(henge_exchange::limits::PARTITIONS_MAX, |max| {
@@ -78,6 +94,13 @@ impl TaskSettings {
             concurrent_locks: concurrent
                 || lock_type.eq_ignore_ascii_case("APPEND")
                 || lock_type.eq_ignore_ascii_case("REPLACE"),
+            row_limits: RowLimits {
+                row_bytes: positive(context.long("maxFrameSize")?).unwrap_or(limits::ROW_BYTES_MAX),
+                buckets: henge_exchange::limits::BUCKETS_MAX,
+                remove_null_bytes: context.boolean("removeNullBytes")?.unwrap_or(false),
+            },
+            window_rows_max: positive(context.long("maxRowsMaterializedInWindow")?)
+                .map_or(limits::WINDOW_ROWS_MAX, |max| usize::try_from(max).unwrap_or(usize::MAX)),
             timeout_ms: positive(context.long("timeout")?),
             wait_until_segments_load: context.boolean("waitUntilSegmentsLoad")?.unwrap_or(false),
         })

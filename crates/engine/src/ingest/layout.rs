@@ -13,7 +13,7 @@ use henge_exchange::{KeyField, KeySpec, staged_schema};
 use henge_segment::{
     ColumnSchema, ColumnType, IndexSpec, JSON_TYPE, MetricSchema, SegmentSchema, TIME_COLUMN, ValueType,
 };
-use henge_sql::{Ingest, OutputColumn, QueryContext, SqlType};
+use henge_sql::{Ingest, OutputColumn, QueryContext, SqlError, SqlType};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Fault, FaultCode};
@@ -126,6 +126,30 @@ impl SegmentWork {
             Some(spec) => Ok(IndexSpec::from_druid(spec)?),
             None => Ok(IndexSpec::default()),
         }
+    }
+
+    /// Applies `arrayIngestMode`: `mvd` stores arrays of strings as multi-value strings, and refuses other arrays.
+    pub fn with_array_mode(mut self, context: &QueryContext) -> Result<Self, Fault> {
+        let mode = context.word("arrayIngestMode", &["MVD", "ARRAY"], "ArrayIngestMode");
+        if mode.map_err(|error| Fault::bad_context(&error))? != Some("MVD") {
+            return Ok(self);
+        }
+        for column in &mut self.dimensions {
+            match column.native_type.as_str() {
+                "ARRAY<STRING>" => {
+                    column.native_type = "STRING".to_string();
+                    column.multi_value = true;
+                }
+                array if array.starts_with("ARRAY<") => {
+                    return Err(Fault::from(SqlError::input(
+                        "Numeric arrays can only be ingested when 'arrayIngestMode' is set to 'array'. Current value of the \
+                         parameter is[mvd]",
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Ok(self)
     }
 
     /// Gives the schema of the segments.

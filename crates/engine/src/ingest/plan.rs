@@ -60,18 +60,23 @@ pub struct SegmentPlan {
     pub report: SegmentReport,
 }
 
+/// Tells which shard specs there will be, and why.
+pub fn segment_report(request: &PlanRequest<'_>) -> SegmentReport {
+    let (dimensions, details) = shard_dimensions(request);
+    let shard_spec = if dimensions.is_empty() {
+        "NumberedShardSpec"
+    } else {
+        "DimensionRangeShardSpec"
+    };
+    SegmentReport {
+        shard_spec: shard_spec.to_string(),
+        details,
+    }
+}
+
 /// Plans one segment for each range that has rows.
 pub fn plan_segments(request: &PlanRequest<'_>) -> Result<SegmentPlan, Fault> {
-    let (dimensions, details) = shard_dimensions(request);
-    let report = SegmentReport {
-        shard_spec: if dimensions.is_empty() {
-            "NumberedShardSpec"
-        } else {
-            "DimensionRangeShardSpec"
-        }
-        .to_string(),
-        details,
-    };
+    let (dimensions, _) = shard_dimensions(request);
     let schema = staged_schema(request.schema);
     let mut segments = Vec::with_capacity(request.ranges.len());
     let filled: Vec<&KeyRange> = request.ranges.iter().filter(|range| range.estimated_rows > 0).collect();
@@ -119,7 +124,10 @@ pub fn plan_segments(request: &PlanRequest<'_>) -> Result<SegmentPlan, Fault> {
             });
         }
     }
-    Ok(SegmentPlan { segments, report })
+    Ok(SegmentPlan {
+        segments,
+        report: segment_report(request),
+    })
 }
 
 /// Gives the boundary of a range as range shard specs have it: the values of the first clustering columns.

@@ -264,6 +264,9 @@ impl ExecutionPlan for ExternScanExec {
                             return Err(judged.unwrap_or_else(|| Fault::from(error)).into());
                         }
                     };
+                    if let Some(scope) = &observer.scope {
+                        scope.check_bad_rows()?;
+                    }
                     let batch = if batch.num_rows() > left {
                         batch.slice(0, left)
                     } else {
@@ -277,6 +280,9 @@ impl ExecutionPlan for ExternScanExec {
                         return Ok(());
                     }
                 }
+            }
+            if let Some(scope) = &observer.scope {
+                scope.check_bad_rows()?;
             }
             Ok(())
         });

@@ -15,10 +15,14 @@ pub mod bind;
 pub mod cut;
 pub mod describe;
 pub mod extern_scan;
+pub mod graph;
 pub mod input;
 pub mod join;
+mod null_bytes;
+pub mod row_limits;
 pub mod scope;
 pub mod task;
+pub mod window_rows;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +37,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{Fault, FaultCode};
 use crate::ingest::{SegmentManifest, SegmentTask, SegmentWork};
+use crate::stage::row_limits::RowLimits;
 
 /// A stage that is ready to run: given to a [`crate::runner::StageRunner`] by value.
 #[derive(Clone)]
@@ -53,6 +58,8 @@ pub struct StageSpec {
     pub bad_rows: BadRows,
     /// Rows of each run that the next stage needs at most.
     pub row_limit: Option<u64>,
+    /// What single rows may be.
+    pub limits: RowLimits,
 }
 
 /// What each task of a stage does.
@@ -124,6 +131,13 @@ impl StageOutput {
     /// Gives the rows of all runs.
     pub fn rows(&self) -> u64 {
         self.sets.iter().map(RunSet::rows).sum()
+    }
+
+    /// Gives the bytes that a row takes in memory, on average.
+    pub fn row_memory_bytes(&self) -> u64 {
+        let batches = self.sets.iter().flat_map(|set| &set.runs).flat_map(|run| &run.batches);
+        let bytes: u64 = batches.map(|batch| batch.memory_bytes).sum();
+        bytes / self.rows().max(1)
     }
 
     /// Gives the staged bytes of all runs.

@@ -3,16 +3,23 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
 use henge_exchange::RunStore;
+use henge_scan::{ROWS_READ, SLICES_READ, SegmentScanExec};
 use parking_lot::Mutex;
 
-use crate::counters::{Channel, ChannelSnapshot, SegmentGenerationProgress, WorkerCounters};
+use crate::counters::{Channel, ChannelSnapshot, FirstRows, SegmentGenerationProgress, WorkerCounters};
 use crate::fault::{Fault, FaultCode};
 use crate::limits;
 use crate::stage::BadRows;
+use crate::stage::extern_scan::ExternScanExec;
+use crate::stage::input::StageInputExec;
 
 /// Surroundings of one attempt of one task.
 pub struct TaskScope {
@@ -32,15 +39,22 @@ impl TaskScope {
         context.session_config().get_extension::<TaskScope>()
     }
 
-    /// Notes a row that cannot be read. Fails where it is one too many for this task alone; what all tasks have met together is
-    /// the controller's to judge.
+    /// Notes a row that cannot be read. Fails where none is tolerated; what all tasks have met together is the controller's to judge.
     pub fn bad_row(&self, message: String) -> Result<(), Fault> {
         let fault = Fault::new(FaultCode::CannotParseExternalData, message);
-        let seen = self.counters.warn(&fault);
+        let described = match self.bad_rows {
+            BadRows::Fail => return Err(fault),
+            BadRows::Warn { max } => max.unwrap_or(u64::MAX).min(limits::VERBOSE_WARNINGS_PER_WORKER_MAX),
+        };
+        self.counters.warn(&fault, described);
+        Ok(())
+    }
+
+    /// Fails where there were more bad rows than this task may meet. Asked once a batch: what it has read is counted.
+    pub fn check_bad_rows(&self) -> Result<(), Fault> {
         match self.bad_rows {
-            BadRows::Fail => Err(fault),
-            BadRows::Warn { max: Some(max) } if seen > max => Err(too_many_warnings(max)),
-            BadRows::Warn { .. } => Ok(()),
+            BadRows::Warn { max: Some(max) } if self.counters.warned() > max => Err(too_many_warnings(max)),
+            BadRows::Warn { .. } | BadRows::Fail => Ok(()),
         }
     }
 }
@@ -116,6 +130,17 @@ pub struct TaskCounters {
     /// Rows on their way into segments.
     pub segment: SegmentCounters,
     plan: Mutex<Option<Arc<dyn ExecutionPlan>>>,
+    started: Started,
+}
+
+/// When the attempt began.
+#[derive(Debug)]
+struct Started(Instant);
+
+impl Default for Started {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
 }
 
 /// Rows on their way into segments.
@@ -168,13 +193,17 @@ impl TaskCounters {
         *self.plan.lock() = Some(plan.clone());
     }
 
-    /// Counts a warning, and keeps it where few came before. Gives how many there are.
-    pub fn warn(&self, fault: &Fault) -> u64 {
+    /// Counts a warning, and keeps it where fewer than `described` came before.
+    pub fn warn(&self, fault: &Fault, described: u64) {
         let seen = self.warned.fetch_add(1, Ordering::Relaxed) + 1;
-        if seen <= limits::VERBOSE_WARNINGS_PER_WORKER_MAX {
+        if seen <= described {
             self.warnings.lock().push(fault.clone());
         }
-        seen
+    }
+
+    /// Gives how many warnings there were.
+    pub fn warned(&self) -> u64 {
+        self.warned.load(Ordering::Relaxed)
     }
 
     /// Hands over the warnings that were kept since the last call.
@@ -187,36 +216,36 @@ impl TaskCounters {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut counters = WorkerCounters::default();
         let plan = self.plan.lock().clone();
-        let scanned = plan
-            .as_ref()
-            .map(|plan| scanned_rows(plan.as_ref()))
-            .unwrap_or_default();
         for (number, input) in self.inputs.lock().iter().enumerate() {
-            let mut snapshot = input.snapshot();
-            if let Some(Some(rows)) = scanned.get(number)
-                && snapshot.rows == [0]
-            {
-                snapshot.rows = vec![*rows];
-            }
-            counters.channels.insert(Channel::Input(number), snapshot);
+            counters.channels.insert(Channel::Input(number), input.snapshot());
         }
+        if let Some(plan) = &plan {
+            let mut leaves = Vec::new();
+            scanned(plan.as_ref(), &mut leaves);
+            for (number, scanned) in leaves.into_iter().enumerate() {
+                if let Some(scanned) = scanned {
+                    counters.channels.insert(Channel::Input(number), scanned);
+                }
+            }
+        }
+        counters.first_rows = plan.as_ref().and_then(|plan| first_rows(plan.as_ref()));
         for (channel, rows, bytes, batches) in [
             (
                 Channel::Output,
-                &self.output_rows,
+                load(&self.output_rows),
                 &self.output_bytes,
                 &self.output_batches,
             ),
             (
                 Channel::Shuffle,
-                &self.staged_rows,
+                load(&self.staged_rows),
                 &self.staged_bytes,
                 &self.staged_batches,
             ),
         ] {
-            if load(rows) > 0 {
+            if rows > 0 {
                 let snapshot = ChannelSnapshot {
-                    rows: vec![load(rows)],
+                    rows: vec![rows],
                     bytes: vec![load(bytes)],
                     frames: vec![load(batches)],
                     ..ChannelSnapshot::default()
@@ -224,6 +253,9 @@ impl TaskCounters {
                 counters.channels.insert(channel, snapshot);
             }
         }
+        let computed = plan.as_ref().map_or(0, |plan| computed_ns(plan.as_ref()));
+        let wall = u64::try_from(self.started.0.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        counters.cpu.insert("main".to_string(), (computed, wall));
         if self.segment.active.load(Ordering::Relaxed) {
             counters.segment_generation = Some(SegmentGenerationProgress {
                 rows_processed: load(&self.segment.processed),
@@ -251,15 +283,69 @@ fn spilled_bytes(plan: &dyn ExecutionPlan) -> u64 {
         .sum::<u64>()
 }
 
-/// Gives the rows that each leaf has yielded, where the leaf counts them itself.
-fn scanned_rows(plan: &dyn ExecutionPlan) -> Vec<Option<u64>> {
+/// Sums up the time that the operators of a plan have computed for, in nanoseconds.
+fn computed_ns(plan: &dyn ExecutionPlan) -> u64 {
+    let own = plan.metrics().and_then(|metrics| metrics.elapsed_compute()).unwrap_or(0) as u64;
+    own + plan
+        .children()
+        .iter()
+        .map(|child| computed_ns(child.as_ref()))
+        .sum::<u64>()
+}
+
+/// Gives what each leaf has read, where it does not count for the task itself.
+fn scanned(plan: &dyn ExecutionPlan, leaves: &mut Vec<Option<ChannelSnapshot>>) {
     let children = plan.children();
-    if children.is_empty() {
-        return vec![
-            plan.metrics()
-                .and_then(|metrics| metrics.output_rows())
-                .map(|rows| rows as u64),
-        ];
+    children.iter().for_each(|child| scanned(child.as_ref(), leaves));
+    if !children.is_empty() {
+        return;
     }
-    children.iter().flat_map(|child| scanned_rows(child.as_ref())).collect()
+    let any = plan as &dyn std::any::Any;
+    if any.is::<StageInputExec>() || any.is::<ExternScanExec>() {
+        return leaves.push(None);
+    }
+    let Some(scan) = any.downcast_ref::<SegmentScanExec>() else {
+        // Rows in the statement itself: they are not counted.
+        return leaves.push(Some(ChannelSnapshot {
+            files: vec![1],
+            ..ChannelSnapshot::default()
+        }));
+    };
+    leaves.push(Some({
+        let metrics = plan.metrics();
+        let sum = |name: &str| {
+            let found = metrics.as_ref().and_then(|metrics| metrics.sum_by_name(name));
+            found.map_or(0, |value| value.as_usize() as u64)
+        };
+        ChannelSnapshot {
+            rows: vec![sum(ROWS_READ)],
+            files: vec![sum(SLICES_READ)],
+            total_files: vec![scan.slices().iter().map(|slices| slices.len() as u64).sum()],
+            ..ChannelSnapshot::default()
+        }
+    }));
+}
+
+/// Gives what a sort did that keeps only the first rows, where a plan ends with one.
+fn first_rows(plan: &dyn ExecutionPlan) -> Option<FirstRows> {
+    let mut node = plan;
+    loop {
+        let any = node as &dyn std::any::Any;
+        if let Some(sort) = any.downcast_ref::<SortExec>() {
+            sort.fetch()?;
+            return Some(FirstRows {
+                taken: rows_made(sort.input().as_ref())?,
+                kept: rows_made(node)?,
+            });
+        }
+        if !any.is::<ProjectionExec>() && !any.is::<GlobalLimitExec>() && !any.is::<LocalLimitExec>() {
+            return None;
+        }
+        let child: &Arc<dyn ExecutionPlan> = node.children().first().copied()?;
+        node = child.as_ref();
+    }
+}
+
+fn rows_made(plan: &dyn ExecutionPlan) -> Option<u64> {
+    plan.metrics()?.output_rows().map(|rows| rows as u64)
 }

@@ -15,8 +15,10 @@ use tokio_util::sync::CancellationToken;
 use crate::convert::CancelReason;
 use crate::fault::Fault;
 use crate::ingest::{self, Rows, RowsAt, SegmentWork, WriteEnv};
+use crate::limits;
 use crate::memory::PoolBudget;
 use crate::stage::bind::bind;
+use crate::stage::row_limits::RowChecks;
 use crate::stage::scope::{TaskCounters, TaskScope};
 use crate::stage::{Manifest, StageSpec, StageWork, TaskDescriptor, TaskOutput};
 
@@ -84,6 +86,7 @@ fn attempt_context(spec: &StageSpec, name: &str, env: &AttemptEnv) -> Arc<TaskCo
     };
     let context = spec.context.as_ref();
     let config = context.session_config().clone().with_extension(Arc::new(scope));
+    let config = config.with_batch_size(batch_rows(spec, context.session_config().batch_size()));
     Arc::new(TaskContext::new(
         Some(name.to_string()),
         context.session_id(),
@@ -94,6 +97,14 @@ fn attempt_context(spec: &StageSpec, name: &str, env: &AttemptEnv) -> Arc<TaskCo
         context.window_functions().clone(),
         env.runtime.clone(),
     ))
+}
+
+/// Gives how many rows operators put into a batch. A join makes rows as wide as those of both of its inputs; batches of a fixed number
+/// of them could be larger than memory, and nobody can stop a task while it makes one.
+fn batch_rows(spec: &StageSpec, default: usize) -> usize {
+    let row_bytes: u64 = spec.inputs.values().map(|input| input.row_memory_bytes()).sum();
+    let rows = usize::try_from(limits::BATCH_BYTES_TARGET / row_bytes.max(1)).unwrap_or(usize::MAX);
+    rows.clamp(1, default)
 }
 
 async fn run_plan(
@@ -111,6 +122,7 @@ async fn run_plan(
     let mut options = RunOptions::new(name, number);
     options.limit = spec.row_limit;
     options.batch_rows = context.session_config().batch_size();
+    let mut checks = RowChecks::new(spec.limits, &key, &plan);
     let mut writer = RunWriter::new(&plan.schema(), key, budget, env.store.clone(), options)?;
     let mut stream = plan.execute(task.partition, context)?;
     loop {
@@ -121,7 +133,7 @@ async fn run_plan(
         };
         fail_point!("task-batch", |_| Err(Fault::injected("task-batch")));
         let Some(batch) = next else { break };
-        let batch = batch?;
+        let batch = checks.check(batch?)?;
         env.counters.output(batch.num_rows(), batch_bytes(&batch));
         writer.write(&batch)?;
         let staged = writer.staged();
@@ -152,6 +164,7 @@ async fn run_segments(
     let input = spec.inputs.values().next().cloned();
     let input = input.ok_or_else(|| Fault::unknown("a task that writes segments has no input"))?;
     let counters = env.counters.clone();
+    counters.segment.active.store(true, Ordering::Relaxed);
     let progress = move |rows: RowsAt| count_rows(&counters, rows);
     let written = {
         let (work, planned, progress) = (work.clone(), planned.clone(), progress.clone());
@@ -191,7 +204,6 @@ async fn run_segments(
 
 fn count_rows(counters: &TaskCounters, rows: RowsAt) {
     let segment = &counters.segment;
-    segment.active.store(true, Ordering::Relaxed);
     match rows {
         RowsAt::Processed(rows) => {
             segment.processed.fetch_add(rows, Ordering::Relaxed);

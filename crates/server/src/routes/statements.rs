@@ -180,7 +180,7 @@ async fn status(State(state): State<AppState>, Path(id): Path<String>, params: P
     {
         if !report.stages.is_empty() {
             members.insert("stages".to_string(), report::stages(&report));
-            members.insert("counters".to_string(), report::counters(&report.counters));
+            members.insert("counters".to_string(), report::counters(&report));
         }
         members.insert("warnings".to_string(), report::warnings(&report.warnings));
     }

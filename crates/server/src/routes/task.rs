@@ -18,7 +18,7 @@ use crate::json::to_text;
 use crate::limits::{MAX_LISTED_TASKS, MAX_LOG_BYTES};
 use crate::report::task_reports;
 use crate::state::{AppState, now_ms};
-use crate::task_json::{self, CONTROLLER, View, datasource_of, is_waiting, payload, status};
+use crate::task_json::{self, CONTROLLER, View, controller_query, datasource_of, is_waiting, payload, status};
 
 /// Gives the routes of tasks.
 pub fn routes() -> Router<AppState> {
@@ -77,15 +77,19 @@ fn refusal(query_id: &str, error: ApiError) -> Response {
 }
 
 /// Starts the task of a planned statement and gives its id.
-pub async fn start(state: &AppState, asked: &Asked, planned: Planned) -> Result<String, ApiError> {
+pub async fn start(state: &AppState, asked: &Asked, mut planned: Planned) -> Result<String, ApiError> {
     let query_id = asked.planned_id(&planned);
     let task_id = format!("query-{query_id}");
     check_task_id(&task_id)?;
     let created_ms = now_ms();
+    let payload = payload(&task_id, &query_id, &planned, created_ms);
+    if let (Some(query), Some(whole)) = (planned.native.pointer_mut("/0/query"), controller_query(&payload)) {
+        *query = whole;
+    }
     let task = TaskRequest {
         group_id: task_id.clone(),
         datasource: datasource_of(&planned.statement).to_string(),
-        payload: payload(&task_id, &query_id, &planned, created_ms),
+        payload,
         planned,
         created_ms,
         task_id: task_id.clone(),

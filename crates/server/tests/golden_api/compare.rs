@@ -22,6 +22,49 @@ const BY_DESIGN: &[(&str, &str)] = &[
     ("**/pages/*/sizeInBytes", "bytes of frames"),
 ];
 
+/// Gives the counters of a recorded report that depend on the moment, or on how rows were dealt to threads:
+///
+/// * how many groups there are before the exchange: Druid groups a segment at a time, henge whatever a task reads;
+/// * how far a stage had come when it failed.
+pub fn moments(body: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for root in ["/multiStageQuery/payload", ""] {
+        let Some(stages) = body.pointer(&format!("{root}/stages")).and_then(Value::as_array) else {
+            continue;
+        };
+        let workers = |stage: u64| -> Vec<String> {
+            let workers = body.pointer(&format!("{root}/counters/{stage}")).and_then(Value::as_object);
+            let names = workers.into_iter().flatten().map(|(worker, _)| worker);
+            names.map(|worker| format!("{root}/counters/{stage}/{worker}")).collect()
+        };
+        for (stage, before) in (0u64..).zip(stages) {
+            if before.pointer("/definition/processor/type") == Some(&Value::from("groupByPreShuffle")) {
+                for worker in workers(stage) {
+                    found.extend(["output", "shuffle"].map(|channel| format!("{worker}/{channel}/rows")));
+                }
+                found.extend(workers(stage + 1).iter().map(|worker| format!("{worker}/input0/rows")));
+            }
+        }
+        let failed = body.pointer(&format!("{root}/status/errorReport/stageNumber"));
+        // Statements do not say which stage has failed: it is the last one that was started.
+        let is_failed_statement = root.is_empty() && body.pointer("/state") == Some(&Value::from("FAILED"));
+        let started = || stages.iter().rposition(|stage| stage.get("workerCount").is_some());
+        let failed = match failed {
+            Some(stage) => stage.as_u64(),
+            None if is_failed_statement => started().map(|stage| stage as u64),
+            None => None,
+        };
+        if let Some(stage) = failed {
+            for worker in workers(stage) {
+                for moment in ["input0/rows", "input0/files", "input1/rows", "output", "warnings", "sortProgress"] {
+                    found.push(format!("{worker}/{moment}"));
+                }
+            }
+        }
+    }
+    found
+}
+
 /// Lists the differences of two values, by pointer, leaving out what changes from run to run.
 pub fn values(at: &str, expected: &Value, actual: &Value, ignored: &[String], found: &mut Vec<String>) {
     if is_ignored(at, ignored) || found.len() > 20 {

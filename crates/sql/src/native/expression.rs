@@ -1,6 +1,7 @@
 //! Expressions and aggregators in Druid's native wording.
 
 use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Expr, Operator};
 use serde_json::{Value, json};
 
@@ -107,26 +108,47 @@ pub(super) fn native_type(expr: &Expr) -> &'static str {
     }
 }
 
+/// Native types around an aggregate.
+pub(super) struct AggregateTypes {
+    /// Of its first argument.
+    pub argument: String,
+    /// Of its value.
+    pub output: String,
+}
+
+/// Words a count of distinct values, which Druid counts by a sketch unless told otherwise.
+fn distinct_count(
+    call: &AggregateFunction,
+    name: &str,
+    types: &AggregateTypes,
+    column: &mut dyn FnMut(&Expr, &str) -> Option<String>,
+) -> Option<Value> {
+    let ([arg], "count", None) = (call.params.args.as_slice(), call.func.name(), &call.params.filter) else {
+        return None;
+    };
+    let dimension = column(arg, &types.argument)?;
+    let field = json!({"type": "default", "dimension": dimension, "outputName": dimension, "outputType": types.argument});
+    Some(json!({"type": "cardinality", "name": name, "fields": [field], "byRow": false, "round": true}))
+}
+
 /// Words an aggregate as a native aggregator.
 pub(super) fn aggregation(
     expr: &Expr,
     name: &str,
+    types: &AggregateTypes,
     column: &mut dyn FnMut(&Expr, &str) -> Option<String>,
 ) -> Option<Value> {
     let Expr::AggregateFunction(call) = expr else {
         return None;
     };
-    if call.params.distinct || !call.params.order_by.is_empty() {
+    if !call.params.order_by.is_empty() {
         return None;
+    }
+    if call.params.distinct {
+        return distinct_count(call, name, types, column);
     }
     let arg = call.params.args.first();
     let constant = matches!(arg, Some(Expr::Literal(value, _)) if !value.is_null());
-    let double = |arg: &Expr| {
-        matches!(
-            arg,
-            Expr::Cast(cast) if *cast.field.data_type() == arrow::datatypes::DataType::Float64
-        )
-    };
     let inner = match call.func.name() {
         "count" if constant => json!({"type": "count", "name": name}),
         "count" => {
@@ -136,16 +158,18 @@ pub(super) fn aggregation(
         }
         function @ ("sum" | "min" | "max") => {
             let arg = arg?;
-            let ty = if double(arg) { "DOUBLE" } else { "LONG" };
-            let kind = match (function, ty) {
-                ("sum", "DOUBLE") => "doubleSum",
-                ("sum", _) => "longSum",
-                ("min", "DOUBLE") => "doubleMin",
-                ("min", _) => "longMin",
-                (_, "DOUBLE") => "doubleMax",
-                _ => "longMax",
+            let (ty, number) = match types.output.as_str() {
+                "DOUBLE" => ("DOUBLE", "double"),
+                "FLOAT" => ("FLOAT", "float"),
+                "LONG" => ("LONG", "long"),
+                _ => return None,
             };
-            json!({"type": kind, "name": name, "fieldName": column(arg, ty)?})
+            let operation = match function {
+                "sum" => "Sum",
+                "min" => "Min",
+                _ => "Max",
+            };
+            json!({"type": format!("{number}{operation}"), "name": name, "fieldName": column(arg, ty)?})
         }
         _ => return None,
     };

@@ -8,8 +8,9 @@ mod filter;
 
 use std::collections::HashMap;
 
+use datafusion::common::DFSchema;
 use datafusion::logical_expr::expr::Sort;
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, FetchType, LogicalPlan, SkipType};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, ExprSchemable, FetchType, LogicalPlan, SkipType};
 use henge_time::Interval;
 use serde_json::{Map, Value, json};
 
@@ -76,6 +77,8 @@ struct Layers<'p> {
     sort: &'p [Sort],
     distinct: bool,
     items: Vec<(&'p Expr, String)>,
+    /// Of the items.
+    schema: Option<&'p DFSchema>,
     having: Option<&'p Expr>,
     aggregate: Option<&'p Aggregate>,
     filter: Option<&'p Expr>,
@@ -117,6 +120,7 @@ fn layers(plan: &LogicalPlan) -> Option<Layers<'_>> {
         .zip(projection.schema.fields())
         .map(|(expr, field)| (plain(expr), field.name().clone()))
         .collect();
+    found.schema = Some(&projection.schema);
     at = &projection.input;
     let mut conditions = Vec::new();
     while let LogicalPlan::Filter(filter) = at {
@@ -265,7 +269,14 @@ impl Input<'_> {
         }
         if let Some(ingest) = self.statement.ingest() {
             for key in &ingest.clustered_by {
-                order.push(json!({"columnName": of_key(key, &mut virtuals)?, "order": "ascending"}));
+                let name = of_key(key, &mut virtuals)?;
+                order.push(json!({"columnName": name, "order": "ascending"}));
+                // A column by which rows are clustered is read, though it is not stored.
+                if !names.contains(&name) {
+                    let field = layers.schema?.fields().iter().find(|field| field.name() == key)?;
+                    types.push(crate::SqlType::from_field(field).native());
+                    names.push(name);
+                }
             }
         }
         let mut scan = Map::new();
@@ -321,7 +332,11 @@ impl Input<'_> {
         }
         let mut aggregations = Vec::new();
         for (i, expr) in aggregate.aggr_expr.iter().enumerate() {
-            aggregations.push(expression::aggregation(expr, &format!("a{i}"), &mut |e, ty| {
+            let types = expression::AggregateTypes {
+                argument: argument_type(expr, aggregate.input.schema()),
+                output: native_type_of(&aggregate.schema, groups + i),
+            };
+            aggregations.push(expression::aggregation(expr, &format!("a{i}"), &types, &mut |e, ty| {
                 virtuals.column(e, ty)
             })?);
         }
@@ -441,8 +456,18 @@ impl Input<'_> {
     }
 }
 
-fn native_type_of(schema: &datafusion::common::DFSchema, index: usize) -> String {
+fn native_type_of(schema: &DFSchema, index: usize) -> String {
     crate::SqlType::from_field(schema.field(index)).native()
+}
+
+/// Gives the native type of an aggregate's first argument.
+fn argument_type(aggregate: &Expr, schema: &DFSchema) -> String {
+    let argument = match aggregate {
+        Expr::AggregateFunction(call) => call.params.args.first(),
+        _ => None,
+    };
+    let field = argument.and_then(|argument| argument.to_field(schema).ok());
+    field.map_or_else(|| "STRING".to_string(), |(_, field)| crate::SqlType::from_field(&field).native())
 }
 
 fn intervals(spans: &[Interval]) -> Value {
