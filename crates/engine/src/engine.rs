@@ -12,6 +12,7 @@ use henge_metadata::{MetadataErrorKind, MetadataSnapshot, MetadataStore, TaskRec
 use henge_scan::{CachedSegments, ScanCatalog};
 use henge_sql::{Category, EngineKind, OutputColumn, Persona, Planned, Planner, SqlError, SqlRequest};
 use henge_storage::{DeepStorage, LocalDeepStorage, SegmentCache};
+use henge_time::Interval;
 use parking_lot::RwLock;
 use serde_json::Value;
 use tokio::runtime::{Handle, Runtime};
@@ -19,11 +20,12 @@ use tokio::sync::watch;
 
 use crate::catalog::EngineCatalog;
 use crate::controller::cancel::CancelHandle;
+use crate::controller::ingestion::remove_unused;
 use crate::controller::live::LiveReport;
 use crate::controller::settings::TaskSettings;
 use crate::controller::{Controller, Services};
 use crate::convert::CancelReason;
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultCode};
 use crate::memory::{MemoryShares, base_runtime};
 use crate::query::{self, Queries, QueryPlace};
 use crate::report::{QueryReport, ReportStatus};
@@ -185,7 +187,6 @@ impl Engine {
         }
         let storage =
             LocalDeepStorage::open(&dir.join("segments")).map_err(|error| EngineError::Fatal(error.to_string()))?;
-        let segment_root = storage.root().to_path_buf();
         let deep_storage: Arc<dyn DeepStorage> = Arc::new(storage);
         let tasks = Arc::new(Tasks::new(reports_dir));
         recover(&metadata, deep_storage.as_ref(), &tasks, &config.advertised).await?;
@@ -218,7 +219,6 @@ impl Engine {
             run_store,
             deep_storage,
             segments,
-            segment_root,
             readers: Arc::default(),
         };
         Ok(Arc::new(Engine {
@@ -377,11 +377,33 @@ impl Engine {
         self.tasks.report(task_id).await
     }
 
+    /// Removes unused segments of a datasource that lie inside an interval, files and rows, in the background: once no statement
+    /// reads them any more.
+    pub fn kill_unused(&self, datasource: &str, interval: Interval) {
+        remove_unused(&self.services, datasource.to_string(), move |segment| {
+            interval.contains(&segment.interval)
+        });
+    }
+
     /// Stops a task; false where it does not run.
     pub async fn shutdown_task(&self, task_id: &str) -> bool {
         let task = self.tasks.running(task_id);
         task.inspect(|task| task.cancel.cancel(CancelReason::TaskShutdown))
             .is_some()
+    }
+
+    /// Stops a worker of a task, which ends the task; false where it does not run. `worker_id` is one of its report's.
+    pub fn shutdown_worker(&self, task_id: &str, worker_id: &str) -> bool {
+        let task = self.tasks.running(task_id);
+        task.inspect(|task| {
+            const WHY: &str = "Shutdown request from user";
+            task.cancel.fail(
+                Fault::new(FaultCode::WorkerFailed, format!("Worker[{worker_id}] failed: {WHY}"))
+                    .with("workerTaskId", worker_id)
+                    .with("errorMsg", WHY),
+            );
+        })
+        .is_some()
     }
 
     /// Cancels running tasks, marks them, and closes the store.

@@ -465,7 +465,7 @@ mod tests {
             .await
             .expect("published");
         store.release("a").await.expect("released");
-        let appended = SegmentSelection::Ids(vec![place.id().to_string()]);
+        let appended = SegmentSelection::Ids([place.id().to_string()].into());
         assert_eq!(store.mark_unused("d", appended).await.expect("marked"), 1);
         let next = allocate(&store, allocate_request("b", days(0, 1), None)).await;
         assert_eq!((numbers(&next), &next.version), ((2, 1), &old[0].version));

@@ -17,15 +17,31 @@ use crate::publish::mark_unused;
 use crate::store::{Inner, MetadataStore, now, read_segment};
 use crate::{DataSegment, MetadataError};
 
-/// Which used segments of a datasource.
+/// Which segments of a datasource.
 #[derive(Debug, Clone)]
 pub enum SegmentSelection {
     /// All.
     All,
     /// Those that lie wholly inside one of the intervals.
     Within(Vec<Interval>),
+    /// Those of them that have one of the versions.
+    VersionsWithin(Vec<Interval>, Vec<String>),
     /// Those with one of the ids.
-    Ids(Vec<String>),
+    Ids(HashSet<String>),
+}
+
+impl SegmentSelection {
+    fn keeps(&self, segment: &DataSegment) -> bool {
+        let within = |intervals: &[Interval]| intervals.iter().any(|interval| interval.contains(&segment.interval));
+        match self {
+            SegmentSelection::All => true,
+            SegmentSelection::Within(intervals) => within(intervals),
+            SegmentSelection::VersionsWithin(intervals, versions) => {
+                versions.contains(&segment.version) && within(intervals)
+            }
+            SegmentSelection::Ids(ids) => ids.contains(&segment.id().to_string()),
+        }
+    }
 }
 
 /// A segment that no query reads any more.
@@ -42,18 +58,54 @@ pub struct UnusedSegment {
 impl MetadataStore {
     /// Marks the selected segments unused and gives how many were used. Segments below may come to light.
     pub async fn mark_unused(&self, datasource: &str, selection: SegmentSelection) -> Result<usize, MetadataError> {
-        let ids: HashSet<String> = match &selection {
-            SegmentSelection::Ids(ids) => ids.iter().cloned().collect(),
-            _ => HashSet::new(),
-        };
         self.retire(datasource.to_string(), move |segments| {
             let mut selected = segments;
-            selected.retain(|segment| match &selection {
-                SegmentSelection::All => true,
-                SegmentSelection::Within(intervals) => intervals.iter().any(|i| i.contains(&segment.interval)),
-                SegmentSelection::Ids(_) => ids.contains(&segment.id().to_string()),
-            });
+            selected.retain(|segment| selection.keeps(segment));
             selected
+        })
+        .await
+    }
+
+    /// Marks the selected unused segments used again and gives how many there were. Those that would be overshadowed stay unused.
+    pub async fn mark_used(&self, datasource: &str, selection: SegmentSelection) -> Result<usize, MetadataError> {
+        let unused = self.unused_segments(Some(datasource), None).await?;
+        let (inner, datasource) = (Arc::clone(&self.inner), datasource.to_string());
+        self.detached("mark segments used", async move {
+            let action = "mark segments used";
+            let mut writer = inner.writer.lock().await;
+            let mut used = by_id(inner.used(&datasource));
+            let candidates: Vec<Arc<DataSegment>> = unused
+                .into_iter()
+                .map(|unused| Arc::new(unused.segment))
+                .filter(|segment| selection.keeps(segment))
+                .collect();
+            let all: Vec<Arc<DataSegment>> = used.values().chain(&candidates).cloned().collect();
+            let together = crate::Timeline::build(all);
+            let hidden: HashSet<String> = together.overshadowed().iter().map(|s| s.id().to_string()).collect();
+            let mut transaction = writer.begin().await.action(action)?;
+            let mut changed = 0;
+            for segment in candidates {
+                let id = segment.id().to_string();
+                if hidden.contains(&id) {
+                    continue;
+                }
+                let done = sqlx::query(
+                    "UPDATE druid_segments SET used = 1, used_status_last_updated = ? WHERE id = ? AND used = 0",
+                )
+                .bind(now())
+                .bind(&id)
+                .execute(&mut *transaction)
+                .await
+                .action(action)?;
+                // It may have been killed meanwhile.
+                if done.rows_affected() > 0 {
+                    changed += 1;
+                    used.insert(id, segment);
+                }
+            }
+            transaction.commit().await.action(action)?;
+            inner.swap_datasource(&datasource, used.into_values().collect());
+            Ok(changed)
         })
         .await
     }
@@ -176,4 +228,60 @@ async fn delete_rows(inner: &Inner, ids: &[String]) -> Result<usize, MetadataErr
     }
     transaction.commit().await.action(action)?;
     Ok(deleted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{days, replace, store};
+
+    #[tokio::test]
+    async fn what_was_marked_unused_can_be_used_again() {
+        let (store, _folder) = store().await;
+        let segments = replace(&store, "a", &[days(0, 1), days(3, 4)]).await;
+        assert_eq!(store.mark_unused("d", SegmentSelection::All).await.expect("marked"), 2);
+        assert!(
+            store
+                .snapshot()
+                .datasource("d")
+                .is_none_or(|left| left.segments.is_empty())
+        );
+        let within = SegmentSelection::VersionsWithin(vec![days(0, 9)], vec!["v2".to_string()]);
+        assert_eq!(
+            store.mark_used("d", within).await.expect("marked"),
+            0,
+            "no such version"
+        );
+        let one = SegmentSelection::Ids([segments[1].id().to_string(), "nope".to_string()].into());
+        assert_eq!(store.mark_used("d", one).await.expect("marked"), 1);
+        let first_day = || SegmentSelection::Within(vec![days(0, 1)]);
+        assert_eq!(store.mark_used("d", first_day()).await.expect("marked"), 1);
+        assert_eq!(
+            store.mark_used("d", first_day()).await.expect("marked"),
+            0,
+            "it is used"
+        );
+        let snapshot = store.snapshot();
+        assert_eq!(
+            snapshot.datasource("d").map(|datasource| datasource.segments.len()),
+            Some(2)
+        );
+        store.reload().await.expect("read again");
+        assert_eq!(
+            store
+                .snapshot()
+                .datasource("d")
+                .map(|datasource| datasource.segments.len()),
+            Some(2)
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_overshadowed_stays_unused() {
+        let (store, _folder) = store().await;
+        replace(&store, "a", &[days(0, 1)]).await;
+        replace(&store, "b", &[days(0, 1)]).await;
+        assert_eq!(store.mark_overshadowed_unused().await.expect("marked"), 1);
+        assert_eq!(store.mark_used("d", SegmentSelection::All).await.expect("marked"), 0);
+    }
 }

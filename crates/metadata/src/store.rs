@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use henge_time::{Interval, format_millis};
 use parking_lot::{Mutex, RwLock};
+use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Row, SqliteConnection};
 
@@ -33,6 +34,8 @@ pub(crate) struct Inner {
     pub(crate) readers: SqlitePool,
     pub(crate) locks: Mutex<LockBox>,
     snapshot: RwLock<Arc<MetadataSnapshot>>,
+    /// Named configurations as they are stored.
+    pub(crate) configs: RwLock<BTreeMap<String, Arc<Value>>>,
     recovered: Vec<TaskRecord>,
     path: PathBuf,
     /// Held until the store is dropped: a second process would not see our locks.
@@ -76,6 +79,7 @@ impl MetadataStore {
             );
         }
         let snapshot = load(&mut writer, 1).await?;
+        let configs = crate::settings::load_configs(&mut writer).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READ_CONNECTIONS)
             .connect_lazy_with(options.read_only(true).create_if_missing(false));
@@ -85,6 +89,7 @@ impl MetadataStore {
                 readers,
                 locks: Mutex::default(),
                 snapshot: RwLock::new(Arc::new(snapshot)),
+                configs: RwLock::new(configs),
                 recovered,
                 path: path.to_path_buf(),
                 _ownership: ownership,

@@ -309,22 +309,3 @@ pub fn fault_context(fault: &Fault) -> Value {
             .collect(),
     )
 }
-
-/// Tells whether a statement was refused before there was a statement: by the lexer, the grammar, or the list of SETs. The task and
-/// statement endpoints answer those without an envelope.
-pub fn while_parsing(error: &SqlError) -> bool {
-    const PHRASES: [&str; 11] = [
-        "Received an unexpected token",
-        "Incorrect syntax near",
-        "Lexical error",
-        "Non-query expression",
-        "Statement list",
-        "Only SET statements",
-        "Invalid granularity[",
-        "granularity['",
-        "Expecting alias",
-        "Invalid argument[",
-        "Assignment option",
-    ];
-    error.context.contains_key("expected") || PHRASES.iter().any(|phrase| error.message.starts_with(phrase))
-}

@@ -18,6 +18,7 @@ mod error;
 mod jackson;
 pub mod json;
 pub mod limits;
+mod lookups;
 mod report;
 mod request;
 pub mod results;

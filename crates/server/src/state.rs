@@ -63,8 +63,6 @@ pub struct AppState {
     pub info: Arc<ServerInfo>,
     /// Interactive queries that run.
     pub queries: Arc<RunningQueries>,
-    /// Coordinator settings that were posted: rules and dynamic configuration, with their history.
-    pub settings: Arc<Mutex<crate::routes::settings::Settings>>,
 }
 
 impl AppState {
@@ -74,7 +72,6 @@ impl AppState {
             engine,
             info: Arc::new(info),
             queries: Arc::new(RunningQueries::default()),
-            settings: Arc::new(Mutex::new(crate::routes::settings::Settings::default())),
         }
     }
 }

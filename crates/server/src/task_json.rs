@@ -1,7 +1,7 @@
 //! Tasks as the Overlord shows them: the task itself (its payload) and how it stands.
 
-use henge_engine::report::ReportStatus;
-use henge_metadata::{TaskRecord, TaskState};
+use henge_engine::report::{QueryReport, ReportStatus};
+use henge_metadata::{TaskRecord, TaskState, TaskStatus};
 use henge_sql::{Overwrite, Planned, Statement};
 use henge_time::{Granularity, Interval, format_millis};
 use serde_json::{Map, Value, json};
@@ -10,6 +10,9 @@ use crate::state::ServerInfo;
 
 /// Type of the tasks that run statements.
 pub const CONTROLLER: &str = "query_controller";
+
+/// Type of the tasks that are workers of others.
+const WORKER: &str = "query_worker";
 
 /// Datasource under which SELECTs are listed.
 pub const SELECT_DATASOURCE: &str = "__query_select";
@@ -148,17 +151,23 @@ fn time_column(payload: &Value) -> Option<Value> {
 }
 
 /// Gives the context of the native query: the client's and the engine's keys, sorted.
-fn query_context(
-    planned: &Planned,
-    context: &Map<String, Value>,
-    created_ms: i64,
-) -> Value {
+fn query_context(planned: &Planned, context: &Map<String, Value>, created_ms: i64) -> Value {
     let mut all: std::collections::BTreeMap<String, Value> = context.clone().into_iter().collect();
     if reads_what_it_replaces(planned) {
         all.insert("isReindex".to_string(), Value::Bool(true));
     }
-    let lenient = planned.context.string("mode").ok().flatten().is_some_and(|mode| mode.eq_ignore_ascii_case("nonStrict"));
-    let finalize = planned.context.boolean("finalizeAggregations").ok().flatten().unwrap_or(true);
+    let lenient = planned
+        .context
+        .string("mode")
+        .ok()
+        .flatten()
+        .is_some_and(|mode| mode.eq_ignore_ascii_case("nonStrict"));
+    let finalize = planned
+        .context
+        .boolean("finalizeAggregations")
+        .ok()
+        .flatten()
+        .unwrap_or(true);
     for (name, value) in [
         ("__user", json!("allowAll")),
         ("finalize", json!(finalize)),
@@ -261,6 +270,69 @@ fn tuning_config(planned: &Planned) -> Value {
     Value::Object(tuning)
 }
 
+/// Gives the id of the controller that a worker's id is made of: `<controller>-worker<number>_<attempt>`.
+pub fn controller_of(worker_id: &str) -> Option<&str> {
+    let (controller, rest) = worker_id.rsplit_once("-worker")?;
+    let (number, attempt) = rest.split_once('_')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number(number) && is_number(attempt)).then_some(controller)
+}
+
+/// Makes the task of a worker that a report knows.
+pub fn worker(controller: &TaskRecord, report: &QueryReport, worker_id: &str) -> Option<TaskRecord> {
+    let worker = report.workers.iter().find(|worker| worker.worker_id == worker_id)?;
+    let query_context = controller
+        .payload
+        .pointer("/spec/query/context")
+        .and_then(Value::as_object);
+    let mut context = task_context();
+    if let (Some(context), Some(query)) = (context.as_object_mut(), query_context) {
+        context.extend(query.clone());
+        for (name, value) in [
+            ("maxConcurrentStages", json!(1)),
+            ("maxFrameSize", json!(1_000_000)),
+            ("durableShuffleStorage", json!(false)),
+            ("removeNullBytes", json!(false)),
+            ("includeAllCounters", json!(true)),
+            ("isReindex", json!(false)),
+        ] {
+            if !context.contains_key(name) {
+                context.insert(name.to_string(), value);
+            }
+        }
+    }
+    let state = match worker.state {
+        ReportStatus::Running => TaskState::Running,
+        ReportStatus::Success => TaskState::Success,
+        ReportStatus::Failed => TaskState::Failed,
+    };
+    Some(TaskRecord {
+        id: worker_id.to_string(),
+        created_date: controller.created_date.clone(),
+        datasource: controller.datasource.clone(),
+        payload: json!({
+            "type": WORKER,
+            "controllerTaskId": controller.id,
+            "dataSource": controller.datasource,
+            "workerNumber": worker.number,
+            "context": context,
+            "retry": 0,
+            "id": worker_id,
+            "groupId": controller.id,
+            "resource": {"availabilityGroup": worker_id, "requiredCapacity": 1},
+        }),
+        status: TaskStatus {
+            id: worker_id.to_string(),
+            state,
+            duration: worker.duration_ms,
+            error_msg: None,
+            location: controller.status.location.clone(),
+        },
+        task_type: Some(WORKER.to_string()),
+        group_id: Some(controller.id.clone()),
+    })
+}
+
 /// Where a task stands, in the runner's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
@@ -317,4 +389,24 @@ pub fn state_name(state: TaskState) -> &'static str {
 /// Tells whether a running task waits for its locks: it has no report of stages yet.
 pub fn is_waiting(report: Option<&henge_engine::report::QueryReport>) -> bool {
     report.is_none_or(|report| report.status == ReportStatus::Running && report.start_time_ms.is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_are_known_by_their_ids() {
+        assert_eq!(controller_of("query-1-worker0_0"), Some("query-1"));
+        assert_eq!(controller_of("query-a-worker1_2-worker13_1"), Some("query-a-worker1_2"));
+        for id in [
+            "query-1",
+            "query-1-worker",
+            "query-1-worker0",
+            "query-1-worker_0",
+            "query-1-workerx_0",
+        ] {
+            assert_eq!(controller_of(id), None, "{id}");
+        }
+    }
 }

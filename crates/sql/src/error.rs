@@ -121,6 +121,9 @@ pub struct SqlErrorBody {
     pub context: BTreeMap<String, String>,
     /// A way out that Druid's own message does not give (the nearest name, for instance).
     pub hint: Option<String>,
+    /// True where the statement was refused before there was one: by the lexer, the grammar, or the list of SETs. Druid answers
+    /// those without an envelope.
+    pub in_grammar: bool,
 }
 
 impl std::ops::Deref for SqlError {
@@ -149,6 +152,7 @@ impl SqlError {
             position: None,
             context: BTreeMap::new(),
             hint: None,
+            in_grammar: false,
         }))
     }
 
@@ -235,6 +239,13 @@ impl SqlError {
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
         self.0.context.insert(key.into(), value.into());
+        self
+    }
+
+    /// Says that the grammar refuses the statement.
+    #[must_use]
+    pub fn in_grammar(mut self) -> Self {
+        self.0.in_grammar = true;
         self
     }
 

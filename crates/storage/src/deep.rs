@@ -72,6 +72,9 @@ pub trait DeepStorage: Send + Sync + std::fmt::Debug {
     /// Removes the files and the folders that become empty. Files that are gone already are no error.
     async fn kill(&self, load_spec: &Value) -> Result<(), StorageError>;
 
+    /// Removes what [`Self::push`] may have left at a place, as far as it came. Nothing there is no error.
+    async fn withdraw(&self, segment: &SegmentPath) -> Result<(), StorageError>;
+
     /// Removes every segment that no load spec of `keep` names, and gives what it removed. Nothing may be pushing meanwhile:
     /// what is pushed and not yet published looks like an orphan.
     async fn collect_orphans(&self, keep: &[Value]) -> Result<Vec<PathBuf>, StorageError>;

@@ -276,6 +276,20 @@ impl DeepStorage for LocalDeepStorage {
         blocking("remove a segment", move || storage.kill_blocking(&load_spec)).await
     }
 
+    async fn withdraw(&self, segment: &SegmentPath) -> Result<(), StorageError> {
+        let (storage, segment) = (self.clone(), segment.clone());
+        blocking("withdraw a segment", move || {
+            let index = storage.place(&segment)?.join(INDEX_FOLDER);
+            if !index.exists() {
+                return Ok(());
+            }
+            remove_all(&index)?;
+            storage.prune(index.parent());
+            Ok(())
+        })
+        .await
+    }
+
     async fn collect_orphans(&self, keep: &[Value]) -> Result<Vec<PathBuf>, StorageError> {
         let (storage, keep) = (self.clone(), keep.to_vec());
         blocking("collect orphaned segments", move || storage.collect_blocking(&keep)).await

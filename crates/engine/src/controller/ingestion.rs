@@ -29,8 +29,8 @@ use crate::controller::{Controller, Ended, Failure, Services};
 use crate::convert::CancelReason;
 use crate::fault::{Fault, FaultCode};
 use crate::ingest::{
-    BUCKET_COLUMN, IngestKind, PlanRequest, SegmentManifest, SegmentTask, SegmentWork, allocate_segments, plan_key, plan_segments, segment_report,
-    replace_tasks,
+    BUCKET_COLUMN, IngestKind, PlanRequest, SegmentManifest, SegmentTask, SegmentWork, allocate_segments, plan_key,
+    plan_segments, replace_tasks, segment_report,
 };
 use crate::report::{KeyColumn, Processor, SegmentLoadStatus, ShuffleSpec, StageDefinition, StageInput, StagePhase};
 use crate::runner::AttemptBudget;
@@ -391,10 +391,7 @@ impl Controller {
             if published.contains(&id.to_string()) {
                 continue;
             }
-            let Ok(folders) = path.folders() else { continue };
-            let index = self.services.segment_root.join(folders).join("index");
-            let load_spec = json!({"type": "local", "path": format!("{}/", index.display())});
-            if let Err(error) = self.services.deep_storage.kill(&load_spec).await {
+            if let Err(error) = self.services.deep_storage.withdraw(&path).await {
                 tracing::warn!(segment = %id, %error, "cannot remove a segment that was not published");
             }
         }
@@ -488,9 +485,19 @@ fn published_ids(services: &Services, datasource: &str) -> HashSet<String> {
 
 /// Removes the files and rows of replaced segments in the background, once no statement can read them any more.
 fn remove_retired(services: &Arc<Services>, datasource: String, ids: HashSet<String>) {
-    if ids.is_empty() {
-        return;
+    if !ids.is_empty() {
+        remove_unused(services, datasource, move |segment| {
+            ids.contains(&segment.id().to_string())
+        });
     }
+}
+
+/// Removes the files and rows of unused segments in the background, once no statement can read them any more.
+pub(crate) fn remove_unused(
+    services: &Arc<Services>,
+    datasource: String,
+    select: impl Fn(&DataSegment) -> bool + Send + 'static,
+) {
     // Must not keep an engine alive that is closed meanwhile.
     let services = Arc::downgrade(services);
     tokio::spawn(async move {
@@ -503,25 +510,25 @@ fn remove_retired(services: &Arc<Services>, datasource: String, ids: HashSet<Str
         };
         let unused = match services.metadata.unused_segments(Some(&datasource), None).await {
             Ok(unused) => unused,
-            Err(error) => return tracing::warn!(datasource, %error, "cannot list replaced segments"),
+            Err(error) => return tracing::warn!(datasource, %error, "cannot list unused segments"),
         };
         let mut gone = Vec::new();
         for segment in unused {
             let id = segment.segment.id().to_string();
-            if !ids.contains(&id) || segment.files_shared {
+            if segment.files_shared || !select(&segment.segment) {
                 continue;
             }
             services.segments.remove(&id);
             if !segment.segment.is_tombstone()
                 && let Err(error) = services.deep_storage.kill(&segment.segment.load_spec).await
             {
-                tracing::warn!(segment = id, %error, "cannot remove the files of a replaced segment");
+                tracing::warn!(segment = id, %error, "cannot remove the files of an unused segment");
                 continue;
             }
             gone.push(id);
         }
         if let Err(error) = services.metadata.delete_unused(&gone).await {
-            tracing::warn!(datasource, %error, "cannot forget replaced segments");
+            tracing::warn!(datasource, %error, "cannot forget unused segments");
         }
     });
 }

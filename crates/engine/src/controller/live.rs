@@ -13,8 +13,8 @@ use crate::counters::WorkerCounters;
 use crate::fault::{Fault, FaultCode};
 use crate::limits;
 use crate::report::{
-    ErrorReport, OutputChannel, Processor, QueryReport, ReportStatus, ShuffleSpec, StageDefinition, StagePhase, StageReport,
-    WorkerReport,
+    ErrorReport, OutputChannel, Processor, QueryReport, ReportStatus, ShuffleSpec, StageDefinition, StagePhase,
+    StageReport, WorkerReport,
 };
 use crate::stage::graph::placement::Place;
 
@@ -150,7 +150,9 @@ impl LiveReport {
                     .stages
                     .get(shown as usize)
                     .and_then(|report| known_partitions(&state.report.stages, &report.definition));
-                let Some(report) = state.report.stages.get_mut(shown as usize) else { continue };
+                let Some(report) = state.report.stages.get_mut(shown as usize) else {
+                    continue;
+                };
                 if report.phase.is_some() {
                     continue;
                 }
@@ -173,7 +175,9 @@ impl LiveReport {
             }
             for shown in place.first..=place.last {
                 let running = state.stage_started.get(&shown).map(Instant::elapsed);
-                let Some(report) = state.report.stages.get_mut(shown as usize) else { continue };
+                let Some(report) = state.report.stages.get_mut(shown as usize) else {
+                    continue;
+                };
                 let cut_later = matches!(report.definition.shuffle, Some(ShuffleSpec::TargetSize { .. }));
                 if matches!(phase, StagePhase::ResultsReady | StagePhase::Finished) && !cut_later {
                     state.tally.sorted.insert(shown);

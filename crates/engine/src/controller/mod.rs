@@ -12,7 +12,7 @@
 //! ```
 
 pub mod cancel;
-mod ingestion;
+pub(crate) mod ingestion;
 pub mod live;
 pub mod results;
 mod select;
@@ -72,8 +72,6 @@ pub struct Services {
     pub deep_storage: Arc<dyn DeepStorage>,
     /// Open segments.
     pub segments: Arc<SegmentCache>,
-    /// Folder of the local deep storage.
-    pub segment_root: std::path::PathBuf,
     /// Held for reading while a statement may open segments; held for writing while files of replaced segments go.
     pub readers: Arc<tokio::sync::RwLock<()>>,
 }
@@ -154,8 +152,7 @@ impl Controller {
 
     async fn run_statement(&self) -> Result<(), Failure> {
         let _reading = self.services.readers.clone().read_owned().await;
-        let settings =
-            TaskSettings::read(&self.planned.context).map_err(|error| Fault::bad_context(&error))?;
+        let settings = TaskSettings::read(&self.planned.context).map_err(|error| Fault::bad_context(&error))?;
         match self.planned.statement.clone() {
             Statement::Select => self.select(&settings).await,
             Statement::Insert(ingest) => self.ingest(&settings, ingest, None).await,

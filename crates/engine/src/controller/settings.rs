@@ -62,7 +62,8 @@ impl TaskSettings {
         let default_exceptions = if strict { 0 } else { -1 };
         let lock_type = context.string("taskLockType")?.unwrap_or_default();
         let concurrent = context.boolean("useConcurrentLocks")?.unwrap_or(false);
-        if context.boolean("faultTolerance")? == Some(true) && context.boolean("durableShuffleStorage")? == Some(false) {
+        if context.boolean("faultTolerance")? == Some(true) && context.boolean("durableShuffleStorage")? == Some(false)
+        {
             return Err(SqlError::input(
                 "Context param[durableShuffleStorage] cannot be explicitly set to false when context param[faultTolerance] is set \
                  to true. Either remove the context param[durableShuffleStorage] or explicitly set it to true.",
@@ -100,7 +101,9 @@ impl TaskSettings {
                 remove_null_bytes: context.boolean("removeNullBytes")?.unwrap_or(false),
             },
             window_rows_max: positive(context.long("maxRowsMaterializedInWindow")?)
-                .map_or(limits::WINDOW_ROWS_MAX, |max| usize::try_from(max).unwrap_or(usize::MAX)),
+                .map_or(limits::WINDOW_ROWS_MAX, |max| {
+                    usize::try_from(max).unwrap_or(usize::MAX)
+                }),
             timeout_ms: positive(context.long("timeout")?),
             wait_until_segments_load: context.boolean("waitUntilSegmentsLoad")?.unwrap_or(false),
         })

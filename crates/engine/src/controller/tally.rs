@@ -59,7 +59,9 @@ impl Tally {
             }
         }
         for (number, workers) in &mut tree {
-            let Some(stage) = stages.get(*number as usize) else { continue };
+            let Some(stage) = stages.get(*number as usize) else {
+                continue;
+            };
             if let Some(progress) = sort_progress(stage, self.sorted.contains(number), rows_out(workers)) {
                 for counters in workers.values_mut() {
                     counters.sort_progress = Some(progress.clone());
@@ -90,7 +92,14 @@ impl Tally {
                 Some(StageInput::Stage(source)) => read_partition(stages, *source, partition),
                 _ => 0,
             };
-            add_channel(into(tree, worker, stage).channels.entry(Channel::Input(input)).or_default(), snapshot, at);
+            add_channel(
+                into(tree, worker, stage)
+                    .channels
+                    .entry(Channel::Input(input))
+                    .or_default(),
+                snapshot,
+                at,
+            );
         }
         let main = counters.cpu.iter();
         for (label, (cpu, wall)) in main {
@@ -99,7 +108,10 @@ impl Tally {
         }
         into(tree, worker, place.last).spilled_bytes += counters.spilled_bytes;
         for (code, count) in &counters.warnings {
-            *into(tree, worker, place.first).warnings.entry(code.clone()).or_default() += count;
+            *into(tree, worker, place.first)
+                .warnings
+                .entry(code.clone())
+                .or_default() += count;
         }
         if place.passes_on {
             return;
@@ -116,12 +128,20 @@ impl Tally {
         };
         for stage in place.first..=place.last {
             let shuffles = definition(stage).is_some_and(|definition| definition.shuffle.is_some());
-            let at = if shuffles { 0 } else { read_partition(stages, stage, partition) };
+            let at = if shuffles {
+                0
+            } else {
+                read_partition(stages, stage, partition)
+            };
             // A sort that keeps the first rows belongs to the exchange of the stage that it ends; a limit after it, to the next.
             let is_limit = definition(stage).is_some_and(|definition| definition.processor == Processor::Limit);
             let output = if is_limit { passed } else { taken.as_ref() };
             if let Some(output) = output {
-                add_channel(into(tree, worker, stage).channels.entry(Channel::Output).or_default(), output, at);
+                add_channel(
+                    into(tree, worker, stage).channels.entry(Channel::Output).or_default(),
+                    output,
+                    at,
+                );
             }
             // What one task does for two stages passes through no exchange; the rows are the same.
             let staged = if stage == place.last {
@@ -131,15 +151,24 @@ impl Tally {
             };
             let is_cut = definition(stage).is_some_and(|definition| !is_by_size(definition));
             if let (Some(staged), true) = (staged, shuffles && is_cut) {
-                add_channel(into(tree, worker, stage).channels.entry(Channel::Shuffle).or_default(), staged, 0);
+                add_channel(
+                    into(tree, worker, stage).channels.entry(Channel::Shuffle).or_default(),
+                    staged,
+                    0,
+                );
             }
             if let (Some(kept), true) = (&kept, stage < place.last) {
-                let input = into(tree, worker, stage + 1).channels.entry(Channel::Input(0)).or_default();
+                let input = into(tree, worker, stage + 1)
+                    .channels
+                    .entry(Channel::Input(0))
+                    .or_default();
                 add_channel(input, kept, 0);
             }
         }
         if let Some(progress) = &counters.segment_generation {
-            let sum = into(tree, worker, place.last).segment_generation.get_or_insert_default();
+            let sum = into(tree, worker, place.last)
+                .segment_generation
+                .get_or_insert_default();
             sum.rows_processed += progress.rows_processed;
             sum.rows_persisted += progress.rows_persisted;
             sum.rows_merged += progress.rows_merged;
@@ -200,7 +229,12 @@ fn show_partitions(workers: &mut BTreeMap<u32, WorkerCounters>, rows: &[u64]) {
     let total: u64 = rows.iter().sum();
     let bytes: u64 = workers
         .values()
-        .filter_map(|worker| worker.channels.get(&Channel::Shuffle).or(worker.channels.get(&Channel::Output)))
+        .filter_map(|worker| {
+            worker
+                .channels
+                .get(&Channel::Shuffle)
+                .or(worker.channels.get(&Channel::Output))
+        })
         .map(|channel| channel.bytes.iter().sum::<u64>())
         .sum();
     for worker in workers.values_mut() {
@@ -219,7 +253,9 @@ fn show_partitions(workers: &mut BTreeMap<u32, WorkerCounters>, rows: &[u64]) {
 }
 
 fn rows_out(workers: &BTreeMap<u32, WorkerCounters>) -> u64 {
-    let outputs = workers.values().filter_map(|worker| worker.channels.get(&Channel::Output));
+    let outputs = workers
+        .values()
+        .filter_map(|worker| worker.channels.get(&Channel::Output));
     outputs.map(|channel| channel.rows.iter().sum::<u64>()).sum()
 }
 

@@ -31,7 +31,10 @@ use serde::{Deserialize, Serialize};
 
 pub use bucket::{BUCKET_COLUMN, BucketFunction, plan_key};
 pub use layout::{SegmentWork, StoredColumn};
-pub use plan::{IngestKind, PlanRequest, PlannedSegment, SegmentPlan, allocate_segments, plan_segments, replace_tasks, segment_report};
+pub use plan::{
+    IngestKind, PlanRequest, PlannedSegment, SegmentPlan, allocate_segments, plan_segments, replace_tasks,
+    segment_report,
+};
 pub use write::{Rows, RowsAt, WriteEnv, WrittenSegment, push_segment, write_segment};
 
 /// A segment that a task writes.

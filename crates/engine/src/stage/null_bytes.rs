@@ -147,7 +147,11 @@ mod tests {
         let fault = check(batch(), false, "stage", 10).expect_err("there are two");
         assert_eq!(fault.code, FaultCode::InvalidNullByte);
         assert_eq!(
-            (&fault.fields["rowNumber"], &fault.fields["column"], &fault.fields["position"]),
+            (
+                &fault.fields["rowNumber"],
+                &fault.fields["column"],
+                &fault.fields["position"]
+            ),
             (&13.into(), &"s".into(), &1.into())
         );
         let clean = batch().slice(0, 2);

@@ -91,7 +91,7 @@ impl RowChecks {
 /// Tells whether the texts and lists of some row have more bytes than `max`. Looks at single rows only where all of them together
 /// are above it, and at all columns of a row only where the largest cells together are.
 fn has_row_above(batch: &RecordBatch, max: usize) -> bool {
-    let total: usize = batch.columns().iter().map(|column| bytes_of_all(column)).sum();
+    let total: usize = batch.columns().iter().map(bytes_of_all).sum();
     if total <= max {
         return false;
     }
@@ -102,7 +102,14 @@ fn has_row_above(batch: &RecordBatch, max: usize) -> bool {
         .map(|column| (0..rows).map(|row| cell_bytes(column, row)).max().unwrap_or(0))
         .sum();
     largest > max
-        && (0..rows).any(|row| batch.columns().iter().map(|column| cell_bytes(column, row)).sum::<usize>() > max)
+        && (0..rows).any(|row| {
+            batch
+                .columns()
+                .iter()
+                .map(|column| cell_bytes(column, row))
+                .sum::<usize>()
+                > max
+        })
 }
 
 fn span<O: OffsetSizeTrait>(offsets: &OffsetBuffer<O>, from: usize, to: usize) -> (usize, usize) {

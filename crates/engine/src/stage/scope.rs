@@ -285,7 +285,10 @@ fn spilled_bytes(plan: &dyn ExecutionPlan) -> u64 {
 
 /// Sums up the time that the operators of a plan have computed for, in nanoseconds.
 fn computed_ns(plan: &dyn ExecutionPlan) -> u64 {
-    let own = plan.metrics().and_then(|metrics| metrics.elapsed_compute()).unwrap_or(0) as u64;
+    let own = plan
+        .metrics()
+        .and_then(|metrics| metrics.elapsed_compute())
+        .unwrap_or(0) as u64;
     own + plan
         .children()
         .iter()

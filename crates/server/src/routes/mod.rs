@@ -4,6 +4,7 @@
 mod answer;
 mod coordinator;
 mod lookups;
+mod marking;
 mod metadata_view;
 mod native;
 mod overlord;
@@ -38,6 +39,7 @@ pub fn router(state: AppState) -> Router {
         .merge(task::routes())
         .merge(overlord::routes())
         .merge(coordinator::routes())
+        .merge(marking::routes())
         .merge(lookups::routes())
         .merge(status::routes())
         .fallback(not_found)

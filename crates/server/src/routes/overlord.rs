@@ -1,11 +1,11 @@
-//! The Overlord's routes that are about no single task: leadership, workers, supervisors, compaction, marking of segments.
+//! The Overlord's routes that are about no single task: leadership, workers, locks, supervisors, compaction.
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use henge_metadata::{SegmentSelection, TaskFilter};
+use henge_metadata::{LockKind, TaskFilter};
 use henge_time::Interval;
 use serde_json::{Value, json};
 
@@ -57,22 +57,9 @@ pub fn routes() -> Router<AppState> {
             "/druid/indexer/v1/compaction/status/datasources",
             get(|| async { answer_json(&json!({"latestStatus": []})) }),
         )
-        .route(
-            "/druid/indexer/v1/datasources/{datasource}",
-            axum::routing::delete(mark_all_unused),
-        )
-        .route(
-            "/druid/indexer/v1/datasources/{datasource}/markUnused",
-            post(mark_unused),
-        )
-        .route(
-            "/druid/coordinator/v1/datasources/{datasource}/markUnused",
-            post(mark_unused),
-        )
-        .route(
-            "/druid/indexer/v1/datasources/{datasource}/segments/{id}",
-            axum::routing::delete(mark_one_unused),
-        )
+        .route("/druid/indexer/v1/activeLocks", post(active_locks))
+        .route("/druid/worker/v1/enabled", get(worker_enabled))
+        .route("/druid/worker/v1/tasks", get(worker_tasks))
 }
 
 async fn leader(State(state): State<AppState>) -> Response {
@@ -131,29 +118,13 @@ async fn workers(State(state): State<AppState>) -> Response {
 }
 
 async fn locked_intervals(State(state): State<AppState>, request: Request) -> Response {
-    let body = match json_body(request).await {
-        Ok(body) => body,
-        Err(error) => return error.into_response(),
-    };
-    let Some(filters) = body.as_array() else {
-        return ApiError::plain(
-            StatusCode::BAD_REQUEST,
-            format!(
-                "Cannot deserialize value of type `java.util.ArrayList<org.apache.druid.metadata.LockFilterPolicy>` from {}",
-                crate::jackson::kind_with_token(&body)
-            ),
-        )
-        .into_response();
+    let filters = match lock_filters(request).await {
+        Ok(filters) => filters,
+        Err(refusal) => return refusal,
     };
     let locks = state.engine.metadata().locks();
     let mut answer = serde_json::Map::new();
-    for filter in filters {
-        let (Some(datasource), least) = (
-            filter.get("datasource").and_then(Value::as_str),
-            filter.get("priority").and_then(Value::as_i64).unwrap_or(0),
-        ) else {
-            continue;
-        };
+    for (datasource, least) in filters {
         let intervals = Interval::condense(
             locks
                 .iter()
@@ -162,10 +133,81 @@ async fn locked_intervals(State(state): State<AppState>, request: Request) -> Re
         );
         if !intervals.is_empty() {
             let intervals: Vec<String> = intervals.iter().map(Interval::to_string).collect();
-            answer.insert(datasource.to_string(), json!(intervals));
+            answer.insert(datasource, json!(intervals));
         }
     }
     answer_json(&Value::Object(answer))
+}
+
+/// Lists the locks of datasources, of a priority at least.
+async fn active_locks(State(state): State<AppState>, request: Request) -> Response {
+    let filters = match lock_filters(request).await {
+        Ok(filters) => filters,
+        Err(refusal) => return refusal,
+    };
+    let locks = state.engine.metadata().locks();
+    let mut answer = serde_json::Map::new();
+    for (datasource, least) in filters {
+        let active: Vec<Value> = locks
+            .iter()
+            .filter(|lock| lock.datasource == datasource && i64::from(lock.priority) >= least)
+            .map(|lock| {
+                json!({
+                    "granularity": "timeChunk",
+                    "type": lock_type(lock.kind),
+                    "groupId": lock.group_id,
+                    "dataSource": lock.datasource,
+                    "interval": lock.interval.to_string(),
+                    "version": lock.version,
+                    "priority": lock.priority,
+                    "revoked": lock.revoked,
+                })
+            })
+            .collect();
+        if !active.is_empty() {
+            answer.insert(datasource, Value::Array(active));
+        }
+    }
+    answer_json(&json!({"datasourceToLocks": answer}))
+}
+
+fn lock_type(kind: LockKind) -> &'static str {
+    match kind {
+        LockKind::Exclusive => "EXCLUSIVE",
+        LockKind::Shared => "SHARED",
+        LockKind::Append => "APPEND",
+        LockKind::Replace => "REPLACE",
+    }
+}
+
+/// Reads datasources with the least priority of the locks that are asked for.
+async fn lock_filters(request: Request) -> Result<Vec<(String, i64)>, Response> {
+    let body = json_body(request).await.map_err(IntoResponse::into_response)?;
+    let Some(filters) = body.as_array() else {
+        let message = format!(
+            "Cannot deserialize value of type `java.util.ArrayList<org.apache.druid.metadata.LockFilterPolicy>` from {}",
+            crate::jackson::kind_with_token(&body)
+        );
+        return Err(ApiError::plain(StatusCode::BAD_REQUEST, message).into_response());
+    };
+    let read = |filter: &Value| {
+        let datasource = filter.get("datasource")?.as_str()?.to_string();
+        Some((datasource, filter.get("priority").and_then(Value::as_i64).unwrap_or(0)))
+    };
+    Ok(filters.iter().filter_map(read).collect())
+}
+
+/// Tells that this process takes tasks; it is its own only worker.
+async fn worker_enabled(State(state): State<AppState>) -> Response {
+    let advertised = state.info.advertised.clone();
+    answer_json(&Value::Object([(advertised, Value::Bool(true))].into_iter().collect()))
+}
+
+async fn worker_tasks(State(state): State<AppState>) -> Response {
+    match used(&state).await {
+        Ok(running) => answer_json(&running.iter().map(|task| Value::from(task.id.as_str())).collect()),
+        Err(response) => response,
+    }
 }
 
 async fn no_supervisor(Path(id): Path<String>) -> Response {
@@ -184,44 +226,4 @@ async fn no_compaction(Path(datasource): Path<String>) -> Response {
         "Compaction supervisor for datasource[{datasource}] does not exist"
     ))
     .into_response()
-}
-
-async fn mark_all_unused(State(state): State<AppState>, Path(datasource): Path<String>) -> Response {
-    mark(&state, &datasource, SegmentSelection::All).await
-}
-
-async fn mark_one_unused(State(state): State<AppState>, Path((datasource, id)): Path<(String, String)>) -> Response {
-    mark(&state, &datasource, SegmentSelection::Ids(vec![id])).await
-}
-
-async fn mark_unused(State(state): State<AppState>, Path(datasource): Path<String>, request: Request) -> Response {
-    let body = match json_body(request).await {
-        Ok(body) => body,
-        Err(error) => return error.into_response(),
-    };
-    let interval = body.get("interval").and_then(Value::as_str);
-    let ids = body.get("segmentIds").and_then(Value::as_array);
-    let selection = match (interval, ids) {
-        (Some(text), None) => match text.parse::<Interval>() {
-            Ok(interval) => SegmentSelection::Within(vec![interval]),
-            Err(error) => return ApiError::plain(StatusCode::BAD_REQUEST, error.to_string()).into_response(),
-        },
-        (None, Some(ids)) if !ids.is_empty() => {
-            SegmentSelection::Ids(ids.iter().filter_map(Value::as_str).map(str::to_string).collect())
-        }
-        _ => {
-            return text(
-                StatusCode::BAD_REQUEST,
-                "Invalid request payload. Specify either 'interval' or 'segmentIds', but not both.",
-            );
-        }
-    };
-    mark(&state, &datasource, selection).await
-}
-
-async fn mark(state: &AppState, datasource: &str, selection: SegmentSelection) -> Response {
-    match state.engine.metadata().mark_unused(datasource, selection).await {
-        Ok(changed) => answer_json(&json!({"numChangedSegments": changed, "segmentStateChanged": changed > 0})),
-        Err(error) => store_failure(&error),
-    }
 }

@@ -1,21 +1,24 @@
 //! Coordinator settings that the console reads and writes: retention rules and the dynamic configuration, with their history.
-//! One process has nothing to balance and loads everything it publishes, so the settings are kept as they are posted, for this
-//! process's lifetime, and steer nothing.
-
-use std::collections::BTreeMap;
+//! They are kept in the metadata store as they are posted. One process has nothing to balance and loads everything it publishes,
+//! so they steer nothing.
 
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use henge_metadata::{Audit, MetadataError};
 use henge_time::format_millis;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Params, flag, json as answer_json, json_body};
+use super::task::store_failure;
 use crate::error::ApiError;
 use crate::json::to_text;
 use crate::state::{AppState, audit_of, now_ms};
 
-/// Most changes that are remembered.
+/// Name of the dynamic configuration, in the store and in the history.
+const DYNAMIC_CONFIG: &str = "coordinator.config";
+
+/// Changes that are listed at most.
 const MAX_HISTORY: usize = 1_000;
 
 /// Names of the rules that Druid knows.
@@ -32,39 +35,40 @@ const RULE_TYPES: [&str; 10] = [
     "loadForever",
 ];
 
-/// What was posted.
-#[derive(Debug, Default)]
-pub struct Settings {
-    rules: BTreeMap<String, Value>,
-    config: Map<String, Value>,
-    history: Vec<Value>,
+/// Makes the entry of the history for a change.
+pub fn audit(key: &str, kind: &str, headers: &HeaderMap, payload: &Value) -> Audit {
+    let (author, comment) = audit_of(headers);
+    let entry = json!({
+        "key": key,
+        "type": kind,
+        "auditInfo": {"author": author, "identity": "allowAll", "comment": comment, "ip": "127.0.0.1"},
+        "request": null,
+        "payload": String::from_utf8(to_text(payload)).unwrap_or_default(),
+        "auditTime": format_millis(now_ms()),
+    });
+    Audit {
+        key: key.to_string(),
+        kind: kind.to_string(),
+        author,
+        comment,
+        entry,
+    }
 }
 
-impl Settings {
-    fn log(&mut self, key: &str, kind: &str, headers: &HeaderMap, payload: &Value) {
-        let (author, comment) = audit_of(headers);
-        self.history.insert(
-            0,
-            json!({
-                "key": key,
-                "type": kind,
-                "auditInfo": {"author": author, "identity": "allowAll", "comment": comment, "ip": "127.0.0.1"},
-                "request": null,
-                "payload": String::from_utf8(to_text(payload)).unwrap_or_default(),
-                "auditTime": format_millis(now_ms()),
-            }),
-        );
-        self.history.truncate(MAX_HISTORY);
+async fn history(state: &AppState, kind: &str, key: Option<&str>, params: &Params) -> Response {
+    let asked = params.get("count").and_then(|count| count.parse().ok());
+    let count = asked.unwrap_or(100).min(MAX_HISTORY);
+    match state.engine.metadata().audits(kind, key, count).await {
+        Ok(entries) => answer_json(&Value::Array(entries)),
+        Err(error) => store_failure(&error),
     }
+}
 
-    fn entries(&self, kind: &str, key: Option<&str>, params: &Params) -> Value {
-        let count = params.get("count").and_then(|count| count.parse().ok()).unwrap_or(100);
-        self.history
-            .iter()
-            .filter(|entry| entry["type"] == kind && key.is_none_or(|key| entry["key"] == key))
-            .take(count)
-            .cloned()
-            .collect()
+/// Answers 200 for a change that is stored.
+fn stored(result: Result<(), MetadataError>) -> Response {
+    match result {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(error) => store_failure(&error),
     }
 }
 
@@ -74,22 +78,29 @@ fn default_rules() -> Value {
 
 /// Answers all rules.
 pub async fn all_rules(State(state): State<AppState>) -> Response {
-    let settings = state.settings.lock();
-    let mut rules = Map::new();
-    rules.insert("_default".to_string(), default_rules());
-    rules.extend(settings.rules.clone());
-    answer_json(&Value::Object(rules))
+    match state.engine.metadata().rules().await {
+        Ok(posted) => {
+            let mut rules = Map::new();
+            rules.insert("_default".to_string(), default_rules());
+            rules.extend(posted);
+            answer_json(&Value::Object(rules))
+        }
+        Err(error) => store_failure(&error),
+    }
 }
 
 /// Answers the rules of a datasource; with `full` those of the cluster behind them.
 pub async fn rules(State(state): State<AppState>, Path(datasource): Path<String>, params: Params) -> Response {
-    let settings = state.settings.lock();
-    let mut rules = match settings.rules.get(&datasource) {
+    let posted = match state.engine.metadata().rules().await {
+        Ok(posted) => posted,
+        Err(error) => return store_failure(&error),
+    };
+    let mut rules = match posted.get(&datasource) {
         Some(Value::Array(rules)) => rules.clone(),
         _ => Vec::new(),
     };
     if (datasource == "_default" || flag(&params, "full"))
-        && let Value::Array(defaults) = settings.rules.get("_default").cloned().unwrap_or_else(default_rules)
+        && let Value::Array(defaults) = posted.get("_default").cloned().unwrap_or_else(default_rules)
     {
         rules = if datasource == "_default" {
             defaults
@@ -133,10 +144,8 @@ pub async fn post_rules(State(state): State<AppState>, Path(datasource): Path<St
         rules.push(with_defaults(rule, &kind));
     }
     let rules = Value::Array(rules);
-    let mut settings = state.settings.lock();
-    settings.log(&datasource, "rules", &headers, &rules);
-    settings.rules.insert(datasource, rules);
-    StatusCode::OK.into_response()
+    let audit = audit(&datasource, "rules", &headers, &rules);
+    stored(state.engine.metadata().set_rules(&datasource, &rules, audit).await)
 }
 
 /// Writes a rule as Druid does: its own members, the tiers, its type last.
@@ -172,12 +181,12 @@ fn with_defaults(rule: Value, kind: &str) -> Value {
 
 /// Answers the changes of one datasource's rules.
 pub async fn rules_history(State(state): State<AppState>, Path(datasource): Path<String>, params: Params) -> Response {
-    answer_json(&state.settings.lock().entries("rules", Some(&datasource), &params))
+    history(&state, "rules", Some(&datasource), &params).await
 }
 
 /// Answers the changes of all rules.
 pub async fn all_rules_history(State(state): State<AppState>, params: Params) -> Response {
-    answer_json(&state.settings.lock().entries("rules", None, &params))
+    history(&state, "rules", None, &params).await
 }
 
 fn default_config() -> Map<String, Value> {
@@ -207,11 +216,20 @@ fn default_config() -> Map<String, Value> {
     config
 }
 
+/// Gives the dynamic configuration: what was posted over the defaults.
+fn whole_config(state: &AppState) -> Map<String, Value> {
+    let mut config = default_config();
+    if let Some(posted) = state.engine.metadata().config(DYNAMIC_CONFIG)
+        && let Value::Object(posted) = posted.as_ref()
+    {
+        config.extend(posted.clone());
+    }
+    config
+}
+
 /// Answers the dynamic configuration.
 pub async fn config(State(state): State<AppState>) -> Response {
-    let mut config = default_config();
-    config.extend(state.settings.lock().config.clone());
-    answer_json(&Value::Object(config))
+    answer_json(&Value::Object(whole_config(&state)))
 }
 
 /// Keeps the dynamic configuration.
@@ -244,20 +262,15 @@ pub async fn post_config(State(state): State<AppState>, request: Request) -> Res
             .into_response();
         }
     }
-    let mut settings = state.settings.lock();
-    settings.config.extend(posted);
-    let mut whole = defaults;
-    whole.extend(settings.config.clone());
-    settings.log(
-        "coordinator.config",
-        "coordinator.config",
-        &headers,
-        &Value::Object(whole),
-    );
-    StatusCode::OK.into_response()
+    let mut whole = whole_config(&state);
+    whole.extend(posted);
+    let whole = Value::Object(whole);
+    let audit = audit(DYNAMIC_CONFIG, DYNAMIC_CONFIG, &headers, &whole);
+    let metadata = state.engine.metadata();
+    stored(metadata.set_config(DYNAMIC_CONFIG, &whole, Some(audit)).await)
 }
 
 /// Answers the changes of the dynamic configuration.
 pub async fn config_history(State(state): State<AppState>, params: Params) -> Response {
-    answer_json(&state.settings.lock().entries("coordinator.config", None, &params))
+    history(&state, DYNAMIC_CONFIG, None, &params).await
 }

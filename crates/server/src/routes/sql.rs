@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{body_of, empty, json, only};
-use crate::error::{ApiError, legacy, while_parsing};
+use crate::error::{ApiError, legacy};
 use crate::json::Zone;
 use crate::request::{self, SqlBody};
 use crate::results::{ResultColumn, ResultOptions, ResultWriter, RowWriter, StreamFailure, first_batch, into_body};
@@ -149,7 +149,7 @@ async fn answer(state: &AppState, asked: Asked) -> Result<Response, ApiError> {
     };
     let planned = planned.map_err(|error| {
         let refusal = ApiError::from_sql(&error);
-        if asked.body.header && !while_parsing(&error) {
+        if asked.body.header && !error.in_grammar {
             refusal.header(HEADER_INCLUDED, "yes")
         } else {
             refusal

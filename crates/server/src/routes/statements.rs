@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use super::answer::{Params, empty, flag, json as answer_json};
 use super::sql::{asked, explained_plainly, result_columns, with_ids};
 use super::task::{is_controller, start, waits};
-use crate::error::{ApiError, fault_context, while_parsing};
+use crate::error::{ApiError, fault_context};
 use crate::limits::MAX_SAMPLE_RECORDS;
 use crate::report;
 use crate::results::{ResultFormat, ResultOptions, RowWriter};
@@ -53,7 +53,7 @@ async fn submit(State(state): State<AppState>, request: Request) -> Response {
         Ok(planned) => planned,
         Err(error) => {
             let refusal = ApiError::from_sql(&error);
-            return if while_parsing(&error) {
+            return if error.in_grammar {
                 with_ids(refusal, &asked.query_id)
             } else {
                 refusal

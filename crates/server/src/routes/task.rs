@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Params, bare, body_of, json as answer_json, json_with, text, typed};
 use super::sql::{Asked, asked, explained_plainly, with_ids};
-use crate::error::{ApiError, entry_exists, while_parsing};
+use crate::error::{ApiError, entry_exists};
 use crate::json::to_text;
 use crate::limits::{MAX_LISTED_TASKS, MAX_LOG_BYTES};
 use crate::report::task_reports;
@@ -53,7 +53,7 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Response
     };
     let planned = match state.engine.plan(PlanKind::Task, asked.request()).await {
         Ok(planned) => planned,
-        Err(error) if while_parsing(&error) => {
+        Err(error) if error.in_grammar => {
             return with_ids(ApiError::from_sql(&error), &asked.query_id).into_response();
         }
         Err(error) => return refusal(&asked.query_id, ApiError::from_sql(&error)),
@@ -155,9 +155,21 @@ pub fn store_failure(error: &henge_metadata::MetadataError) -> Response {
 pub async fn find(state: &AppState, id: &str) -> Result<TaskRecord, Response> {
     match state.engine.metadata().task(id).await {
         Ok(Some(record)) => Ok(record),
-        Ok(None) => Err(unknown(id)),
+        Ok(None) => worker(state, id).await.ok_or_else(|| unknown(id)),
         Err(error) => Err(store_failure(&error)),
     }
+}
+
+/// Makes the task of a worker from its controller's report: workers are no tasks of their own here.
+async fn worker(state: &AppState, id: &str) -> Option<TaskRecord> {
+    let controller = state
+        .engine
+        .metadata()
+        .task(task_json::controller_of(id)?)
+        .await
+        .ok()??;
+    let report = state.engine.report(&controller.id).await?;
+    task_json::worker(&controller, &report, id)
 }
 
 async fn one(State(state): State<AppState>, Path(id): Path<String>) -> Response {
@@ -274,6 +286,12 @@ async fn log(
 }
 
 async fn shutdown(State(state): State<AppState>, Path(id): Path<String>) -> Response {
+    if let Some(controller) = task_json::controller_of(&id)
+        && worker(&state, &id).await.is_some()
+    {
+        state.engine.shutdown_worker(controller, &id);
+        return answer_json(&json!({"task": id}));
+    }
     if !state.engine.shutdown_task(&id).await
         && let Err(response) = find(&state, &id).await
     {

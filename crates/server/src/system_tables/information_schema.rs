@@ -4,8 +4,9 @@ use datafusion::catalog::TableProvider;
 use datafusion::error::{DataFusionError, Result};
 use henge_sql::SqlType;
 
-use super::lazy::{Cell, Kind, TableRows, long, not_null, text};
-use super::{Source, TableDefinition, definitions};
+use super::lazy::{Cell, Kind, TableColumn, TableRows, long, not_null, text};
+use super::{LOOKUP_COLUMNS, Source, TableDefinition, definitions};
+use crate::lookups;
 
 const SCHEMA: &str = "INFORMATION_SCHEMA";
 const CATALOG: &str = "druid";
@@ -104,13 +105,15 @@ pub(crate) async fn fill(name: &str, source: &Source, rows: &mut TableRows) -> R
 
 fn tables(source: &Source, rows: &mut TableRows) -> Result<()> {
     let mut push = |schema: &str, name: &str, kind: &str| {
+        // Every process has all lookups.
+        let everywhere = if schema == lookups::SCHEMA { "YES" } else { "NO" };
         rows.push([
             CATALOG.into(),
             schema.into(),
             name.into(),
             kind.into(),
-            "NO".into(),
-            "NO".into(),
+            everywhere.into(),
+            everywhere.into(),
         ]);
     };
     for (name, _) in source.engine()?.snapshot().datasources() {
@@ -119,6 +122,11 @@ fn tables(source: &Source, rows: &mut TableRows) -> Result<()> {
     for schema in SCHEMATA {
         for table in definitions().filter(|table| table.schema == schema) {
             push(schema, table.name, "SYSTEM_TABLE");
+        }
+        if schema == lookups::SCHEMA {
+            for (name, _) in source.lookups() {
+                push(schema, &name, "TABLE");
+            }
         }
     }
     Ok(())
@@ -167,21 +175,22 @@ async fn columns(source: &Source, rows: &mut TableRows) -> Result<()> {
             ));
         }
     }
+    let mut describe = |schema: &str, table: &str, columns: &[TableColumn]| {
+        for (at, described) in columns.iter().enumerate() {
+            let sql_type = match described.kind {
+                Kind::Text => SqlType::Varchar,
+                Kind::Long => SqlType::BigInt,
+            };
+            rows.push(column(schema, table, described.name, at, described.nullable, &sql_type));
+        }
+    };
     for schema in SCHEMATA {
         for table in definitions().filter(|table| table.schema == schema) {
-            for (at, described) in table.columns.iter().enumerate() {
-                let sql_type = match described.kind {
-                    Kind::Text => SqlType::Varchar,
-                    Kind::Long => SqlType::BigInt,
-                };
-                rows.push(column(
-                    schema,
-                    table.name,
-                    described.name,
-                    at,
-                    described.nullable,
-                    &sql_type,
-                ));
+            describe(schema, table.name, table.columns);
+        }
+        if schema == lookups::SCHEMA {
+            for (name, _) in source.lookups() {
+                describe(schema, &name, LOOKUP_COLUMNS);
             }
         }
     }

@@ -7,14 +7,17 @@ mod information_schema;
 mod lazy;
 mod sys;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use datafusion::catalog::TableProvider;
 use datafusion::error::{DataFusionError, Result};
 use henge_engine::{Engine, SystemTables};
+use serde_json::Value;
 
+use crate::lookups;
 use crate::state::ServerInfo;
-use lazy::{LazyTable, TableColumn, TableRows};
+use lazy::{LazyTable, TableColumn, TableRows, not_null, text};
 
 /// What `max_size` says of a server whose folder has no limit: Druid's clients divide by it, so it is a size that is never full.
 pub fn max_size(used: u64) -> u64 {
@@ -42,6 +45,12 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// Gives the lookups by id; none where the engine is gone.
+    pub(crate) fn lookups(&self) -> BTreeMap<String, Value> {
+        let engine = self.engine.upgrade();
+        engine.map(|engine| lookups::all(engine.metadata())).unwrap_or_default()
+    }
+
     /// Gives the engine; a query of an engine that is gone has no one to answer to.
     pub(crate) fn engine(&self) -> Result<Arc<Engine>> {
         self.engine
@@ -56,6 +65,9 @@ struct Tables {
 
 impl SystemTables for Tables {
     fn table(&self, schema: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
+        if schema == lookups::SCHEMA {
+            return self.lookup(name);
+        }
         let definition = definitions().find(|table| table.schema == schema && table.name == name)?;
         let source = self.source.clone();
         Some(Arc::new(LazyTable::new(definition.columns, move || {
@@ -72,10 +84,29 @@ impl SystemTables for Tables {
     }
 
     fn names(&self, schema: &str) -> Vec<String> {
+        if schema == lookups::SCHEMA {
+            return self.source.lookups().into_keys().collect();
+        }
         definitions()
             .filter(|table| table.schema == schema)
             .map(|table| table.name.to_string())
             .collect()
+    }
+}
+
+/// Columns of every lookup's table.
+pub(crate) const LOOKUP_COLUMNS: &[TableColumn] = &[not_null(text("k")), text("v")];
+
+impl Tables {
+    fn lookup(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
+        let lookup = self.source.lookups().remove(name)?;
+        Some(Arc::new(LazyTable::new(LOOKUP_COLUMNS, move || {
+            let mut rows = TableRows::new(LOOKUP_COLUMNS);
+            for (key, value) in lookups::entries(&lookup) {
+                rows.push([key.into(), value.into()]);
+            }
+            Box::pin(std::future::ready(rows.into_batch()))
+        })))
     }
 }
 

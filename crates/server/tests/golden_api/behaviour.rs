@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::exchange::Exchange;
+use crate::golden;
 use crate::replay::Replay;
 
 /// A statement that runs for long.
@@ -117,5 +119,221 @@ async fn foreign_bytes_are_refused_within_limits() {
         .expect("an answer")
         .expect("bytes");
     assert_eq!(&begin, b"HTTP/1.1 413");
+    replay.stop().await;
+}
+
+async fn send(replay: &Replay, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    let method = method.parse().expect("a method");
+    let mut asked = replay.client.request(method, format!("{}{path}", replay.url));
+    if let Some(body) = body {
+        asked = asked.header("Content-Type", "application/json").body(body.to_string());
+    }
+    let answer = asked.send().await.expect("an answer");
+    let status = answer.status().as_u16();
+    let text = answer.text().await.expect("a body");
+    (status, serde_json::from_str(&text).unwrap_or(Value::from(text)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_are_marked_and_killed() {
+    let mut replay = Replay::start().await;
+    let exchanges = Exchange::read_all(&golden());
+    replay.prepare(&exchanges).await;
+    let count = async |replay: &Replay| {
+        let (status, rows) = ask(
+            replay,
+            json!({"query": "SELECT COUNT(*) AS c FROM sys.segments WHERE datasource = 'api_base'"}),
+        )
+        .await;
+        assert_eq!(status, 200, "{rows}");
+        rows[0]["c"].as_u64().expect("a count")
+    };
+    let base = "/druid/indexer/v1/datasources/api_base";
+    let old = "/druid/coordinator/v1/datasources/api_base";
+    let changed = |count: u64| json!({"numChangedSegments": count, "segmentStateChanged": count > 0});
+    let all = count(&replay).await;
+    assert_eq!(all, 4);
+
+    let day = json!({"interval": "2015-01-04/2015-01-05"});
+    let ok = |count| (200, changed(count));
+    assert_eq!(
+        send(&replay, "POST", &format!("{base}/markUnused"), Some(day.clone())).await,
+        ok(1)
+    );
+    assert_eq!(count(&replay).await, 3);
+    assert_eq!(
+        send(&replay, "POST", &format!("{old}/markUnused"), Some(day.clone())).await,
+        ok(0),
+        "again"
+    );
+    assert_eq!(
+        send(&replay, "POST", &format!("{base}/markUsed"), Some(day.clone())).await,
+        ok(1)
+    );
+    let versions = json!({"interval": "2015-01-01/2015-01-05", "versions": ["x"]});
+    assert_eq!(
+        send(&replay, "POST", &format!("{base}/markUnused"), Some(versions)).await,
+        ok(0)
+    );
+
+    let (_, ids) = send(
+        &replay,
+        "GET",
+        "/druid/coordinator/v1/metadata/datasources/api_base/segments",
+        None,
+    )
+    .await;
+    let id = ids[0].as_str().expect("an id").replace(':', "%3A");
+    assert_eq!(
+        send(&replay, "DELETE", &format!("{base}/segments/{id}"), None).await,
+        ok(1)
+    );
+    assert_eq!(
+        send(&replay, "POST", &format!("{old}/segments/{id}"), None).await,
+        ok(1)
+    );
+    let both = json!({"interval": "2015-01-01/2015-01-03", "segmentIds": [ids[0]]});
+    for (path, body, status, said) in [
+        (
+            "/markUnused",
+            json!({}),
+            400,
+            "Specify either 'interval' or 'segmentIds', but not both",
+        ),
+        (
+            "/markUnused",
+            both,
+            400,
+            "Specify either 'interval' or 'segmentIds', but not both",
+        ),
+        (
+            "/markUnused",
+            json!({"interval": "x"}),
+            400,
+            "Format requires a '/' separator: x",
+        ),
+        (
+            "/markUsed",
+            json!({"segmentIds": ["nope"]}),
+            400,
+            "Could not parse segment IDs[[nope]] for datasource[api_base]",
+        ),
+        (
+            "/segments/nope",
+            json!({}),
+            400,
+            "Could not parse Segment ID[nope] for DataSource[api_base]",
+        ),
+    ] {
+        let (found, body) = send(&replay, "POST", &format!("{base}{path}"), Some(body)).await;
+        assert_eq!(found, status, "{path}: {body}");
+        assert!(body.to_string().contains(said), "{path}: {body}");
+    }
+    assert_eq!(send(&replay, "POST", &format!("{base}/markUnused"), None).await.0, 415);
+
+    assert_eq!(send(&replay, "DELETE", base, None).await, ok(all));
+    assert_eq!(send(&replay, "GET", old, None).await.0, 204);
+    assert_eq!(send(&replay, "POST", base, None).await, ok(all));
+    assert_eq!(
+        send(&replay, "POST", &format!("{base}/markUnused"), Some(day)).await,
+        ok(1)
+    );
+    // The loads have left unused segments of other days.
+    let unused = async |replay: &Replay| {
+        let path = "/druid/coordinator/v1/metadata/datasources/api_base/unusedSegments";
+        let (_, segments) = send(replay, "GET", path, None).await;
+        let of_day = |segment: &&Value| {
+            let interval = segment.pointer("/dataSegment/interval").and_then(Value::as_str);
+            interval.is_some_and(|interval| interval.starts_with("2015-01-04"))
+        };
+        segments.as_array().expect("a list").iter().filter(of_day).count()
+    };
+    assert_eq!(unused(&replay).await, 1);
+    let kill = format!("{old}/intervals/2015-01-04_2015-01-05");
+    assert_eq!(send(&replay, "DELETE", &kill, None).await.0, 200);
+    // Killing waits until nobody reads the segments.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while unused(&replay).await > 0 {
+        assert!(Instant::now() < deadline, "the unused segment is still there");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(count(&replay).await, 3, "what is used stays");
+    replay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_survive_the_process() {
+    let replay = Replay::start().await;
+    let rules = json!([{"type": "loadForever"}]);
+    let coordinator = "/druid/coordinator/v1";
+    assert_eq!(
+        send(&replay, "POST", &format!("{coordinator}/rules/t"), Some(rules))
+            .await
+            .0,
+        200
+    );
+    let config = json!({"maxSegmentsToMove": 7});
+    assert_eq!(
+        send(&replay, "POST", &format!("{coordinator}/config"), Some(config))
+            .await
+            .0,
+        200
+    );
+    let replay = replay.again().await;
+    let (_, rules) = send(&replay, "GET", &format!("{coordinator}/rules/t"), None).await;
+    assert_eq!(rules[0]["type"], "loadForever");
+    let (_, config) = send(&replay, "GET", &format!("{coordinator}/config"), None).await;
+    assert_eq!(
+        (&config["maxSegmentsToMove"], &config["replicantLifetime"]),
+        (&json!(7), &json!(15))
+    );
+    let (_, history) = send(&replay, "GET", &format!("{coordinator}/rules/t/history"), None).await;
+    assert_eq!(history.as_array().map(Vec::len), Some(1));
+    replay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_worker_ends_its_task() {
+    let replay = Replay::start().await;
+    let (status, body) = send(&replay, "POST", "/druid/v2/sql/task", Some(json!({"query": endless()}))).await;
+    assert_eq!(status, 202, "{body}");
+    let id = body["taskId"].as_str().expect("an id").to_string();
+    let worker = format!("/druid/indexer/v1/task/{id}-worker0_0");
+    // Until the task has started, there is no worker.
+    let payload = loop {
+        let (status, body) = send(&replay, "GET", &worker, None).await;
+        if status == 200 {
+            break body["payload"].clone();
+        }
+        assert_eq!(status, 404, "{body}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(
+        (&payload["type"], &payload["controllerTaskId"]),
+        (&json!("query_worker"), &json!(id))
+    );
+    let (_, status) = send(&replay, "GET", &format!("{worker}/status"), None).await;
+    assert_eq!(
+        (&status["status"]["status"], &status["status"]["type"]),
+        (&json!("RUNNING"), &json!("query_worker"))
+    );
+    let started = Instant::now();
+    assert_eq!(send(&replay, "POST", &format!("{worker}/shutdown"), None).await.0, 200);
+    loop {
+        let (_, status) = send(&replay, "GET", &format!("/druid/indexer/v1/task/{id}/status"), None).await;
+        if status["status"]["status"] == "FAILED" {
+            let said = status["status"]["errorMsg"].as_str().expect("a reason");
+            assert_eq!(
+                said,
+                format!("WorkerFailed: Worker[{id}-worker0_0] failed: Shutdown request from user")
+            );
+            break;
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "a stopped task ends: {status}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     replay.stop().await;
 }

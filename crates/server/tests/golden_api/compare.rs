@@ -33,9 +33,13 @@ pub fn moments(body: &Value) -> Vec<String> {
             continue;
         };
         let workers = |stage: u64| -> Vec<String> {
-            let workers = body.pointer(&format!("{root}/counters/{stage}")).and_then(Value::as_object);
+            let workers = body
+                .pointer(&format!("{root}/counters/{stage}"))
+                .and_then(Value::as_object);
             let names = workers.into_iter().flatten().map(|(worker, _)| worker);
-            names.map(|worker| format!("{root}/counters/{stage}/{worker}")).collect()
+            names
+                .map(|worker| format!("{root}/counters/{stage}/{worker}"))
+                .collect()
         };
         for (stage, before) in (0u64..).zip(stages) {
             if before.pointer("/definition/processor/type") == Some(&Value::from("groupByPreShuffle")) {
@@ -56,7 +60,14 @@ pub fn moments(body: &Value) -> Vec<String> {
         };
         if let Some(stage) = failed {
             for worker in workers(stage) {
-                for moment in ["input0/rows", "input0/files", "input1/rows", "output", "warnings", "sortProgress"] {
+                for moment in [
+                    "input0/rows",
+                    "input0/files",
+                    "input1/rows",
+                    "output",
+                    "warnings",
+                    "sortProgress",
+                ] {
                     found.push(format!("{worker}/{moment}"));
                 }
             }

@@ -53,13 +53,28 @@ pub struct Replay {
     ids: HashMap<String, String>,
     /// Recorded task id → what made it.
     setups: BTreeMap<String, (String, Setup)>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Replay {
     /// Starts a server on an empty folder.
     pub async fn start() -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        Self::start_on(tempfile::tempdir().expect("a temporary folder")).await
+    }
+
+    /// Ends the server and starts one on the same folder.
+    pub async fn again(self) -> Self {
+        self.engine.shutdown().await;
+        self.stop.send(()).ok();
+        self.served
+            .await
+            .expect("the server ends in order")
+            .expect("the server ends well");
+        drop(self.engine);
+        Self::start_on(self.dir).await
+    }
+
+    async fn start_on(dir: tempfile::TempDir) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("the port is known");
         let config = EngineConfig {
@@ -86,7 +101,7 @@ impl Replay {
             served,
             ids: HashMap::new(),
             setups: BTreeMap::new(),
-            _dir: dir,
+            dir,
         }
     }
 
@@ -123,6 +138,9 @@ impl Replay {
     /// Interactive exchanges see the base tables only; those that change settings come after those that read them.
     fn turn(&self, exchange: &Exchange) -> usize {
         let reads = exchange.request.method == "GET" && !exchange.name.contains("-after");
+        if exchange.name.starts_with("coordinator/lookups-") || exchange.name == "system-tables/lookup-table" {
+            return 12;
+        }
         match exchange.group() {
             "sql" | "sql-errors" | "sql-content" | "sql-misc" | "explain" | "system-tables" => 0,
             "status" => 1,
@@ -141,6 +159,30 @@ impl Replay {
     }
 
     fn time(&self, exchange: &Exchange) -> String {
+        if exchange.name == "system-tables/lookup-table" {
+            return "11".to_string();
+        }
+        if let Some(name) = exchange.name.strip_prefix("coordinator/lookups-") {
+            // One lookup is there, another one comes and goes.
+            let order = ["uninitialized", "init", "unknown", "create", "config", "one", "status"];
+            let later = [
+                "create-one",
+                "sameversion",
+                "bad",
+                "tier",
+                "-after",
+                "status-detailed",
+                "delete",
+                "delete-again",
+            ];
+            let rank = |list: &[&str]| list.iter().rposition(|part| name.ends_with(part) || name == *part);
+            return match (rank(&later), rank(&order)) {
+                _ if name.ends_with("unknown") => "02".to_string(),
+                (Some(rank), _) => format!("2{rank}"),
+                (None, Some(rank)) => format!("0{rank}"),
+                (None, None) => "10".to_string(),
+            };
+        }
         let made = exchange
             .task_id()
             .and_then(|id| self.setups.get(id))
@@ -214,6 +256,15 @@ impl Replay {
             }
         }
         let request = &exchange.request;
+        if exchange.name == "coordinator/lookups-create" {
+            // The recording had this lookup already.
+            let made = self
+                .client
+                .post(format!("{}{path}", self.url))
+                .header("Content-Type", "application/json")
+                .body(client_json(&request.body));
+            made.send().await.ok();
+        }
         let text = request.body.to_string();
         if needs_more(&text) {
             return None;

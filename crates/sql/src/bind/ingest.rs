@@ -326,6 +326,7 @@ impl Binder<'_> {
             SqlError::invalid(format!(
                 "Invalid granularity[{text}] specified after PARTITIONED BY clause. {GRANULARITIES}"
             ))
+            .in_grammar()
         };
         match partition {
             PartitionAst::All => Ok(Granularity::All),
@@ -358,7 +359,7 @@ impl Binder<'_> {
                 if !is_time(argument) {
                     return Err(SqlError::invalid(format!(
                         "Invalid argument[{argument}] provided. The first argument to FLOOR in PARTITIONED BY clause must be __time."
-                    )));
+                    )).in_grammar());
                 }
                 let unit = unit_name(field);
                 unit_period(&unit)
@@ -387,12 +388,12 @@ impl Binder<'_> {
                     return Err(SqlError::invalid(format!(
                         "Invalid argument[{}] provided. The first argument to TIME_FLOOR in PARTITIONED BY clause must be __time.",
                         name_of(time)
-                    )));
+                    )).in_grammar());
                 }
                 let text = self.text_literal(period)?.unwrap_or_default();
-                let parsed: Period = text
-                    .parse()
-                    .map_err(|_| SqlError::invalid(format!("granularity['{text}'] is an invalid period literal.")))?;
+                let parsed: Period = text.parse().map_err(|_| {
+                    SqlError::invalid(format!("granularity['{text}'] is an invalid period literal.")).in_grammar()
+                })?;
                 known(Granularity::Period(parsed)).ok_or_else(|| invalid(&format!("`TIME_FLOOR`(`__time`, '{text}')")))
             }
             other => Err(invalid(&calcite(other))),

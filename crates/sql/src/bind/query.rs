@@ -118,7 +118,7 @@ impl Binder<'_> {
                 )))
             }
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
-                Err(SqlError::invalid("Non-query expression encountered in illegal context"))
+                Err(SqlError::invalid("Non-query expression encountered in illegal context").in_grammar())
             }
         }
     }

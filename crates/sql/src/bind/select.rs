@@ -305,7 +305,7 @@ impl Binder<'_> {
                 }
                 SelectItem::ExprWithAlias { expr, alias } => {
                     if alias.quote_style == Some('\'') {
-                        return Err(SqlError::invalid("Expecting alias, found character literal"));
+                        return Err(SqlError::invalid("Expecting alias, found character literal").in_grammar());
                     }
                     let typed = self.expr(expr, cx)?;
                     items.push(Item {

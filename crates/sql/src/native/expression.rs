@@ -127,7 +127,8 @@ fn distinct_count(
         return None;
     };
     let dimension = column(arg, &types.argument)?;
-    let field = json!({"type": "default", "dimension": dimension, "outputName": dimension, "outputType": types.argument});
+    let field =
+        json!({"type": "default", "dimension": dimension, "outputName": dimension, "outputType": types.argument});
     Some(json!({"type": "cardinality", "name": name, "fields": [field], "byRow": false, "round": true}))
 }
 

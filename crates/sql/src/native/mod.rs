@@ -336,9 +336,12 @@ impl Input<'_> {
                 argument: argument_type(expr, aggregate.input.schema()),
                 output: native_type_of(&aggregate.schema, groups + i),
             };
-            aggregations.push(expression::aggregation(expr, &format!("a{i}"), &types, &mut |e, ty| {
-                virtuals.column(e, ty)
-            })?);
+            aggregations.push(expression::aggregation(
+                expr,
+                &format!("a{i}"),
+                &types,
+                &mut |e, ty| virtuals.column(e, ty),
+            )?);
         }
         let native_name = |expr: &Expr| -> Option<String> {
             let Expr::Column(column) = plain(expr) else { return None };
@@ -467,7 +470,10 @@ fn argument_type(aggregate: &Expr, schema: &DFSchema) -> String {
         _ => None,
     };
     let field = argument.and_then(|argument| argument.to_field(schema).ok());
-    field.map_or_else(|| "STRING".to_string(), |(_, field)| crate::SqlType::from_field(&field).native())
+    field.map_or_else(
+        || "STRING".to_string(),
+        |(_, field)| crate::SqlType::from_field(&field).native(),
+    )
 }
 
 fn intervals(spans: &[Interval]) -> Value {

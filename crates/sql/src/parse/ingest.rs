@@ -124,7 +124,7 @@ pub(super) fn parse(tokens: &Tokens, mut list: Vec<TokenWithSpan>) -> Result<Ing
                 || ["SELECT", "WITH", "VALUES", "TABLE"]
                     .iter()
                     .any(|w| is_word(&t.token, w)) => {}
-        Some(_) => return Err(SqlError::invalid("Non-query expression encountered in illegal context")),
+        Some(_) => return Err(SqlError::invalid("Non-query expression encountered in illegal context").in_grammar()),
         None => return Err(tokens.unexpected(index_of(&list, at), "\"WITH\", \"SELECT\", \"VALUES\", \"(\"")),
     }
     let query = query(tokens, list.split_off(at))?;

@@ -126,9 +126,9 @@ fn near_keyword(tokens: &Tokens, index: usize) -> SqlError {
                 place.line,
                 place.column,
                 STATEMENT_STARTS.replace(", ", " ...\n    ")
-            ))
+            )).in_grammar()
         }
-        _ => SqlError::invalid("Non-query expression encountered in illegal context"),
+        _ => SqlError::invalid("Non-query expression encountered in illegal context").in_grammar(),
     }
 }
 
@@ -146,9 +146,7 @@ fn split_sets(tokens: &Tokens) -> Result<(Vec<(String, Value)>, usize), SqlError
         at = end + usize::from(end < list.len());
     }
     if at >= list.len() && !sets.is_empty() {
-        return Err(SqlError::invalid(
-            "Statement list is missing a non-SET statement to execute",
-        ));
+        return Err(SqlError::invalid("Statement list is missing a non-SET statement to execute").in_grammar());
     }
     if let Some(n) = list[at..].iter().position(|t| t.token == Token::SemiColon) {
         let semicolon = at + n;
@@ -163,7 +161,7 @@ fn split_sets(tokens: &Tokens) -> Result<(Vec<(String, Value)>, usize), SqlError
             return Err(SqlError::invalid(format!(
                 "Only SET statements can appear before the final statement in a statement list, but found non-SET statement[{}]",
                 text.join(" ")
-            )));
+            )).in_grammar());
         }
     }
     Ok((sets, at))

@@ -204,6 +204,7 @@ fn unexpected(token: &str, place: Position, expected: &str) -> SqlError {
     SqlError::invalid(format!(
         "Received an unexpected token [{token}] {place}, acceptable options: [{expected}]"
     ))
+    .in_grammar()
     .at(place)
     .with("token", token)
     .with("expected", format!("[{expected}]"))
@@ -351,6 +352,7 @@ fn lexical_error(at: Location, c: char) -> SqlError {
         "Lexical error at line {}, column {}.  Encountered: \"{shown}\" ({}), after : \"\"",
         at.line, at.column, c as u32
     ))
+    .in_grammar()
 }
 
 fn lexical(sql: &str, message: &str, at: Location) -> SqlError {
@@ -374,6 +376,7 @@ fn lexical(sql: &str, message: &str, at: Location) -> SqlError {
         "Lexical error at line {}, column {}.  {message}",
         at.line, at.column
     ))
+    .in_grammar()
 }
 
 #[cfg(test)]

@@ -16,7 +16,10 @@ pub fn types(aggregator: &Value) -> Option<(String, Types)> {
     let inner = aggregator.get("aggregator");
     if let ("filtered", Some(inner)) = (kind, inner) {
         let (inner_name, types) = types(inner)?;
-        let name = aggregator.get("name").and_then(Value::as_str).map_or(inner_name, str::to_string);
+        let name = aggregator
+            .get("name")
+            .and_then(Value::as_str)
+            .map_or(inner_name, str::to_string);
         return Some((name, types));
     }
     let name = aggregator.get("name")?.as_str()?.to_string();

@@ -354,7 +354,10 @@ impl Graph<'_> {
             }
             "union" => {
                 let tables = source.get("dataSources")?.as_array()?;
-                let inputs: Vec<StageInput> = tables.iter().map(|source| table(source, query)).collect::<Option<_>>()?;
+                let inputs: Vec<StageInput> = tables
+                    .iter()
+                    .map(|source| table(source, query))
+                    .collect::<Option<_>>()?;
                 let numbers: Vec<Value> = (0..inputs.len()).map(input_number).collect();
                 Source {
                     inputs,

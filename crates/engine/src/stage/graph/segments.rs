@@ -21,7 +21,10 @@ pub fn generator(
     members.insert("columnMappings".to_string(), mappings.clone());
     let virtual_keys = input.map(|input| virtual_keys(query, input)).unwrap_or_default();
     if !virtual_keys.is_empty() {
-        members.insert("clusterByVirtualColumnMappings".to_string(), Value::Object(virtual_keys));
+        members.insert(
+            "clusterByVirtualColumnMappings".to_string(),
+            Value::Object(virtual_keys),
+        );
     }
     let mut tuning = Map::new();
     let mut tune = |name: &str, value: u64| tuning.insert(name.to_string(), Value::from(value));

@@ -64,7 +64,11 @@ fn worded(stage: &StageDefinition) -> String {
         }) => format!("max {partitions} {} {limit_hint:?}", key(columns)),
         Some(ShuffleSpec::TargetSize { key: columns, .. }) => format!("size {}", key(columns)),
     };
-    let signature: Vec<String> = stage.signature.iter().map(|(name, kind)| format!("{name}:{kind}")).collect();
+    let signature: Vec<String> = stage
+        .signature
+        .iter()
+        .map(|(name, kind)| format!("{name}:{kind}"))
+        .collect();
     format!("{:?} [{}] {shuffle}", stage.processor, signature.join(" "))
 }
 
@@ -87,7 +91,10 @@ fn a_scan_is_one_stage() {
     let StageInput::Table { intervals, .. } = &stages[0].inputs[0] else {
         panic!("a table is read: {:?}", stages[0].inputs);
     };
-    assert_eq!(intervals[0].to_string(), "2015-01-01T00:00:00.000Z/2015-01-02T00:00:00.000Z");
+    assert_eq!(
+        intervals[0].to_string(),
+        "2015-01-01T00:00:00.000Z/2015-01-02T00:00:00.000Z"
+    );
 }
 
 #[test]
@@ -100,7 +107,9 @@ fn a_limit_is_a_stage_of_its_own() {
         ]
     );
     assert_eq!(
-        all_worded(scan(json!({"limit": 3, "offset": 1, "orderBy": [{"columnName": "a", "order": "ascending"}]}))),
+        all_worded(scan(
+            json!({"limit": 3, "offset": 1, "orderBy": [{"columnName": "a", "order": "ascending"}]})
+        )),
         [
             "Scan [a:LONG __boost:LONG b:STRING] max 1 a __boost/0 Some(4)",
             "Limit [a:LONG __boost:LONG b:STRING] max 1 a __boost/0 None",
@@ -156,9 +165,15 @@ fn subqueries_come_first() {
 #[test]
 fn what_is_not_known_has_no_graph() {
     assert_eq!(graph(json!({"queryType": "timeseries"}), Destination::Report), None);
-    assert_eq!(graph(scan(json!({"dataSource": {"type": "join"}})), Destination::Report), None);
     assert_eq!(
-        graph(group_by(json!({"aggregations": [{"type": "new", "name": "x"}]})), Destination::Report),
+        graph(scan(json!({"dataSource": {"type": "join"}})), Destination::Report),
+        None
+    );
+    assert_eq!(
+        graph(
+            group_by(json!({"aggregations": [{"type": "new", "name": "x"}]})),
+            Destination::Report
+        ),
         None
     );
     let settings = settings();
