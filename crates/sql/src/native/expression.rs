@@ -116,14 +116,14 @@ pub(super) struct AggregateTypes {
     pub output: String,
 }
 
-/// Words a count of distinct values, which Druid counts by a sketch unless told otherwise.
+/// Words a count of distinct values by a sketch.
 fn distinct_count(
     call: &AggregateFunction,
     name: &str,
     types: &AggregateTypes,
     column: &mut dyn FnMut(&Expr, &str) -> Option<String>,
 ) -> Option<Value> {
-    let ([arg], "count", None) = (call.params.args.as_slice(), call.func.name(), &call.params.filter) else {
+    let ([arg], None) = (call.params.args.as_slice(), &call.params.filter) else {
         return None;
     };
     let dimension = column(arg, &types.argument)?;
@@ -145,7 +145,11 @@ pub(super) fn aggregation(
     if !call.params.order_by.is_empty() {
         return None;
     }
+    // COUNT(DISTINCT …) counts exactly, for which there is no aggregator.
     if call.params.distinct {
+        return None;
+    }
+    if call.func.name() == "approx_count_distinct_builtin" {
         return distinct_count(call, name, types, column);
     }
     let arg = call.params.args.first();

@@ -190,6 +190,7 @@ fn segments_are_cut_by_time_chunk_and_clustering() {
         time: Some(0),
         dimensions: Vec::new(),
         clustered: 0,
+        before_time: 0,
         index_spec: None,
         auto_columns: false,
     };
