@@ -93,6 +93,7 @@ impl ObjectWriter {
             ))
         })?;
         for value in binary.as_binary::<i32>() {
+            let value = value.map(|image| if is_empty(&self.type_name, image) { &[] } else { image });
             self.values
                 .push(value)
                 .map_err(|e| match e.downcast::<SegmentError>() {
@@ -150,6 +151,18 @@ impl ObjectWriter {
     }
 }
 
+/// Tells whether an image is that of an empty sketch, which Druid stores as no bytes.
+fn is_empty(type_name: &str, image: &[u8]) -> bool {
+    const IMAGE_BYTES: usize = 8;
+    let (flags, empty) = match type_name {
+        "HLLSketch" | "thetaSketch" => (5, 0x04),
+        "quantilesDoublesSketch" => (3, 0x04),
+        "KllDoublesSketch" | "KllFloatsSketch" => (3, 0x01),
+        _ => return false,
+    };
+    image.len() == IMAGE_BYTES && image[flags] & empty != 0
+}
+
 impl Values {
     fn push(&mut self, value: Option<&[u8]>) -> std::io::Result<()> {
         match self {
@@ -175,6 +188,25 @@ impl Values {
                 *rows += 1;
                 blobs.push(value.unwrap_or_default())
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_of_empty_sketches_are_known() {
+        for (type_name, image) in [
+            ("HLLSketch", [0x02, 0x01, 0x07, 0x0C, 0x03, 0x0C, 0, 0]),
+            ("thetaSketch", [0x01, 0x03, 0x03, 0, 0, 0x1E, 0xCC, 0x93]),
+            ("quantilesDoublesSketch", [0x01, 0x03, 0x08, 0x1E, 0x80, 0, 0, 0]),
+            ("KllDoublesSketch", [0x02, 0x01, 0x0F, 0x01, 0xC8, 0, 0x08, 0]),
+        ] {
+            assert!(is_empty(type_name, &image), "{type_name}");
+            assert!(!is_empty("hyperUnique", &image));
+            assert!(!is_empty(type_name, &[image, image].concat()));
         }
     }
 }

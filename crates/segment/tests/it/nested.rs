@@ -348,13 +348,13 @@ fn objects_come_back_compressed_or_not() {
 fn objects_are_taken_as_base64_too() {
     let mut schema = SegmentSchema::default();
     schema.metrics.push(metric("o", "thetaSketch"));
-    let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("YWJj"), None]));
+    let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("YWJj"), None, Some("AQMDAAAezJM=")]));
     let dir = tempfile::tempdir().unwrap();
     let segment = write(dir.path(), schema.clone(), IndexSpec::default(), &[("o", texts)]);
     let found = segment.read("o", RowSelection::All).unwrap();
     assert_eq!(
         found.as_binary::<i32>().iter().collect::<Vec<_>>(),
-        [Some(&b"abc"[..]), None]
+        [Some(&b"abc"[..]), None, Some(b"")]
     );
     let mut writer = SegmentWriter::create(dir.path(), schema, IndexSpec::default(), DAY).unwrap();
     let wrong = RecordBatch::try_from_iter([
