@@ -6,18 +6,21 @@ use datafusion::catalog::TableProvider;
 use henge_input::ExternSpec;
 use henge_metadata::MetadataSnapshot;
 use henge_scan::ScanCatalog;
-use henge_sql::SchemaCatalog;
+use henge_sql::{Lookup, Lookups, SchemaCatalog};
 
 use crate::engine::SystemTables;
 use crate::stage::extern_scan::ExternTable;
 
 /// Schema of the datasources.
 const DATASOURCES: &str = "druid";
+/// Schema of the lookups.
+const LOOKUPS: &str = "lookup";
 
 /// The tables of one statement: made for each, so that all of it sees the same segments.
 pub struct EngineCatalog {
     snapshot: Arc<MetadataSnapshot>,
     scans: Arc<ScanCatalog>,
+    lookups: Arc<Lookups>,
     system: Option<Arc<dyn SystemTables>>,
 }
 
@@ -26,11 +29,13 @@ impl EngineCatalog {
     pub fn new(
         snapshot: Arc<MetadataSnapshot>,
         scans: Arc<ScanCatalog>,
+        lookups: Arc<Lookups>,
         system: Option<Arc<dyn SystemTables>>,
     ) -> Self {
         Self {
             snapshot,
             scans,
+            lookups,
             system,
         }
     }
@@ -52,6 +57,9 @@ impl SchemaCatalog for EngineCatalog {
     }
 
     fn table_names(&self, schema: &str) -> Vec<String> {
+        if schema == LOOKUPS {
+            return self.lookups.names();
+        }
         if schema != DATASOURCES {
             return self
                 .system
@@ -60,6 +68,10 @@ impl SchemaCatalog for EngineCatalog {
                 .unwrap_or_default();
         }
         self.snapshot.datasources().map(|(name, _)| name.to_string()).collect()
+    }
+
+    fn lookup(&self, name: &str) -> Option<Arc<Lookup>> {
+        self.lookups.get(name)
     }
 
     fn extern_table(&self, spec: ExternSpec) -> Arc<dyn TableProvider> {

@@ -10,7 +10,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use henge_exchange::{CappedBudget, LocalRunStore, RunStore};
 use henge_metadata::{MetadataErrorKind, MetadataSnapshot, MetadataStore, TaskRecord, TaskStatus};
 use henge_scan::{CachedSegments, ScanCatalog};
-use henge_sql::{Category, EngineKind, OutputColumn, Persona, Planned, Planner, SqlError, SqlRequest};
+use henge_sql::{Category, EngineKind, Lookups, OutputColumn, Persona, Planned, Planner, SqlError, SqlRequest};
 use henge_storage::{DeepStorage, LocalDeepStorage, SegmentCache};
 use henge_time::Interval;
 use parking_lot::RwLock;
@@ -124,6 +124,7 @@ pub trait SystemTables: Send + Sync {
 pub struct Engine {
     services: Arc<Services>,
     scans: Arc<ScanCatalog>,
+    lookups: Arc<Lookups>,
     system: RwLock<Option<Arc<dyn SystemTables>>>,
     queries: Arc<Queries>,
     tasks: Arc<Tasks>,
@@ -224,6 +225,7 @@ impl Engine {
         Ok(Arc::new(Engine {
             services: Arc::new(services),
             scans,
+            lookups: Arc::default(),
             system: RwLock::default(),
             queries: Arc::default(),
             tasks,
@@ -257,6 +259,11 @@ impl Engine {
         &self.scans
     }
 
+    /// Gives the lookups that statements may use; whoever sets them here also keeps them across restarts.
+    pub fn lookups(&self) -> &Arc<Lookups> {
+        &self.lookups
+    }
+
     /// Adds the tables of `INFORMATION_SCHEMA` and `sys`.
     pub fn register_system_tables(&self, tables: Arc<dyn SystemTables>) {
         *self.system.write() = Some(tables);
@@ -264,7 +271,12 @@ impl Engine {
 
     /// Plans a statement, against the segments that are published now.
     pub async fn plan(&self, kind: PlanKind, request: SqlRequest) -> Result<Planned, SqlError> {
-        let catalog = EngineCatalog::new(self.snapshot(), self.scans.clone(), self.system.read().clone());
+        let catalog = EngineCatalog::new(
+            self.snapshot(),
+            self.scans.clone(),
+            self.lookups.clone(),
+            self.system.read().clone(),
+        );
         let engine = match kind {
             PlanKind::Interactive => EngineKind::Native,
             PlanKind::Task => EngineKind::Task,

@@ -126,7 +126,8 @@ pub async fn start(queries: &Arc<Queries>, id: &str, planned: Planned, place: Qu
         };
         tokio::pin!(deadline);
         let rows = async {
-            let physical = cooperative_joins(state.create_physical_plan(&plan).await?)?;
+            // The planner optimised the logical plan already.
+            let physical = cooperative_joins(state.query_planner().create_physical_plan(&plan, &state).await?)?;
             let mut stream = execute_stream(physical, state.task_ctx())?;
             if sender.send(Ok(Err(stream.schema()))).await.is_err() {
                 return Ok(());

@@ -161,6 +161,15 @@ impl QueryContext {
         crate::functions::Zone::parse(&name).unwrap_or_default()
     }
 
+    /// Gives the instant of `sqlCurrentTimestamp` (ISO-8601 text or milliseconds), which replaces the clock.
+    pub fn current_timestamp(&self) -> Option<i64> {
+        match self.get("sqlCurrentTimestamp")? {
+            Value::Number(number) => number.as_i64(),
+            Value::String(text) => henge_time::parse_millis(text).ok().or_else(|| text.parse().ok()),
+            _ => None,
+        }
+    }
+
     /// Gives the id that the client chose.
     pub fn query_id(&self) -> Option<String> {
         self.get("sqlQueryId").map(shown)

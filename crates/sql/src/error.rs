@@ -197,20 +197,26 @@ impl SqlError {
 
     /// Makes the error for a context value of the wrong type: Druid's legacy shape, for the operator.
     pub fn bad_context(message: impl Into<String>) -> Self {
-        let mut error = Self::make(
+        Self::legacy(
             Persona::Operator,
             Category::InvalidInput,
-            "legacyQueryException",
-            message.into(),
-        );
-        error.0.context.insert(
-            "errorClass".into(),
-            "org.apache.druid.query.BadQueryContextException".into(),
-        );
-        error
-            .0
-            .context
-            .insert("legacyErrorCode".into(), "Query context parse failed".into());
+            "Query context parse failed",
+            "org.apache.druid.query.BadQueryContextException",
+            message,
+        )
+    }
+
+    /// Makes an error of Druid's legacy shape.
+    pub fn legacy(
+        persona: Persona,
+        category: Category,
+        legacy_code: &str,
+        class: &str,
+        message: impl Into<String>,
+    ) -> Self {
+        let mut error = Self::make(persona, category, "legacyQueryException", message.into());
+        error.0.context.insert("errorClass".into(), class.into());
+        error.0.context.insert("legacyErrorCode".into(), legacy_code.into());
         error
     }
 

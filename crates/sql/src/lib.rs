@@ -19,6 +19,7 @@ mod error;
 mod explain;
 pub mod functions;
 pub mod limits;
+mod lookup;
 mod native;
 mod parse;
 mod planner;
@@ -29,6 +30,7 @@ pub use catalog::SchemaCatalog;
 pub use context::QueryContext;
 pub use error::{Category, Persona, Position, SqlError, SqlErrorBody};
 pub use functions::complex_text;
+pub use lookup::{Lookup, Lookups};
 pub use parse::reserved::{NILADIC, RESERVED, is_reserved};
 pub use planner::{Planner, register_functions, session_config};
 pub use statement::{

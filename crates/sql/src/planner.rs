@@ -1,10 +1,11 @@
 //! The planner: from a request to a [`Planned`].
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use datafusion::common::DataFusionError;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::SessionConfig;
 
 use crate::bind::{self, Binder};
@@ -21,8 +22,9 @@ pub struct Planner {
 impl Planner {
     /// Makes a planner with a session of its own.
     pub fn new(catalog: Arc<dyn SchemaCatalog>, engine: EngineKind) -> Self {
-        let session = SessionStateBuilder::new().with_config(session_config()).build();
-        Planner::with_session(catalog, engine, session)
+        static SESSION: LazyLock<SessionState> =
+            LazyLock::new(|| SessionStateBuilder::new().with_config(session_config()).build());
+        Planner::with_session(catalog, engine, SESSION.clone())
     }
 
     /// Makes a planner that plans with the engine's session: its rules, its runtime. The session's settings must be those
@@ -65,7 +67,10 @@ impl Planner {
         );
         let bound = binder.statement()?;
         let (tables, resources) = binder.finish();
-        let plan = self.optimise(&bound.query.plan)?;
+        let plan = match self.engine {
+            EngineKind::Native => self.optimise(&limited_in_group_order(bound.query.plan.clone())?)?,
+            EngineKind::Task => self.optimise(&bound.query.plan)?,
+        };
         let columns: Vec<OutputColumn> = bound
             .query
             .columns
@@ -101,6 +106,48 @@ impl Planner {
 
     fn optimise(&self, plan: &LogicalPlan) -> Result<LogicalPlan, SqlError> {
         self.session.optimize(plan).map_err(|e| bind::from_datafusion(&e))
+    }
+}
+
+/// Sorts groups below a LIMIT without ORDER BY: Druid's engine gives groups in the order of their keys, so that such a
+/// statement has one answer.
+fn limited_in_group_order(plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
+    let sorted = plan.transform_up(|node| {
+        let LogicalPlan::Limit(limit) = &node else {
+            return Ok(Transformed::no(node));
+        };
+        match sorted_groups(&limit.input)? {
+            Some(input) => Ok(Transformed::yes(node.with_new_exprs(node.expressions(), vec![input])?)),
+            None => Ok(Transformed::no(node)),
+        }
+    });
+    sorted.map(|sorted| sorted.data).map_err(|e| bind::from_datafusion(&e))
+}
+
+/// Puts a sort by the keys above a grouping that nothing but projections and filters stand upon.
+fn sorted_groups(plan: &LogicalPlan) -> Result<Option<LogicalPlan>, DataFusionError> {
+    let by_first = |plan: &LogicalPlan, count: usize| {
+        let keys = plan
+            .schema()
+            .columns()
+            .into_iter()
+            .take(count)
+            .map(|column| Expr::Column(column).sort(true, true));
+        LogicalPlanBuilder::from(plan.clone()).sort(keys)?.build().map(Some)
+    };
+    match plan {
+        LogicalPlan::Projection(node) => match sorted_groups(&node.input)? {
+            Some(input) => plan.with_new_exprs(plan.expressions(), vec![input]).map(Some),
+            None => Ok(None),
+        },
+        LogicalPlan::Filter(node) => match sorted_groups(&node.input)? {
+            Some(input) => plan.with_new_exprs(plan.expressions(), vec![input]).map(Some),
+            None => Ok(None),
+        },
+        LogicalPlan::Aggregate(node) if node.group_expr.iter().any(|e| matches!(e, Expr::GroupingSet(_))) => Ok(None),
+        LogicalPlan::Aggregate(node) if !node.group_expr.is_empty() => by_first(plan, node.group_expr.len()),
+        LogicalPlan::Distinct(Distinct::All(_)) => by_first(plan, plan.schema().fields().len()),
+        _ => Ok(None),
     }
 }
 

@@ -140,9 +140,7 @@ fn routines(rows: &mut TableRows) {
             routine.name.into(),
             routine.kind.into(),
             if routine.is_aggregator { "YES" } else { "NO" }.into(),
-            Some(routine.signatures)
-                .filter(|signatures| !signatures.is_empty())
-                .into(),
+            routine.signatures.map(str::to_string).into(),
         ]);
     }
 }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{Column, TableReference};
+use datafusion::common::{Column, ScalarValue, TableReference};
 use datafusion::functions_aggregate as df;
 use datafusion::logical_expr::expr::{AggregateFunction, Cast, Sort};
-use datafusion::logical_expr::{AggregateUDF, Expr, lit};
+use datafusion::logical_expr::{AggregateUDF, BinaryExpr, Expr, Operator, lit};
 use datafusion::sql::sqlparser::ast;
 
 use super::expr::Cx;
 use super::{Binder, Typed};
+use crate::functions::collect;
 use crate::{SqlError, SqlType};
 
 /// Qualifier of the placeholders that stand for aggregates until the plan has them.
@@ -43,7 +44,7 @@ const fn def(name: &'static str, signatures: &'static str) -> AggregateDef {
 }
 
 /// Every aggregate function; [`Binder::aggregate_parts`] holds what they compute.
-pub(crate) const AGGREGATES: [AggregateDef; 30] = [
+pub(crate) const AGGREGATES: [AggregateDef; 26] = [
     def(
         "ANY_VALUE",
         "'ANY_VALUE(expr, [maxBytesPerStringInt, [aggregateMultipleValuesBoolean]])'",
@@ -71,12 +72,8 @@ pub(crate) const AGGREGATES: [AggregateDef; 30] = [
     def("VAR_POP", "'VAR_POP(<NUMERIC>)'"),
     def("VAR_SAMP", "'VAR_SAMP(<NUMERIC>)'"),
     def("ARRAY_CONCAT_AGG", "'ARRAY_CONCAT_AGG(expr, [size])'"),
-    def("COVAR_POP", "'COVAR_POP(<NUMERIC>, <NUMERIC>)'"),
-    def("COVAR_SAMP", "'COVAR_SAMP(<NUMERIC>, <NUMERIC>)'"),
-    def("CORR", "'CORR(<NUMERIC>, <NUMERIC>)'"),
     def("SINGLE_VALUE", "'SINGLE_VALUE(<ANY>)'"),
-    def("SUM0", "'$SUM0(<NUMERIC>)'"),
-    def("MEDIAN", "'MEDIAN(<NUMERIC>)'"),
+    def("$SUM0", "'$SUM0(<NUMERIC>)'"),
 ];
 
 /// Finds an aggregate by its upper case name.
@@ -94,6 +91,9 @@ pub(super) struct AggregateParts {
     pub distinct: bool,
     pub filter: Option<Box<Expr>>,
     pub order_by: Vec<Sort>,
+    /// The same over the same arguments, for where the first gives NULL.
+    pub fallback: Option<Arc<AggregateUDF>>,
+    pub finish: Finish,
     pub ty: SqlType,
 }
 
@@ -117,15 +117,22 @@ impl Binder<'_> {
         let parts = self.aggregate_parts(def, function, whole, &cx.inside("aggregate"))?;
         let ty = parts.ty.clone();
         let is_grouping = def.name == "GROUPING";
-        let expr = Expr::AggregateFunction(AggregateFunction::new_udf(
-            parts.udaf,
-            parts.args,
-            parts.distinct,
-            parts.filter,
-            parts.order_by,
-            None,
-        ));
-        let column = aggregates.borrow_mut().add(expr);
+        let call = |udaf: Arc<AggregateUDF>| {
+            Expr::AggregateFunction(AggregateFunction::new_udf(
+                udaf,
+                parts.args.clone(),
+                parts.distinct,
+                parts.filter.clone(),
+                parts.order_by.clone(),
+                None,
+            ))
+        };
+        let mut column = aggregates.borrow_mut().add(call(Arc::clone(&parts.udaf)));
+        if let Some(fallback) = &parts.fallback {
+            let other = aggregates.borrow_mut().add(call(Arc::clone(fallback)));
+            column = datafusion::functions::core::expr_fn::coalesce(vec![column, other]);
+        }
+        let column = self.finished(column, &parts.finish)?;
         let column = if is_grouping {
             Expr::Cast(Cast::new(Box::new(column), DataType::Int64))
         } else {
@@ -180,6 +187,9 @@ impl Binder<'_> {
         };
         let mut order_by: Vec<Sort> = Vec::new();
         let mut is_distinct = distinct;
+        let mut fallback = None;
+        let mut finish = Finish::None;
+        let mut filter = filter;
         let plain = |typed: &Typed| {
             // Dictionaries would end up inside of lists; aggregates that keep values take plain text.
             if typed.ty.is_text() && typed.ty != SqlType::MultiVarchar {
@@ -192,6 +202,16 @@ impl Binder<'_> {
             "COUNT" => {
                 if star || args.is_empty() {
                     (df::count::count_udaf(), vec![lit(1i64)], SqlType::BigInt)
+                } else if distinct && args.len() == 1 && args[0].ty == SqlType::MultiVarchar {
+                    // Values are counted, not rows.
+                    is_distinct = false;
+                    finish = Finish::Length;
+                    let most = lit(i64::MAX);
+                    (
+                        collect::udaf(collect::Kind::DistinctTexts),
+                        vec![args.remove(0).expr, most],
+                        SqlType::BigInt,
+                    )
                 } else {
                     arity(1, 1)?;
                     (df::count::count_udaf(), vec![args.remove(0).expr], SqlType::BigInt)
@@ -202,7 +222,7 @@ impl Binder<'_> {
                 is_distinct = false;
                 self.sketch_aggregate(def, args, whole)?
             }
-            "SUM" | "SUM0" => {
+            "SUM" | "$SUM0" => {
                 arity(1, 1)?;
                 let arg = args[0].clone();
                 let target = match &arg.ty {
@@ -239,8 +259,11 @@ impl Binder<'_> {
             }
             "ANY_VALUE" => {
                 arity(1, 3)?;
-                let arg = args.remove(0);
+                let arg = self.one_value(args[0].clone(), args.get(2))?;
                 let ty = varchar(&arg.ty);
+                if ty.is_text() {
+                    finish = Finish::Cut(most_bytes(args.get(1)));
+                }
                 (df::first_last::first_value_udaf(), vec![plain(&arg)], ty)
             }
             "SINGLE_VALUE" => {
@@ -251,7 +274,7 @@ impl Binder<'_> {
             }
             "EARLIEST" | "LATEST" | "EARLIEST_BY" | "LATEST_BY" => {
                 let by = def.name.ends_with("_BY");
-                arity(1 + usize::from(by), 2 + usize::from(by))?;
+                arity(1 + usize::from(by), 3)?;
                 let time = if by {
                     args[1].clone()
                 } else {
@@ -265,7 +288,18 @@ impl Binder<'_> {
                         ))
                     })?
                 };
-                let arg = args.remove(0);
+                let arg = self.one_value(args[0].clone(), if by { None } else { args.get(2) })?;
+                if by {
+                    // A row without a time is neither the first nor the last.
+                    let known = Expr::IsNotNull(Box::new(time.expr.clone()));
+                    filter = Some(Box::new(match filter.take() {
+                        Some(own) => own.and(known),
+                        None => known,
+                    }));
+                }
+                if arg.ty.is_text() {
+                    finish = Finish::Cut(most_bytes(args.get(1 + usize::from(by))));
+                }
                 order_by.push(Sort::new(time.expr, true, true));
                 let udaf = if def.name.starts_with("EARLIEST") {
                     df::first_last::first_value_udaf()
@@ -275,31 +309,67 @@ impl Binder<'_> {
                 let ty = varchar(&arg.ty);
                 (udaf, vec![plain(&arg)], ty)
             }
-            "ARRAY_AGG" => {
+            "ARRAY_AGG" | "ARRAY_CONCAT_AGG" => {
                 arity(1, 2)?;
-                let arg = args.remove(0);
-                let ty = SqlType::Array(Box::new(varchar(&arg.ty)));
-                (df::array_agg::array_agg_udaf(), vec![plain(&arg)], ty)
+                let concat = def.name == "ARRAY_CONCAT_AGG";
+                let arg = args[0].clone();
+                let ty = match &arg.ty {
+                    SqlType::Array(element) if concat => SqlType::Array(element.clone()),
+                    SqlType::MultiVarchar if concat => SqlType::Array(Box::new(SqlType::Varchar)),
+                    _ if concat => return Err(signature()),
+                    // A row of several values adds all of them.
+                    SqlType::MultiVarchar => SqlType::Array(Box::new(SqlType::Varchar)),
+                    other => SqlType::Array(Box::new(varchar(other))),
+                };
+                is_distinct = false;
+                let kind = match (concat || arg.ty == SqlType::MultiVarchar, distinct) {
+                    (false, false) => collect::Kind::Values,
+                    (false, true) => collect::Kind::DistinctValues,
+                    (true, false) => collect::Kind::Elements,
+                    (true, true) => collect::Kind::DistinctElements,
+                };
+                let arg = if arg.ty == SqlType::Null {
+                    self.cast(arg, &SqlType::Varchar)?
+                } else {
+                    arg
+                };
+                let most = lit(most_bytes(args.get(1)));
+                (collect::udaf(kind), vec![plain(&arg), most], ty)
             }
             "STRING_AGG" | "LISTAGG" => {
-                arity(1, 3)?;
-                let separator = match args.get(1).map(|a| &a.expr).and_then(super::literal::as_text) {
-                    Some(text) => text.to_string(),
-                    None => String::new(),
+                arity(2, 3)?;
+                let separator = match &args[1].expr {
+                    Expr::Literal(value, _) => value.try_as_str().flatten().unwrap_or_default().to_string(),
+                    _ => return Err(signature()),
                 };
-                let arg = self.cast(args.remove(0), &SqlType::Varchar)?;
-                for key in &function.within_group {
-                    let typed = self.expr(&key.expr, cx)?;
-                    let asc = key.options.asc.unwrap_or(true);
-                    order_by.push(Sort::new(plain(&typed), asc, asc));
+                let most = lit(most_bytes(args.get(2)));
+                let arg = self.cast(args[0].clone(), &SqlType::Varchar)?;
+                let ordered = function.within_group.first().map(|key| key.options.asc.unwrap_or(true));
+                let multi = arg.ty == SqlType::MultiVarchar;
+                if !distinct && ordered.is_some() {
+                    for key in &function.within_group {
+                        let typed = self.expr(&key.expr, cx)?;
+                        let asc = key.options.asc.unwrap_or(true);
+                        order_by.push(Sort::new(plain(&typed), asc, asc));
+                    }
+                    finish = Finish::Text;
+                    (
+                        df::string_agg::string_agg_udaf(),
+                        vec![plain(&arg), lit(separator)],
+                        SqlType::Varchar,
+                    )
+                } else {
+                    is_distinct = false;
+                    finish = Finish::Join(separator);
+                    let kind = match (multi, distinct, ordered) {
+                        (_, true, Some(false)) => collect::Kind::DistinctTextsDown,
+                        (_, true, _) => collect::Kind::DistinctTexts,
+                        _ => collect::Kind::Texts,
+                    };
+                    (collect::udaf(kind), vec![plain(&arg), most], SqlType::Varchar)
                 }
-                (
-                    df::string_agg::string_agg_udaf(),
-                    vec![plain(&arg), lit(separator)],
-                    SqlType::Varchar,
-                )
             }
-            "STDDEV" | "STDDEV_SAMP" | "STDDEV_POP" | "VARIANCE" | "VAR_SAMP" | "VAR_POP" | "MEDIAN" => {
+            "STDDEV" | "STDDEV_SAMP" | "STDDEV_POP" | "VARIANCE" | "VAR_SAMP" | "VAR_POP" => {
                 arity(1, 1)?;
                 if let Some((udaf, args, ty)) = self.variance_aggregate(def.name, &args) {
                     return Ok(AggregateParts {
@@ -307,30 +377,26 @@ impl Binder<'_> {
                         args,
                         distinct: false,
                         filter,
+                        fallback: None,
+                        finish: Finish::None,
                         order_by,
                         ty,
                     });
                 }
                 let arg = self.cast(args.remove(0), &SqlType::Double)?;
+                // One value has no spread, where DataFusion knows none.
+                fallback = match def.name {
+                    "STDDEV" | "STDDEV_SAMP" => Some(df::stddev::stddev_pop_udaf()),
+                    "VARIANCE" | "VAR_SAMP" => Some(df::variance::var_pop_udaf()),
+                    _ => None,
+                };
                 let udaf = match def.name {
                     "STDDEV_POP" => df::stddev::stddev_pop_udaf(),
                     "STDDEV" | "STDDEV_SAMP" => df::stddev::stddev_udaf(),
                     "VAR_POP" => df::variance::var_pop_udaf(),
-                    "MEDIAN" => df::median::median_udaf(),
                     _ => df::variance::var_samp_udaf(),
                 };
                 (udaf, vec![arg.expr], SqlType::Double)
-            }
-            "COVAR_POP" | "COVAR_SAMP" | "CORR" => {
-                arity(2, 2)?;
-                let second = self.cast(args.remove(1), &SqlType::Double)?;
-                let first = self.cast(args.remove(0), &SqlType::Double)?;
-                let udaf = match def.name {
-                    "COVAR_POP" => df::covariance::covar_pop_udaf(),
-                    "CORR" => df::correlation::corr_udaf(),
-                    _ => df::covariance::covar_samp_udaf(),
-                };
-                (udaf, vec![first.expr, second.expr], SqlType::Double)
             }
             "BIT_AND" | "BIT_OR" | "BIT_XOR" => {
                 arity(1, 1)?;
@@ -339,13 +405,30 @@ impl Binder<'_> {
                 } else {
                     SqlType::BigInt
                 };
+                let text = args[0].ty.is_text();
                 let arg = self.cast(args.remove(0), &ty)?;
+                // What is no number counts as 0 where it is not NULL.
+                let bits = if text {
+                    datafusion::functions::core::expr_fn::coalesce(vec![arg.expr, lit(0i64)])
+                } else {
+                    arg.expr
+                };
                 let udaf = match def.name {
                     "BIT_AND" => df::bit_and_or_xor::bit_and_udaf(),
                     "BIT_OR" => df::bit_and_or_xor::bit_or_udaf(),
                     _ => df::bit_and_or_xor::bit_xor_udaf(),
                 };
-                (udaf, vec![arg.expr], ty)
+                // Druid starts AND at zero as well, so that its answer is always zero.
+                let bits = if def.name == "BIT_AND" {
+                    Expr::BinaryExpr(BinaryExpr::new(
+                        Box::new(bits),
+                        Operator::BitwiseAnd,
+                        Box::new(lit(0i64)),
+                    ))
+                } else {
+                    bits
+                };
+                (udaf, vec![bits], ty)
             }
             "GROUPING" => (
                 df::grouping::grouping_udaf(),
@@ -364,9 +447,60 @@ impl Binder<'_> {
             distinct: is_distinct,
             filter,
             order_by,
+            fallback,
+            finish,
             ty,
         })
     }
+
+    /// Makes one value of a row's several: as Java prints the list, or the first.
+    fn one_value(&self, arg: Typed, all: Option<&Typed>) -> Result<Typed, SqlError> {
+        if arg.ty != SqlType::MultiVarchar {
+            return Ok(arg);
+        }
+        let first = all.is_some_and(|flag| matches!(flag.expr, Expr::Literal(ScalarValue::Boolean(Some(false)), _)));
+        let expr = if first {
+            self.call_native("mv_offset", vec![arg.expr, lit(0i64)])?
+        } else {
+            self.call_native("mv_shown", vec![arg.expr])?
+        };
+        Ok(Typed::new(expr, SqlType::Varchar))
+    }
+
+    /// Applies what is left to do to an aggregate's column.
+    pub(super) fn finished(&self, column: Expr, finish: &Finish) -> Result<Expr, SqlError> {
+        match finish {
+            Finish::None => Ok(column),
+            Finish::Cut(bytes) => self.call_native("cut_bytes", vec![column, lit(*bytes)]),
+            Finish::Length => {
+                let length = self.call_native("array_length", vec![column])?;
+                Ok(datafusion::functions::core::expr_fn::coalesce(vec![length, lit(0i64)]))
+            }
+            Finish::Text => Ok(Expr::Cast(Cast::new(Box::new(column), DataType::Utf8))),
+            Finish::Join(separator) => self.call_native("joined_text", vec![column, lit(separator.as_str())]),
+        }
+    }
+}
+
+/// What is done to an aggregate's result.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Finish {
+    /// Nothing.
+    None,
+    /// Text is cut at a number of bytes.
+    Cut(i64),
+    /// An array becomes the number of its elements.
+    Length,
+    /// Long text becomes plain text.
+    Text,
+    /// An array becomes text with a separator; nothing becomes NULL.
+    Join(String),
+}
+
+/// Gives the most bytes of text that an aggregate keeps.
+fn most_bytes(arg: Option<&Typed>) -> i64 {
+    arg.and_then(|arg| super::literal::as_long(&arg.expr))
+        .unwrap_or(crate::limits::AGGREGATE_BYTES)
 }
 
 fn varchar(ty: &SqlType) -> SqlType {

@@ -1,5 +1,7 @@
 //! Function calls: looking names up, judging arguments, casting them to what the function takes.
 
+use std::collections::BTreeSet;
+
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::sql::sqlparser::ast::{self, Spanned};
@@ -119,13 +121,16 @@ impl Binder<'_> {
                 self.place(whole),
             )
         };
-        let mut mapped = false;
+        // The columns behind the first multi-value argument: others of the same columns are walked in step with it.
+        let (mut mapped, mut crossed) = (None, false);
         let mut exprs = Vec::with_capacity(args.len() + 2);
         let mut cast_types = Vec::with_capacity(args.len());
         for (i, arg) in args.into_iter().enumerate() {
             let param = def.param(i);
-            if arg.ty == SqlType::MultiVarchar && !matches!(param, Param::Arr) {
-                mapped = true;
+            if arg.ty == SqlType::MultiVarchar && !param.takes_lists() {
+                let leaves = list_leaves(&arg.expr);
+                crossed |= mapped.as_ref().is_some_and(|known| *known != leaves);
+                mapped.get_or_insert(leaves);
                 if matches!(param, Param::Num | Param::Int | Param::Double | Param::Time) {
                     return Err(wrong());
                 }
@@ -152,13 +157,18 @@ impl Binder<'_> {
             }
         }
         let returned = (def.returns)(&cast_types);
-        let (udf, ty) = if mapped {
+        let (udf, ty) = if mapped.is_some() {
             let ty = if returned.is_text() {
                 SqlType::MultiVarchar
             } else {
                 SqlType::Array(Box::new(returned))
             };
-            (functions::mapped_udf(def.native), ty)
+            let udf = if crossed {
+                functions::crossed_udf(def.native)
+            } else {
+                functions::mapped_udf(def.native)
+            };
+            (udf, ty)
         } else {
             (functions::udf(def.native), returned)
         };
@@ -195,6 +205,11 @@ impl Binder<'_> {
                 SqlType::Varchar
             }
             Param::Str if matches!(arg.ty, SqlType::Complex(_)) => SqlType::Varchar,
+            Param::Text if arg.ty.is_text() => return Some(arg),
+            Param::Text if null => SqlType::Varchar,
+            Param::JsonText if arg.ty.is_text() || is_json(&arg.ty) => return Some(arg),
+            Param::JsonText if null => SqlType::Varchar,
+            Param::Json => return self.to_json(arg).ok(),
             Param::Time if arg.ty.is_time() => return Some(arg),
             Param::Time if null => SqlType::Timestamp,
             Param::Arr if matches!(arg.ty, SqlType::Array(_) | SqlType::MultiVarchar) => return Some(arg),
@@ -212,11 +227,34 @@ impl Binder<'_> {
         self.cast(arg, &target).ok()
     }
 
+    /// Makes JSON text of any value.
+    pub(super) fn to_json(&self, arg: Typed) -> Result<Typed, SqlError> {
+        let json = SqlType::Complex("json".into());
+        let native = match &arg.ty {
+            ty if is_json(ty) => return Ok(arg),
+            SqlType::Null => return Ok(self.null_of(&json)),
+            SqlType::Array(element) if is_json(element) => "json_of_array",
+            _ => "json_of",
+        };
+        Ok(Typed::new(self.call_native(native, vec![arg.expr])?, json))
+    }
+
     /// Refuses periods, zones and patterns that can never work, with the message that running would give.
     fn check_literals(&self, def: &ScalarDef, exprs: &[Expr]) -> Result<(), SqlError> {
         let Some(period) = exprs.get(1).and_then(super::literal::as_text) else {
             return Ok(());
         };
+        if def.params.first() == Some(&Param::Json) && functions::check_path(period).is_err() {
+            return Err(SqlError::general(
+                crate::Persona::User,
+                crate::Category::InvalidInput,
+                format!(
+                    "Error when processing path [{period}], operator [{}] is not useable",
+                    def.name
+                ),
+            )
+            .hint(functions::check_path(period).err()));
+        }
         if matches!(def.native, "timestamp_floor" | "timestamp_ceil" | "timestamp_shift")
             && functions::time::Span::parse(period).is_none()
         {
@@ -235,181 +273,26 @@ impl Binder<'_> {
         }
         Ok(())
     }
-
-    /// Functions that the table cannot word: they choose types, or rewrite.
-    fn special(
-        &self,
-        name: &str,
-        function: &ast::Function,
-        whole: &ast::Expr,
-        cx: &Cx,
-    ) -> Result<Option<Typed>, SqlError> {
-        let unit_argument = |index: usize| -> Option<String> {
-            let ast::FunctionArguments::List(list) = &function.args else {
-                return None;
-            };
-            match list.args.get(index)? {
-                ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::Identifier(ident))) => {
-                    Some(ident.value.to_ascii_uppercase())
-                }
-                _ => None,
-            }
-        };
-        Ok(Some(match name {
-            "COALESCE" | "NVL" => {
-                let (args, _, _) = self.arguments(function, cx)?;
-                if args.is_empty() || (name == "NVL" && args.len() != 2) {
-                    return Err(SqlError::invalid_at(
-                        format!("Invalid number of arguments to function '{name}'. Was expecting 2 arguments"),
-                        self.place(whole),
-                    ));
-                }
-                let (args, ty) = self.unify(args).map_err(|_| {
-                    SqlError::invalid_at(
-                        "Illegal mixing of types in CASE or COALESCE statement".to_string(),
-                        self.place(whole),
-                    )
-                })?;
-                let exprs: Vec<Expr> = args.into_iter().map(|arg| arg.expr).collect();
-                let expr = if exprs.len() == 1 {
-                    exprs.into_iter().next().unwrap_or(lit(ScalarValue::Null))
-                } else {
-                    datafusion::functions::core::expr_fn::coalesce(exprs)
-                };
-                Typed::new(expr, ty)
-            }
-            "NULLIF" => {
-                let (mut args, _, _) = self.arguments(function, cx)?;
-                if args.len() != 2 {
-                    return Err(SqlError::invalid_at(
-                        "Invalid number of arguments to function 'NULLIF'. Was expecting 2 arguments".to_string(),
-                        self.place(whole),
-                    ));
-                }
-                let second = args.remove(1);
-                let first = args.remove(0);
-                let equal = self
-                    .compare(datafusion::logical_expr::Operator::Eq, first.clone(), second)
-                    .map_err(|_| {
-                        SqlError::invalid_at(
-                            "Illegal mixing of types in CASE or COALESCE statement".to_string(),
-                            self.place(whole),
-                        )
-                    })?;
-                let null = self.null_of(&first.ty);
-                let case = datafusion::logical_expr::expr::Case::new(
-                    None,
-                    vec![(Box::new(equal), Box::new(null.expr))],
-                    Some(Box::new(first.expr)),
-                );
-                Typed::new(Expr::Case(case), first.ty)
-            }
-            "GREATEST" | "LEAST" => {
-                let (args, _, _) = self.arguments(function, cx)?;
-                if args.is_empty() {
-                    return Ok(Some(Typed::new(lit(ScalarValue::Utf8(None)), SqlType::Varchar)));
-                }
-                let literals = args.iter().any(|arg| matches!(arg.ty, SqlType::Char(_)))
-                    && args
-                        .iter()
-                        .all(|arg| !matches!(arg.ty, SqlType::Varchar | SqlType::MultiVarchar));
-                let (args, ty) = self.unify(args).map_err(|types| {
-                    let shown: Vec<String> = types.iter().map(|ty| format!("<{}>", ty.in_message())).collect();
-                    SqlError::invalid_at(
-                        format!(
-                            "Cannot apply '{name}' to arguments of type '{name}({})'",
-                            shown.join(", ")
-                        ),
-                        self.place(whole),
-                    )
-                })?;
-                let ty = match ty {
-                    SqlType::Integer => SqlType::BigInt,
-                    SqlType::Decimal | SqlType::Float => SqlType::Double,
-                    text if literals && text.is_text() => SqlType::Char(1),
-                    SqlType::Char(_) | SqlType::Null => SqlType::Varchar,
-                    other => other,
-                };
-                let exprs = args
-                    .into_iter()
-                    .map(|arg| self.cast(arg, &ty).map(|t| t.expr))
-                    .collect::<Result<Vec<_>, _>>()?;
-                let native = if name == "GREATEST" { "greatest" } else { "least" };
-                Typed::new(self.call_native(native, exprs)?, ty)
-            }
-            "ARRAY" => {
-                let (args, _, _) = self.arguments(function, cx)?;
-                self.array_of(args, whole)?
-            }
-            "TIMESTAMPADD" => {
-                let (Some(unit), ast::FunctionArguments::List(list)) = (unit_argument(0), &function.args) else {
-                    return Ok(None);
-                };
-                let [
-                    _,
-                    ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(count)),
-                    ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(time)),
-                ] = list.args.as_slice()
-                else {
-                    return Ok(None);
-                };
-                let count = self.expr(count, cx)?;
-                let time = self.expr(time, cx)?;
-                let (native, factor) = match unit_amount(&unit) {
-                    Some(found) => found,
-                    None => return Ok(None),
-                };
-                let count = self.cast(count, &SqlType::BigInt)?;
-                let time = if time.ty.is_time() {
-                    time
-                } else {
-                    self.cast(time, &SqlType::Timestamp)?
-                };
-                let amount = match super::literal::as_long(&count.expr) {
-                    Some(n) => lit(n.wrapping_mul(factor)),
-                    None => count.expr * lit(factor),
-                };
-                let ty = time.ty.clone();
-                let expr = self.call_native(native, vec![time.expr, amount, lit(self.zone.name())])?;
-                Typed::new(expr, ty)
-            }
-            "TIMESTAMPDIFF" => {
-                let (Some(unit), ast::FunctionArguments::List(list)) = (unit_argument(0), &function.args) else {
-                    return Ok(None);
-                };
-                let [
-                    _,
-                    ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(from)),
-                    ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(to)),
-                ] = list.args.as_slice()
-                else {
-                    return Ok(None);
-                };
-                let from = self.cast(self.expr(from, cx)?, &SqlType::Timestamp)?;
-                let to = self.cast(self.expr(to, cx)?, &SqlType::Timestamp)?;
-                let expr = self.call_native(
-                    "timestamp_diff",
-                    vec![lit(unit), from.expr, to.expr, lit(self.zone.name())],
-                )?;
-                Typed::new(expr, SqlType::Integer)
-            }
-            _ => return Ok(None),
-        }))
-    }
 }
 
-/// Gives the function that adds a unit, and how many of its steps the unit has.
-fn unit_amount(unit: &str) -> Option<(&'static str, i64)> {
-    Some(match unit {
-        "MILLISECOND" | "FRAC_SECOND" => ("timestamp_plus", 1),
-        "SECOND" | "SQL_TSI_SECOND" => ("timestamp_plus", 1000),
-        "MINUTE" | "SQL_TSI_MINUTE" => ("timestamp_plus", 60_000),
-        "HOUR" | "SQL_TSI_HOUR" => ("timestamp_plus", 3_600_000),
-        "DAY" | "SQL_TSI_DAY" => ("timestamp_plus", 86_400_000),
-        "WEEK" | "SQL_TSI_WEEK" => ("timestamp_plus", 604_800_000),
-        "MONTH" | "SQL_TSI_MONTH" => ("timestamp_plus_months", 1),
-        "QUARTER" | "SQL_TSI_QUARTER" => ("timestamp_plus_months", 3),
-        "YEAR" | "SQL_TSI_YEAR" => ("timestamp_plus_months", 12),
-        _ => return None,
-    })
+fn is_json(ty: &SqlType) -> bool {
+    matches!(ty, SqlType::Complex(name) if name == "json")
+}
+
+/// Gives the lists that a multi-value expression is computed from value by value.
+fn list_leaves(expr: &Expr) -> BTreeSet<String> {
+    if let Expr::ScalarFunction(call) = expr
+        && (call.func.name().starts_with("map_") || call.func.name().starts_with("cross_"))
+    {
+        let leaves: BTreeSet<String> = call
+            .args
+            .iter()
+            .filter(|arg| !matches!(arg, Expr::Literal(..)))
+            .flat_map(list_leaves)
+            .collect();
+        if !leaves.is_empty() {
+            return leaves;
+        }
+    }
+    [expr.to_string()].into()
 }

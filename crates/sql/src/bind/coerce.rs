@@ -85,7 +85,7 @@ impl Binder<'_> {
             (T::MultiVarchar, T::Varchar | T::Char(_)) => Ok(Typed::new(expr, T::MultiVarchar)),
             (T::MultiVarchar, T::Array(element)) if element.is_text() => done(expr),
             (T::Array(element), T::MultiVarchar) if element.is_text() => done(expr),
-            (x, T::MultiVarchar) if x.is_text() => Ok(Typed::new(expr, ty)),
+            (x, T::MultiVarchar) if x.is_text() => done(self.call_native("to_list", vec![expr])?),
             (x, y) if x.is_text() && y.is_text() => done(expr),
             (x, y) if x.is_integer() && (y.is_integer() || y.is_interval()) => done(expr),
             (T::Timestamp, T::Date) => {
@@ -118,7 +118,11 @@ impl Binder<'_> {
             (x, y) if x.is_time() && y.is_integer() => done(plain(expr)),
             (x, T::Float) if x.is_integer() => done(plain(expr)),
             (T::Boolean, y) if y.is_numeric() => done(plain(expr)),
-            (T::Boolean, y) if y.is_text() => done(self.call_native("cast_string", vec![expr])?),
+            // A boolean is a LONG at run time, and prints as one.
+            (T::Boolean, y) if y.is_text() => {
+                let number = Expr::Cast(Cast::new(Box::new(expr), DataType::Int64));
+                done(self.call_native("cast_string", vec![number])?)
+            }
             (x, T::Boolean) if x.is_numeric() => {
                 done(expr.gt(lit(ScalarValue::new_zero(&x.arrow()).unwrap_or(ScalarValue::Null))))
             }
@@ -271,7 +275,12 @@ fn expr_is_text(ty: &SqlType) -> bool {
 pub(crate) fn sql_type(data_type: &datafusion::sql::sqlparser::ast::DataType) -> Option<SqlType> {
     use datafusion::sql::sqlparser::ast::DataType as D;
     Some(match data_type {
-        D::Char(_) | D::Character(_) => SqlType::Varchar,
+        D::Char(length) | D::Character(length) => SqlType::Char(match length {
+            Some(datafusion::sql::sqlparser::ast::CharacterLength::IntegerLength { length, .. }) => {
+                u32::try_from(*length).unwrap_or(u32::MAX)
+            }
+            _ => 1,
+        }),
         D::Varchar(_) | D::CharVarying(_) | D::CharacterVarying(_) | D::Nvarchar(_) | D::Text | D::String(_) => {
             SqlType::Varchar
         }

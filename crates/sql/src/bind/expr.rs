@@ -1,10 +1,10 @@
-//! Expressions: operators, CASE, CAST, predicates, subqueries.
+//! Expressions: operators, CASE, CAST; predicates and arithmetic are beside.
 
 use std::cell::RefCell;
 
-use datafusion::common::{ScalarValue, Spans};
-use datafusion::logical_expr::expr::{Case, Exists, InList, InSubquery, Like};
-use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Subquery, lit};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::{Case, Exists};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
 use datafusion::sql::sqlparser::ast::{self, BinaryOperator as B, CeilFloorKind, DateTimeField, UnaryOperator as U};
 
 use super::aggregate::Aggregates;
@@ -173,34 +173,24 @@ impl Binder<'_> {
                 ..
             } => self.like(inner, pattern, escape_char.as_ref(), *negated, true, cx),
             E::Cast {
-                expr: inner, data_type, ..
-            } => {
-                let typed = self.expr(inner, cx)?;
-                let Some(target) = sql_type(data_type) else {
-                    return Err(SqlError::invalid_at(
-                        format!("Unknown identifier '{data_type}'"),
-                        self.place(expr),
-                    ));
-                };
-                if let Some(text) = literal::as_text(&typed.expr)
-                    && target.is_time()
-                    && self.lenient_timestamp(text).is_none()
-                {
-                    return Err(SqlError::unplannable(format!("Illegal {target} constant [{text}]")));
-                }
-                let from = typed.ty.clone();
-                let cast = self.cast(typed, &target).map_err(|_| {
-                    SqlError::invalid_at(
-                        format!(
-                            "Cast function cannot convert value of type {} to type {}",
-                            from.in_message(),
-                            target.in_message()
-                        ),
-                        self.place(expr),
-                    )
-                })?;
-                Ok(cast)
-            }
+                kind,
+                expr: inner,
+                data_type,
+                array,
+                ..
+            } => self.cast_call(expr, kind, inner, data_type, *array, cx),
+            E::Prefixed { value, .. } => self.expr(value, cx),
+            E::AnyOp {
+                left,
+                compare_op,
+                right,
+                ..
+            } => self.quantified(expr, left, compare_op, right, false, cx),
+            E::AllOp {
+                left,
+                compare_op,
+                right,
+            } => self.quantified(expr, left, compare_op, right, true, cx),
             E::Case {
                 operand,
                 conditions,
@@ -255,6 +245,7 @@ impl Binder<'_> {
                 self.named_call("POSITION", args, expr)
             }
             E::Array(array) => self.array(&array.elem, expr, cx),
+            E::CompoundFieldAccess { root, access_chain } => self.element_access(expr, root, access_chain, cx),
             E::AtTimeZone { .. }
             | E::Tuple(_)
             | E::GroupingSets(_)
@@ -270,6 +261,87 @@ impl Binder<'_> {
                 other.to_string().chars().take(200).collect::<String>()
             ))),
         }
+    }
+
+    /// `CAST(x AS type)`.
+    fn cast_call(
+        &self,
+        whole: &ast::Expr,
+        kind: &ast::CastKind,
+        inner: &ast::Expr,
+        data_type: &ast::DataType,
+        array: bool,
+        cx: &Cx,
+    ) -> Result<Typed, SqlError> {
+        let typed = self.expr(inner, cx)?;
+        let Some(target) = sql_type(data_type) else {
+            return Err(SqlError::invalid_at(
+                format!("Unknown identifier '{data_type}'"),
+                self.place(whole),
+            ));
+        };
+        let target = if array {
+            SqlType::Array(Box::new(target))
+        } else {
+            target
+        };
+        let foreign = match kind {
+            ast::CastKind::Cast => None,
+            ast::CastKind::DoubleColon => {
+                let behind = self.extent_end(inner) + 1;
+                return Err(self.tokens.unexpected(behind, "<EOF>, \"AS\", \",\", \"FROM\""));
+            }
+            ast::CastKind::TryCast => Some("TRY_CAST"),
+            ast::CastKind::SafeCast => Some("SAFE_CAST"),
+        };
+        if let Some(name) = foreign {
+            return Err(SqlError::invalid_at(
+                format!(
+                    "No match found for function signature {name}(<{}>, <{}>)",
+                    typed.ty.family(),
+                    target.family()
+                ),
+                self.place(whole),
+            )
+            .hint(Some("CAST gives NULL for what it cannot convert".into())));
+        }
+        let from = typed.ty.clone();
+        let refused = || {
+            SqlError::invalid_at(
+                format!(
+                    "Cast function cannot convert value of type {} to type {}",
+                    from.in_message(),
+                    target.in_message()
+                ),
+                self.place(whole),
+            )
+        };
+        if (from == SqlType::Boolean && target.is_numeric()) || (from == SqlType::Date && target.is_integer()) {
+            return Err(refused());
+        }
+        self.cast(typed, &target).map_err(|_| refused())
+    }
+
+    /// `array[i]`: elements count from 1.
+    fn element_access(
+        &self,
+        whole: &ast::Expr,
+        root: &ast::Expr,
+        chain: &[ast::AccessExpr],
+        cx: &Cx,
+    ) -> Result<Typed, SqlError> {
+        let mut typed = self.expr(root, cx)?;
+        for access in chain {
+            let ast::AccessExpr::Subscript(ast::Subscript::Index { index }) = access else {
+                return Err(SqlError::invalid_at(
+                    format!("Expression [{whole}] is not supported here"),
+                    self.place(whole),
+                ));
+            };
+            let index = self.expr(index, cx)?;
+            typed = self.named_call("ARRAY_ORDINAL", vec![typed, index], whole)?;
+        }
+        Ok(typed)
     }
 
     fn extent_end(&self, expr: &ast::Expr) -> usize {
@@ -463,286 +535,21 @@ impl Binder<'_> {
         for (node, op, right) in steps.into_iter().rev() {
             let right = self.expr(right, cx)?;
             left = match op {
-                B::StringConcat => self.named_call("CONCAT", vec![left, right], node)?,
+                B::StringConcat => {
+                    let characters = match (&left.ty, &right.ty) {
+                        (SqlType::Char(a), SqlType::Char(b)) => Some(a.saturating_add(*b)),
+                        _ => None,
+                    };
+                    let mut joined = self.named_call("CONCAT", vec![left, right], node)?;
+                    if let Some(length) = characters {
+                        joined.ty = SqlType::Char(length);
+                    }
+                    joined
+                }
                 _ => self.arithmetic(node, left, op, right)?,
             };
         }
         Ok(left)
-    }
-
-    fn arithmetic(&self, whole: &ast::Expr, left: Typed, op: &B, right: Typed) -> Result<Typed, SqlError> {
-        let (a, b) = (left.ty.clone(), right.ty.clone());
-        let wrong = || {
-            let forms = match op {
-                B::Plus => {
-                    "'<NUMERIC> + <NUMERIC>'\n'<DATETIME_INTERVAL> + <DATETIME_INTERVAL>'\n'<DATETIME> + <DATETIME_INTERVAL>'\n'<DATETIME_INTERVAL> + <DATETIME>'".to_string()
-                }
-                B::Minus => {
-                    "'<NUMERIC> - <NUMERIC>'\n'<DATETIME_INTERVAL> - <DATETIME_INTERVAL>'\n'<DATETIME> - <DATETIME_INTERVAL>'".to_string()
-                }
-                B::Multiply => {
-                    "'<NUMERIC> * <NUMERIC>'\n'<NUMERIC> * <DATETIME_INTERVAL>'\n'<DATETIME_INTERVAL> * <NUMERIC>'".to_string()
-                }
-                other => format!("'<NUMERIC> {other} <NUMERIC>'"),
-            };
-            SqlError::invalid_at(
-                format!(
-                    "Cannot apply '{op}' to arguments of type '<{}> {op} <{}>'. Supported form(s): {forms}",
-                    a.in_message(),
-                    b.in_message()
-                ),
-                self.place(whole),
-            )
-        };
-        let (time, span, sign) = match (&a, op, &b) {
-            (t, B::Plus, s) if t.is_time() && s.is_interval() => (&left, &right, 1),
-            (t, B::Minus, s) if t.is_time() && s.is_interval() => (&left, &right, -1),
-            (s, B::Plus, t) if t.is_time() && s.is_interval() => (&right, &left, 1),
-            (x, B::Multiply, y) if x.is_interval() && y.is_integer() || x.is_integer() && y.is_interval() => {
-                let ty = if x.is_interval() { a.clone() } else { b.clone() };
-                return Ok(Typed::new(left.expr * right.expr, ty));
-            }
-            (x, B::Plus | B::Minus, y) if x.is_interval() && x == y => {
-                let expr = if *op == B::Plus {
-                    left.expr + right.expr
-                } else {
-                    left.expr - right.expr
-                };
-                return Ok(Typed::new(expr, a.clone()));
-            }
-            _ => {
-                let number = |ty: &SqlType| ty.is_numeric() || *ty == SqlType::Null;
-                let readable = |ty: &SqlType| number(ty) || matches!(ty, SqlType::Char(_) | SqlType::Varchar);
-                if !(readable(&a) && readable(&b)) || (!number(&a) && !number(&b)) {
-                    return Err(wrong());
-                }
-                return self.numbers(left, op, right).map_err(|_| wrong());
-            }
-        };
-        let name = if span.ty == SqlType::IntervalMonth {
-            "timestamp_plus_months"
-        } else {
-            "timestamp_plus"
-        };
-        let ty = time.ty.clone();
-        let amount = match literal::as_long(&span.expr) {
-            Some(amount) => lit(amount.wrapping_mul(sign)),
-            None if sign < 0 => lit(0i64) - span.expr.clone(),
-            None => span.expr.clone(),
-        };
-        // A constant is computed here, so that filters on time stay comparisons with literals.
-        if let (Expr::Literal(ScalarValue::TimestampMillisecond(Some(millis), _), _), Some(amount)) =
-            (&time.expr, literal::as_long(&amount))
-        {
-            let moved = if name == "timestamp_plus" {
-                millis.checked_add(amount)
-            } else {
-                crate::functions::time::add_months(*millis, amount, self.zone)
-            };
-            if let Some(moved) = moved {
-                return Ok(Typed::new(literal::timestamp(moved), ty));
-            }
-        }
-        let expr = self.call_native(name, vec![time.expr.clone(), amount, lit(self.zone.name())])?;
-        Ok(Typed::new(expr, ty))
-    }
-
-    fn numbers(&self, left: Typed, op: &B, right: Typed) -> Result<Typed, SqlError> {
-        let text = |ty: &SqlType| ty.is_text();
-        let left = if text(&left.ty) {
-            self.cast(left, &SqlType::Double)?
-        } else {
-            left
-        };
-        let right = if text(&right.ty) {
-            self.cast(right, &SqlType::Double)?
-        } else {
-            right
-        };
-        let mut ty = super::coerce::common_type(&left.ty, &right.ty).unwrap_or(SqlType::Double);
-        if matches!(ty, SqlType::Float) {
-            ty = SqlType::Double;
-        }
-        if matches!(ty, SqlType::TinyInt | SqlType::SmallInt | SqlType::Null) {
-            ty = SqlType::Integer;
-        }
-        let left = self.cast(left, &ty)?;
-        let right = self.cast(right, &ty)?;
-        let operator = match op {
-            B::Plus => Operator::Plus,
-            B::Minus => Operator::Minus,
-            B::Multiply => Operator::Multiply,
-            B::Divide => Operator::Divide,
-            _ => Operator::Modulo,
-        };
-        Ok(Typed::new(
-            Expr::BinaryExpr(BinaryExpr::new(Box::new(left.expr), operator, Box::new(right.expr))),
-            ty,
-        ))
-    }
-
-    fn comparison(
-        &self,
-        whole: &ast::Expr,
-        left: &ast::Expr,
-        op: Operator,
-        right: &ast::Expr,
-        cx: &Cx,
-    ) -> Result<Typed, SqlError> {
-        let left = self.expr(left, cx)?;
-        let right = self.expr(right, cx)?;
-        self.compared(whole, left, op, right)
-    }
-
-    fn compared(&self, whole: &ast::Expr, left: Typed, op: Operator, right: Typed) -> Result<Typed, SqlError> {
-        let expr = self.compare(op, left, right).map_err(|types| {
-            let sign = op.to_string();
-            SqlError::invalid_at(
-                format!(
-                    "Cannot apply '{sign}' to arguments of type '<{}> {sign} <{}>'. Supported form(s): '<COMPARABLE_TYPE> {sign} <COMPARABLE_TYPE>'",
-                    types.0.in_message(),
-                    types.1.in_message()
-                ),
-                self.place(whole),
-            )
-        })?;
-        Ok(Typed::new(expr, SqlType::Boolean))
-    }
-
-    fn in_list(
-        &self,
-        whole: &ast::Expr,
-        inner: &ast::Expr,
-        list: &[ast::Expr],
-        negated: bool,
-        cx: &Cx,
-    ) -> Result<Typed, SqlError> {
-        let value = self.expr(inner, cx)?;
-        let mut items = Vec::with_capacity(list.len());
-        for item in list {
-            items.push(self.expr(item, cx)?);
-        }
-        let simple = items.iter().all(|item| {
-            item.ty == value.ty
-                || item.ty == SqlType::Null
-                || (item.ty.is_text() && matches!(value.ty, SqlType::Varchar | SqlType::Char(_)))
-                || (item.ty.is_integer() && value.ty.is_integer())
-        });
-        if simple {
-            let target = value.ty.clone();
-            let list = items
-                .into_iter()
-                .map(|item| self.cast(item, &target).map(|typed| typed.expr))
-                .collect::<Result<Vec<_>, _>>()?;
-            return Ok(Typed::new(
-                Expr::InList(InList::new(Box::new(value.expr), list, negated)),
-                SqlType::Boolean,
-            ));
-        }
-        let mut any: Option<Expr> = None;
-        for item in items {
-            let equal = self.compared(whole, value.clone(), Operator::Eq, item)?.expr;
-            any = Some(match any {
-                Some(any) => any.or(equal),
-                None => equal,
-            });
-        }
-        let any = any.unwrap_or(lit(false));
-        Ok(Typed::new(
-            if negated { Expr::Not(Box::new(any)) } else { any },
-            SqlType::Boolean,
-        ))
-    }
-
-    fn subquery(&self, query: &ast::Query, cx: &Cx) -> Result<(Subquery, Vec<(String, SqlType)>), SqlError> {
-        let none = Ctes::new();
-        let bound = self.query(query, cx.ctes.unwrap_or(&none), cx.scope)?;
-        let outer = outer_references(&bound.plan);
-        Ok((
-            Subquery {
-                subquery: std::sync::Arc::new(bound.plan),
-                outer_ref_columns: outer,
-                spans: Spans::new(),
-            },
-            bound.columns,
-        ))
-    }
-
-    fn in_subquery(&self, inner: &ast::Expr, query: &ast::Query, negated: bool, cx: &Cx) -> Result<Typed, SqlError> {
-        let value = self.expr(inner, cx)?;
-        let (mut subquery, columns) = self.subquery(query, cx)?;
-        let [(_, ty)] = columns.as_slice() else {
-            return Err(SqlError::invalid_at(
-                "Values passed to IN operator must have compatible types".to_string(),
-                self.place(inner),
-            ));
-        };
-        let common = super::coerce::common_type(&value.ty, ty).ok_or_else(|| {
-            SqlError::invalid_at(
-                "Values passed to IN operator must have compatible types".to_string(),
-                self.place(inner),
-            )
-        })?;
-        let value = self.cast(value, &common)?;
-        if ty.arrow() != common.arrow() {
-            let plan = subquery.subquery.as_ref().clone();
-            let column = Expr::Column(plan.schema().columns()[0].clone());
-            let name = plan.schema().field(0).name().clone();
-            let cast = self.cast(Typed::new(column, ty.clone()), &common)?.expr.alias(name);
-            let plan = datafusion::logical_expr::LogicalPlanBuilder::from(plan)
-                .project([cast])
-                .and_then(|b| b.build())
-                .map_err(|e| super::from_datafusion(&e))?;
-            subquery.subquery = std::sync::Arc::new(plan);
-        }
-        Ok(Typed::new(
-            Expr::InSubquery(InSubquery::new(Box::new(value.expr), subquery, negated)),
-            SqlType::Boolean,
-        ))
-    }
-
-    fn like(
-        &self,
-        inner: &ast::Expr,
-        pattern: &ast::Expr,
-        escape: Option<&ast::ValueWithSpan>,
-        negated: bool,
-        case_insensitive: bool,
-        cx: &Cx,
-    ) -> Result<Typed, SqlError> {
-        let value = self.expr(inner, cx)?;
-        let pattern = self.expr(pattern, cx)?;
-        let escape = match escape {
-            None => None,
-            Some(value) => {
-                let typed = self.value(value)?;
-                literal::as_text(&typed.expr).and_then(|text| text.chars().next())
-            }
-        };
-        let multi = value.ty == SqlType::MultiVarchar;
-        let value = self.cast(value, &SqlType::Varchar)?.expr;
-        let pattern = self.cast(pattern, &SqlType::Varchar)?.expr;
-        // Without ESCAPE no character escapes; Arrow's LIKE always knows the backslash, so such patterns go to our kernel.
-        let plain = literal::as_text(&pattern).is_some_and(|text| !text.contains('\\')) && escape.is_none() && !multi;
-        let expr = if plain {
-            Expr::Like(Like::new(
-                negated,
-                Box::new(value),
-                Box::new(pattern),
-                None,
-                case_insensitive,
-            ))
-        } else {
-            let escape = lit(escape.map(String::from).unwrap_or_default());
-            let name = match (multi, case_insensitive) {
-                (true, _) => "mv_like",
-                (false, true) => "ilike",
-                (false, false) => "like",
-            };
-            let like = self.call_native(name, vec![value, pattern, escape])?;
-            if negated { Expr::Not(Box::new(like)) } else { like }
-        };
-        Ok(Typed::new(expr, SqlType::Boolean))
     }
 
     fn case(
@@ -837,9 +644,11 @@ impl Binder<'_> {
                 self.place(whole),
             ));
         }
-        let (items, ty) = self
-            .unify(items)
-            .map_err(|_| SqlError::invalid_at("Parameters must be of the same type".to_string(), self.place(whole)))?;
+        let different = || SqlError::invalid_at("Parameters must be of the same type".to_string(), self.place(whole));
+        if items.iter().any(|item| item.ty.is_text()) && items.iter().any(|item| item.ty.is_numeric()) {
+            return Err(different());
+        }
+        let (items, ty) = self.unify(items).map_err(|_| different())?;
         let element = if ty == SqlType::Null { SqlType::Varchar } else { ty };
         let exprs: Vec<Expr> = items
             .into_iter()
@@ -848,11 +657,6 @@ impl Binder<'_> {
         let expr = self.call_native("array", exprs)?;
         Ok(Typed::new(expr, SqlType::Array(Box::new(element))))
     }
-}
-
-/// Gives the columns of outer queries that a plan refers to.
-fn outer_references(plan: &LogicalPlan) -> Vec<Expr> {
-    plan.all_out_ref_exprs()
 }
 
 /// Gives the upper case name of a unit.

@@ -3,14 +3,15 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use datafusion::common::{Column, JoinType, TableReference, UnnestOptions};
+use datafusion::common::{Column, JoinType, Spans, TableReference, UnnestOptions};
 use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Subquery, lit};
 use datafusion::sql::sqlparser::ast::{
     self, JoinConstraint, JoinOperator, Spanned, TableAlias, TableFactor, TableWithJoins,
 };
 use henge_input::{ExternColumn, ExternSpec};
 
+use super::pivot::{Pivot, Unpivot};
 use super::scope::{Relation, ScopeColumn, did_you_mean};
 use super::{Binder, Ctes, Scope, TableSource, from_datafusion, nearest};
 use crate::parse::position;
@@ -190,9 +191,25 @@ impl Binder<'_> {
                 args: None,
                 ..
             } => self.table(name, alias.as_ref(), ctes),
-            TableFactor::Derived { subquery, alias, .. } => {
+            TableFactor::Derived {
+                lateral,
+                subquery,
+                alias,
+                ..
+            } => {
                 let bound = self.query(subquery, ctes, parent)?;
-                self.named(bound.plan, bound.columns, alias.as_ref(), "subquery")
+                let outer_ref_columns = bound.plan.all_out_ref_exprs();
+                // The optimiser finds what to decorrelate by this node.
+                let plan = if *lateral && !outer_ref_columns.is_empty() {
+                    LogicalPlan::Subquery(Subquery {
+                        subquery: Arc::new(bound.plan),
+                        outer_ref_columns,
+                        spans: Spans::new(),
+                    })
+                } else {
+                    bound.plan
+                };
+                self.named(plan, bound.columns, alias.as_ref(), "subquery")
             }
             TableFactor::NestedJoin {
                 table_with_joins,
@@ -220,6 +237,41 @@ impl Binder<'_> {
                     relations: scope.relations,
                 })
             }
+            TableFactor::Pivot {
+                table,
+                aggregate_functions,
+                value_column,
+                value_source,
+                alias,
+                ..
+            } => {
+                let input = self.factor(table, ctes, parent)?;
+                let pivot = Pivot {
+                    aggregates: aggregate_functions,
+                    axes: value_column,
+                    values: value_source,
+                    alias: alias.as_ref(),
+                };
+                self.pivot(input, &pivot, ctes, parent)
+            }
+            TableFactor::Unpivot {
+                table,
+                value,
+                name,
+                columns,
+                null_inclusion,
+                alias,
+            } => {
+                let input = self.factor(table, ctes, parent)?;
+                let unpivot = Unpivot {
+                    value,
+                    name,
+                    columns,
+                    nulls: null_inclusion.as_ref(),
+                    alias: alias.as_ref(),
+                };
+                self.unpivot(input, &unpivot, ctes, parent)
+            }
             other => Err(SqlError::unsupported(format!(
                 "[{}] is not supported in FROM yet",
                 first_words(&other.to_string())
@@ -228,7 +280,7 @@ impl Binder<'_> {
     }
 
     /// Gives a plan a qualifier and the names of the alias.
-    fn named(
+    pub(super) fn named(
         &self,
         plan: LogicalPlan,
         columns: Vec<(String, SqlType)>,
@@ -289,7 +341,12 @@ impl Binder<'_> {
                 return Err(SqlError::invalid_at(format!("Object '{}' not found", parts[0]), place));
             }
         };
-        let Some(provider) = self.catalog.table(schema, table) else {
+        let lookup = || self.catalog.lookup(table).and_then(|lookup| lookup.table().ok());
+        let provider = match self.catalog.table(schema, table) {
+            None if schema == "lookup" => lookup(),
+            found => found,
+        };
+        let Some(provider) = provider else {
             let names = self.catalog.table_names(schema);
             let known_schema =
                 !names.is_empty() || ["druid", "sys", "INFORMATION_SCHEMA", "lookup", "view"].contains(&schema);
@@ -310,6 +367,7 @@ impl Binder<'_> {
         match schema {
             "druid" => self.add_resource(table, "DATASOURCE"),
             "view" => self.add_resource(table, "VIEW"),
+            // A lookup is no resource of its own to Druid.
             "lookup" => {}
             _ if self.engine == EngineKind::Task => {
                 return Err(SqlError::invalid(format!(

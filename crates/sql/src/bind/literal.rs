@@ -14,7 +14,7 @@ use crate::{SqlError, SqlType};
 pub(crate) fn text(value: impl Into<String>) -> Typed {
     let value = value.into();
     let length = u32::try_from(value.encode_utf16().count()).unwrap_or(u32::MAX);
-    Typed::new(lit(value), SqlType::Char(length.max(1)))
+    Typed::new(lit(value), SqlType::Char(length))
 }
 
 /// Makes a whole number literal: INTEGER up to 32 bits, BIGINT beyond.
@@ -88,6 +88,7 @@ impl Binder<'_> {
             }
             return Ok(Typed::new(lit(double), SqlType::Double));
         }
+        let number = number.strip_suffix('.').unwrap_or(number);
         if number.contains('.') {
             let double: f64 = number.parse().map_err(|_| out_of_range())?;
             return Ok(Typed::new(lit(double), SqlType::Decimal));

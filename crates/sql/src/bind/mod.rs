@@ -4,20 +4,24 @@
 //!
 //! * [`scope`] finds columns; every table of a FROM gets a qualifier that is unique in the statement.
 //! * [`query`] and [`select`] build the relational part: CTEs, set operations, FROM, GROUP BY, windows, ORDER BY.
-//! * [`expr`] and [`call`] bind expressions to a [`Typed`]: DataFusion's expression with Druid's type.
+//! * [`expr`], [`call`] and [`special`] bind expressions to a [`Typed`]: DataFusion's expression with Druid's type.
 //! * [`coerce`] holds the rules of casts and comparisons.
 
 pub(crate) mod aggregate;
+mod arithmetic;
 mod call;
 pub(crate) mod coerce;
 mod expr;
 mod from;
 mod ingest;
 mod literal;
+mod pivot;
+mod predicate;
 mod query;
 mod scope;
 mod select;
 pub(crate) mod sketches;
+mod special;
 mod window;
 
 use std::cell::RefCell;
@@ -114,7 +118,9 @@ impl<'a> Binder<'a> {
             context,
             parameters,
             zone: context.time_zone(),
-            now_ms: chrono::Utc::now().timestamp_millis(),
+            now_ms: context
+                .current_timestamp()
+                .unwrap_or_else(|| chrono::Utc::now().timestamp_millis()),
             state: RefCell::default(),
         }
     }

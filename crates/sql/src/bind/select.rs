@@ -289,6 +289,9 @@ impl Binder<'_> {
                 }
                 SelectItem::UnnamedExpr(expr) => {
                     let typed = self.expr(expr, cx)?;
+                    if typed.ty.is_interval() {
+                        return Err(interval_selected(&typed));
+                    }
                     let name = match expr {
                         ast::Expr::Identifier(ident) => ident.value.clone(),
                         ast::Expr::CompoundIdentifier(parts) => {
@@ -600,6 +603,18 @@ impl Binder<'_> {
             place,
         ))
     }
+}
+
+/// Makes the error for a span of time as a result.
+fn interval_selected(typed: &Typed) -> SqlError {
+    let (unit, name) = match typed.ty {
+        SqlType::IntervalMonth => ("MONTH", "INTERVAL_MONTH"),
+        _ => ("DAY", "INTERVAL_DAY"),
+    };
+    let value = literal::as_long(&typed.expr).map_or(typed.expr.to_string(), |n| n.to_string());
+    SqlError::input(format!(
+        "Cannot handle literal [{value}:INTERVAL {unit}] of unsupported type [{name}]."
+    ))
 }
 
 /// Finds the place of a column's name inside an expression.

@@ -6,7 +6,7 @@ use datafusion::logical_expr::expr::{Sort, WindowFunction, WindowFunctionParams}
 use datafusion::logical_expr::{Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit};
 use datafusion::sql::sqlparser::ast::{self, Spanned, WindowType};
 
-use super::aggregate;
+use super::aggregate::{self, Finish};
 use super::expr::Cx;
 use super::{Binder, Typed, literal};
 use crate::parse::position;
@@ -34,6 +34,8 @@ struct WindowCall {
     fun: WindowFunctionDefinition,
     args: Vec<Expr>,
     filter: Option<Box<Expr>>,
+    fallback: Option<WindowFunctionDefinition>,
+    finish: Finish,
     ty: SqlType,
 }
 
@@ -105,19 +107,26 @@ impl Binder<'_> {
         frame
             .regularize_order_bys(&mut order_by)
             .map_err(|e| super::from_datafusion(&e))?;
-        let expr = Expr::from(WindowFunction {
-            fun: call.fun,
-            params: WindowFunctionParams {
-                args: call.args,
-                partition_by,
-                order_by,
-                window_frame: frame,
-                filter: call.filter,
-                null_treatment: None,
-                distinct: false,
-            },
-        });
-        Ok(Typed::new(windows.borrow_mut().add(expr), call.ty))
+        let expr = |fun: WindowFunctionDefinition| {
+            Expr::from(WindowFunction {
+                fun,
+                params: WindowFunctionParams {
+                    args: call.args.clone(),
+                    partition_by: partition_by.clone(),
+                    order_by: order_by.clone(),
+                    window_frame: frame.clone(),
+                    filter: call.filter.clone(),
+                    null_treatment: None,
+                    distinct: false,
+                },
+            })
+        };
+        let mut column = windows.borrow_mut().add(expr(call.fun.clone()));
+        if let Some(fallback) = &call.fallback {
+            let other = windows.borrow_mut().add(expr(fallback.clone()));
+            column = datafusion::functions::core::expr_fn::coalesce(vec![column, other]);
+        }
+        Ok(Typed::new(self.finished(column, &call.finish)?, call.ty))
     }
 
     fn window_spec(&self, over: &WindowType, cx: &Cx) -> Result<Vec<ast::WindowSpec>, SqlError> {
@@ -217,6 +226,8 @@ impl Binder<'_> {
                 fun: WindowFunctionDefinition::AggregateUDF(parts.udaf),
                 args: parts.args,
                 filter: parts.filter,
+                fallback: parts.fallback.map(WindowFunctionDefinition::AggregateUDF),
+                finish: parts.finish,
                 ty: parts.ty,
             });
         }
@@ -271,6 +282,8 @@ impl Binder<'_> {
             fun: WindowFunctionDefinition::WindowUDF(udwf),
             args,
             filter: None,
+            fallback: None,
+            finish: Finish::None,
             ty,
         })
     }

@@ -30,8 +30,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
                 list.is_valid(row).then(|| i64::from(list.value_length(row)))
             })
         },
-    )
-    .aliases(&["CARDINALITY"]),
+    ),
     ScalarDef::new(
         "ARRAY_OFFSET",
         "array_offset",
@@ -50,7 +49,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         contains(args, true)
     }),
     ScalarDef::new("ARRAY_OVERLAP", "array_overlap", TWO, returns::boolean, |args| {
-        contains(args, false)
+        overlap(args)
     }),
     ScalarDef::new(
         "SCALAR_IN_ARRAY",
@@ -62,10 +61,10 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             boolean_result(args.rows(), |row| {
                 let (list, items) = (lists.range(row)?, pairs.range(row));
                 let item = items.and_then(|items| items.into_iter().next())?;
-                if lists.rows.row(item).as_ref() == lists.null.as_slice() {
-                    return None;
-                }
-                Some(list.into_iter().any(|i| lists.rows.row(i) == lists.rows.row(item)))
+                let found = list.into_iter().any(|i| lists.rows.row(i) == lists.rows.row(item));
+                // NULL is found where the array has one, and unknown elsewhere.
+                let null = lists.rows.row(item).as_ref() == lists.null.as_slice();
+                (found || !null).then_some(found)
             })
         },
     ),
@@ -106,7 +105,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             let separator = args.text(1)?;
             let words = super::cast::word(list.values())?;
             text_result(args.rows(), |row| {
-                let separator = separator.get(row)?;
+                let separator = separator.get(row).unwrap_or_default();
                 if list.is_null(row) {
                     return None;
                 }
@@ -118,41 +117,78 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             })
         },
     ),
+    // The text of STRING_AGG: nothing gives NULL.
+    ScalarDef::new("", "joined_text", &[Param::Arr, Param::Str], returns::varchar, |args| {
+        let list = args.list(0)?;
+        let separator = args.text(1)?;
+        let words = super::args::strings(list.values())?;
+        text_result(args.rows(), |row| {
+            if list.is_null(row) || list.value_length(row) == 0 {
+                return None;
+            }
+            let (start, end) = range(&list, row);
+            let parts: Vec<&str> = (start..end)
+                .filter(|i| words.is_valid(*i))
+                .map(|i| words.value(i))
+                .collect();
+            Some(parts.join(separator.get(row).unwrap_or_default()))
+        })
+    }),
     ScalarDef::new(
         "STRING_TO_ARRAY",
         "string_to_array",
         &[Param::Str, Param::Str],
         returns::text_array,
-        |args| split(args, false),
+        split,
     ),
     ScalarDef::new(
         "ARRAY_QUANTILE",
         "array_quantile",
         &[Param::Arr, Param::Double],
         returns::double,
-        |args| {
-            let list = args.list(0)?;
-            let rank = args.double(1)?;
-            let values = arrow::compute::cast(list.values(), &DataType::Float64)?;
-            let values = arrow::array::AsArray::as_primitive::<arrow::datatypes::Float64Type>(&values).clone();
-            super::args::double_result(args.rows(), |row| {
-                if list.is_null(row) {
-                    return None;
-                }
-                let (start, end) = range(&list, row);
-                let mut items: Vec<f64> = (start..end)
-                    .filter(|i| values.is_valid(*i))
-                    .map(|i| values.value(i))
-                    .collect();
-                items.sort_by(f64::total_cmp);
-                let at = rank.get(row)? * (items.len().checked_sub(1)? as f64);
-                let (low, high) = (at.floor() as usize, at.ceil() as usize);
-                let (a, b) = (*items.get(low)?, *items.get(high)?);
-                Some(a + (b - a) * (at - at.floor()))
-            })
-        },
+        quantiles,
     ),
 ];
+
+/// NULL where the first is NULL; a second that is NULL overlaps nothing.
+fn overlap(args: &Args) -> Result<ArrayRef> {
+    let (items, lists) = encoded(args, 0, 1)?;
+    boolean_result(args.rows(), |row| {
+        let list = lists.range(row)?;
+        let mut items = items.range(row).unwrap_or(0..0);
+        Some(items.any(|item| list.clone().any(|i| lists.rows.row(i) == lists.rows.row(item))))
+    })
+}
+
+/// Interpolated quantiles: NaN of nothing and beyond [0, 1], NULL of what is no array of numbers.
+fn quantiles(args: &Args) -> Result<ArrayRef> {
+    let list = args.list(0)?;
+    let rank = args.double(1)?;
+    if !list.values().data_type().is_numeric() {
+        return Ok(new_null_array(&DataType::Float64, args.rows()));
+    }
+    let values = arrow::compute::cast(list.values(), &DataType::Float64)?;
+    let values = arrow::array::AsArray::as_primitive::<arrow::datatypes::Float64Type>(&values).clone();
+    super::args::double_result(args.rows(), |row| {
+        if list.is_null(row) {
+            return None;
+        }
+        let rank = rank.get(row)?;
+        let (start, end) = range(&list, row);
+        let mut items: Vec<f64> = (start..end)
+            .filter(|i| values.is_valid(*i))
+            .map(|i| values.value(i))
+            .collect();
+        if items.is_empty() || !(0.0..=1.0).contains(&rank) {
+            return Some(f64::NAN);
+        }
+        items.sort_by(f64::total_cmp);
+        let at = rank * (items.len() - 1) as f64;
+        let (low, high) = (at.floor() as usize, at.ceil() as usize);
+        let (a, b) = (*items.get(low)?, *items.get(high)?);
+        Some(a + (b - a) * (at - at.floor()))
+    })
+}
 
 fn array_type(types: &[SqlType]) -> SqlType {
     SqlType::Array(Box::new(types.first().cloned().unwrap_or(SqlType::Varchar)))
@@ -225,7 +261,8 @@ fn element(args: &Args, base: i64) -> Result<ArrayRef> {
     let index = args.long(1)?;
     let at: UInt32Array = (0..args.rows())
         .map(|row| {
-            let i = usize::try_from(index.get(row)? - base).ok()?;
+            // NULL is 0 to Java's `asInt`.
+            let i = usize::try_from(index.get(row).unwrap_or(0).checked_sub(base)?).ok()?;
             if list.is_null(row) {
                 return None;
             }
@@ -315,7 +352,7 @@ pub(super) fn contains(args: &Args, all: bool) -> Result<ArrayRef> {
     })
 }
 
-fn index_of(args: &Args, base: i64) -> Result<ArrayRef> {
+pub(super) fn index_of(args: &Args, base: i64) -> Result<ArrayRef> {
     let (items, lists) = encoded(args, 0, 1)?;
     long_result(args.rows(), |row| {
         let list = lists.range(row)?;
@@ -329,7 +366,7 @@ fn index_of(args: &Args, base: i64) -> Result<ArrayRef> {
 }
 
 /// Puts the elements of the arguments behind each other.
-fn joined(args: &Args, order: &[usize]) -> Result<ArrayRef> {
+pub(super) fn joined(args: &Args, order: &[usize]) -> Result<ArrayRef> {
     let rows = args.rows();
     let mut parts: Vec<ArrayRef> = Vec::new();
     let mut ranges: Vec<Vec<Option<(usize, usize)>>> = Vec::new();
@@ -385,7 +422,7 @@ fn joined(args: &Args, order: &[usize]) -> Result<ArrayRef> {
     )
 }
 
-fn slice(args: &Args) -> Result<ArrayRef> {
+pub(super) fn slice(args: &Args) -> Result<ArrayRef> {
     let list = args.list(0)?;
     let (from, to) = (args.long(1)?, args.long(2)?);
     let open = args.len() < 3;
@@ -418,8 +455,9 @@ fn slice(args: &Args) -> Result<ArrayRef> {
 }
 
 /// Splits by a regular expression, as Java does; an empty separator splits into characters.
-pub(super) fn split(args: &Args, _multi: bool) -> Result<ArrayRef> {
+pub(super) fn split(args: &Args) -> Result<ArrayRef> {
     let (text, separator) = (args.text(0)?, args.text(1)?);
+    let mut compiled: Option<(String, regex::Regex)> = None;
     let mut builder = arrow::array::ListBuilder::new(arrow::array::StringBuilder::new());
     for row in 0..args.rows() {
         let (Some(text), Some(separator)) = (text.get(row), separator.get(row)) else {
@@ -431,10 +469,23 @@ pub(super) fn split(args: &Args, _multi: bool) -> Result<ArrayRef> {
                 builder.values().append_value(c.to_string());
             }
         } else {
-            let regex = regex::Regex::new(separator)
-                .or_else(|_| regex::Regex::new(&regex::escape(separator)))
-                .map_err(|e| DataFusionError::Execution(e.to_string()))?;
-            for part in regex.split(text) {
+            let regex = match &compiled {
+                Some((known, regex)) if known == separator => regex,
+                _ => {
+                    let regex = regex::Regex::new(separator)
+                        .or_else(|_| regex::Regex::new(&regex::escape(separator)))
+                        .map_err(|e| DataFusionError::Execution(e.to_string()))?;
+                    &compiled.insert((separator.to_string(), regex)).1
+                }
+            };
+            // As Java: empty parts at the end are dropped, a text without the separator is one part.
+            let mut parts: Vec<&str> = regex.split(text).collect();
+            if parts.len() > 1 {
+                while parts.last().is_some_and(|part| part.is_empty()) {
+                    parts.pop();
+                }
+            }
+            for part in parts {
                 builder.values().append_value(part);
             }
         }

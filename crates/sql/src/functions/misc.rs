@@ -21,9 +21,18 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
     ScalarDef::new(
         "IPV4_STRINGIFY",
         "ipv4_stringify",
-        &[Param::Int],
-        returns::varchar,
+        &[Param::Any],
+        |_| crate::SqlType::Char(15),
         |args| {
+            if args.data_type(0) != arrow::datatypes::DataType::Int64 {
+                let text = args.text(0)?;
+                return text_result(args.rows(), |row| {
+                    text.get(row)?
+                        .parse::<std::net::Ipv4Addr>()
+                        .ok()
+                        .map(|address| address.to_string())
+                });
+            }
             let number = args.long(0)?;
             text_result(args.rows(), |row| {
                 let number = u32::try_from(number.get(row)?).ok()?;
@@ -51,6 +60,55 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             })
         },
     ),
+    ScalarDef::new(
+        "IPV6_MATCH",
+        "ipv6_match",
+        &[Param::Str, Param::Str],
+        returns::boolean,
+        |args| {
+            let (text, net) = (args.text(0)?, args.text(1)?);
+            boolean_result(args.rows(), |row| {
+                let matched = (|| {
+                    let address: std::net::Ipv6Addr = text.get(row)?.parse().ok()?;
+                    let (base, bits) = net.get(row)?.split_once('/').unwrap_or((net.get(row)?, "128"));
+                    let base: std::net::Ipv6Addr = base.parse().ok()?;
+                    let bits: u32 = bits.parse().ok().filter(|b| *b <= 128)?;
+                    let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+                    Some(u128::from(address) & mask == u128::from(base) & mask)
+                })();
+                Some(matched.unwrap_or(false))
+            })
+        },
+    ),
+    ScalarDef::new(
+        "",
+        "decode_base64_bytes",
+        &[Param::Str],
+        |_| crate::SqlType::Other,
+        |args| {
+            let text = args.text(0)?;
+            let mut builder = arrow::array::BinaryBuilder::new();
+            for row in 0..args.rows() {
+                match text.get(row) {
+                    None => builder.append_null(),
+                    Some(text) => builder.append_value(base64(text)?),
+                }
+            }
+            Ok(Arc::new(builder.finish()))
+        },
+    ),
+    // Cuts text at a number of bytes, at the border of a character (`StringUtils.fastLooseChop` counts characters).
+    ScalarDef::new("", "cut_bytes", &[Param::Str, Param::Int], returns::varchar, |args| {
+        let (text, most) = (args.text(0)?, args.long(1)?);
+        text_result(args.rows(), |row| {
+            let text = text.get(row)?;
+            let mut end = usize::try_from(most.get(row)?).unwrap_or(0).min(text.len());
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            Some(text[..end].to_string())
+        })
+    }),
 ];
 
 /// Reads an address, as four numbers or as one.
@@ -90,19 +148,26 @@ fn extreme(args: &Args, greatest: bool) -> Result<ArrayRef> {
     Ok(arrow::compute::take(&all, &index, None)?)
 }
 
-/// Reads base 64 as UTF-8 text; anything else is NULL.
-pub(super) fn base64_text(text: &str) -> Option<String> {
+/// Reads base 64 in the basic alphabet, with Java's message for what is none.
+pub(super) fn base64(text: &str) -> Result<Vec<u8>> {
+    let bad = |message: String| {
+        DataFusionError::External(Box::new(crate::SqlError::general(
+            crate::Persona::Admin,
+            crate::Category::Uncategorized,
+            message,
+        )))
+    };
     let mut bits = 0u32;
     let mut count = 0;
-    let mut out = Vec::new();
-    for byte in text.bytes().filter(|b| *b != b'=') {
+    let mut out = Vec::with_capacity(text.len() / 4 * 3);
+    for byte in text.trim_end_matches('=').bytes() {
         let value = match byte {
             b'A'..=b'Z' => byte - b'A',
             b'a'..=b'z' => byte - b'a' + 26,
             b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return Err(bad(format!("Illegal base64 character {byte:x}"))),
         };
         bits = (bits << 6) | u32::from(value);
         count += 6;
@@ -112,7 +177,10 @@ pub(super) fn base64_text(text: &str) -> Option<String> {
             bits &= (1 << count) - 1;
         }
     }
-    String::from_utf8(out).ok()
+    if count >= 6 {
+        return Err(bad("Last unit does not have enough valid bits".into()));
+    }
+    Ok(out)
 }
 
 /// `String.format` of Java: `%s`, `%d`, `%f`, `%x`, `%o`, `%e`, `%b`, `%%`, with flags, width and precision.

@@ -8,12 +8,15 @@
 pub(crate) mod args;
 mod array;
 mod cast;
+pub(crate) mod collect;
 mod joda;
 mod json;
+mod lookup;
 mod misc;
 mod multi_value;
 mod numeric;
 mod regexp;
+mod routines;
 mod scalar;
 pub(crate) mod sketches;
 mod string;
@@ -26,7 +29,9 @@ use std::sync::{Arc, LazyLock};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 pub use cast::{java_double, java_float};
-pub(crate) use scalar::{DruidScalar, Param, ScalarDef};
+pub(crate) use json::{check_path, value_function};
+pub(crate) use lookup::lookup_call;
+pub(crate) use scalar::{DruidScalar, Lists, Param, ScalarDef};
 pub use sketches::complex_text;
 pub use zone::Zone;
 
@@ -47,14 +52,16 @@ const FAMILIES: [&[ScalarDef]; 10] = [
 struct Table {
     by_name: HashMap<&'static str, &'static ScalarDef>,
     plain: HashMap<&'static str, Arc<ScalarUDF>>,
-    mapped: HashMap<&'static str, Arc<ScalarUDF>>,
+    paired: HashMap<&'static str, Arc<ScalarUDF>>,
+    crossed: HashMap<&'static str, Arc<ScalarUDF>>,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let mut table = Table {
         by_name: HashMap::new(),
         plain: HashMap::new(),
-        mapped: HashMap::new(),
+        paired: HashMap::new(),
+        crossed: HashMap::new(),
     };
     for def in FAMILIES.iter().flat_map(|family| family.iter()) {
         if !def.name.is_empty() {
@@ -63,8 +70,9 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         for alias in def.aliases {
             table.by_name.insert(alias, def);
         }
-        table.plain.insert(def.native, DruidScalar::udf(def, false));
-        table.mapped.insert(def.native, DruidScalar::udf(def, true));
+        table.plain.insert(def.native, DruidScalar::udf(def, Lists::None));
+        table.paired.insert(def.native, DruidScalar::udf(def, Lists::Paired));
+        table.crossed.insert(def.native, DruidScalar::udf(def, Lists::Crossed));
     }
     table
 });
@@ -81,7 +89,12 @@ pub(crate) fn udf(native: &str) -> Option<Arc<ScalarUDF>> {
 
 /// Gives the UDF that applies a function to every value of multi-value strings.
 pub(crate) fn mapped_udf(native: &str) -> Option<Arc<ScalarUDF>> {
-    TABLE.mapped.get(native).cloned()
+    TABLE.paired.get(native).cloned()
+}
+
+/// Gives the UDF that applies a function to every combination of values of several multi-value strings.
+pub(crate) fn crossed_udf(native: &str) -> Option<Arc<ScalarUDF>> {
+    TABLE.crossed.get(native).cloned()
 }
 
 /// Lists all SQL names, for the nearest name of an error.
@@ -92,30 +105,46 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
         .copied()
         .chain(crate::bind::aggregate::AGGREGATES.iter().map(|def| def.name))
         .chain(crate::bind::sketches::AGGREGATES.iter().map(|def| def.name))
-        .chain(SPECIAL.iter().map(|(name, _)| *name))
+        .chain(SPECIAL)
 }
 
 /// Lists all UDFs, for session states and codecs.
 pub fn scalar_udfs() -> Vec<Arc<ScalarUDF>> {
-    TABLE.plain.values().chain(TABLE.mapped.values()).cloned().collect()
+    TABLE
+        .plain
+        .values()
+        .chain(TABLE.paired.values())
+        .chain(TABLE.crossed.values())
+        .cloned()
+        .collect()
 }
 
-/// Lists our own aggregates, for session states and codecs.
+/// Lists all UDAFs that are not DataFusion's, for session states and codecs.
 pub fn aggregate_udfs() -> Vec<Arc<AggregateUDF>> {
-    sketches::aggregate::udafs().collect()
+    collect::udafs()
+        .into_iter()
+        .chain(sketches::aggregate::udafs())
+        .collect()
 }
 
 /// Functions that the binder words itself.
-const SPECIAL: [(&str, &str); 9] = [
-    ("COALESCE", "'COALESCE(<ANY>, ...)'"),
-    ("NVL", "'NVL(<ANY>, <ANY>)'"),
-    ("NULLIF", "'NULLIF(<ANY>, <ANY>)'"),
-    ("GREATEST", "'GREATEST(<ANY>, ...)'"),
-    ("LEAST", "'LEAST(<ANY>, ...)'"),
-    ("TIMESTAMPADD", "'TIMESTAMPADD(<INTERVAL>, <INTEGER>, <TIMESTAMP>)'"),
-    ("TIMESTAMPDIFF", "'TIMESTAMPDIFF(<INTERVAL>, <TIMESTAMP>, <TIMESTAMP>)'"),
-    ("ARRAY", "'ARRAY(<ANY>, ...)'"),
-    ("PI", "'PI'"),
+const SPECIAL: [&str; 16] = [
+    "ARRAY",
+    "CAST",
+    "COALESCE",
+    "DECODE_BASE64_COMPLEX",
+    "GREATEST",
+    "IFNULL",
+    "JSON_OBJECT",
+    "JSON_VALUE",
+    "LEAST",
+    "LOOKUP",
+    "NULLIF",
+    "NVL",
+    "PI",
+    "TIMESTAMPADD",
+    "TIMESTAMPDIFF",
+    "UNNEST",
 ];
 
 /// A row of `INFORMATION_SCHEMA.ROUTINES`.
@@ -127,32 +156,29 @@ pub struct Routine {
     pub kind: &'static str,
     /// True for aggregates.
     pub is_aggregator: bool,
-    /// The SIGNATURES text, one form a line.
-    pub signatures: String,
+    /// The SIGNATURES text, one form a line; NULL for CASE, CAST and Reinterpret.
+    pub signatures: Option<&'static str>,
+}
+
+/// Gives the SIGNATURES text of a function that Druid lists.
+pub(crate) fn signatures(name: &str) -> Option<&'static str> {
+    let rows = routines::ROUTINES;
+    let exact = rows.binary_search_by_key(&name, |(known, ..)| known).ok();
+    let found = exact.or_else(|| rows.iter().position(|(known, ..)| known.eq_ignore_ascii_case(name)))?;
+    rows[found].2
 }
 
 /// Lists the functions as `INFORMATION_SCHEMA.ROUTINES` does, sorted by name.
 pub fn routines() -> Vec<Routine> {
-    let row = |name: &str, is_aggregator, signatures: String| Routine {
-        name: name.to_string(),
-        kind: "FUNCTION",
-        is_aggregator,
-        signatures,
-    };
-    let mut rows: Vec<Routine> = TABLE
-        .by_name
+    routines::ROUTINES
         .iter()
-        .map(|(name, def)| row(name, false, def.form().replacen(def.name, name, 1)))
-        .chain(SPECIAL.iter().map(|(name, form)| row(name, false, (*form).to_string())))
-        .chain(
-            crate::bind::aggregate::AGGREGATES
-                .iter()
-                .chain(&crate::bind::sketches::AGGREGATES)
-                .map(|def| row(def.name, true, def.signatures.to_string())),
-        )
-        .collect();
-    rows.sort_by(|a, b| a.name.cmp(&b.name));
-    rows
+        .map(|(name, is_aggregator, signatures)| Routine {
+            name: (*name).to_string(),
+            kind: "FUNCTION",
+            is_aggregator: *is_aggregator,
+            signatures: *signatures,
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -166,6 +192,17 @@ mod tests {
                 assert_eq!(name.to_ascii_uppercase(), *name);
             }
         }
-        assert!(super::routines().len() > 100);
+    }
+
+    #[test]
+    fn routines_are_sorted_and_as_many_as_druids() {
+        let rows = super::routines();
+        assert!(rows.is_sorted_by(|a, b| a.name < b.name));
+        assert_eq!(
+            (rows.len(), rows.iter().filter(|row| row.is_aggregator).count()),
+            (236, 50)
+        );
+        assert_eq!(super::signatures("PARSE_JSON"), Some("'PARSE_JSON(<STRING>)'"));
+        assert_eq!(super::signatures("NOPE"), None);
     }
 }

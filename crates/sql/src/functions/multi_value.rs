@@ -6,7 +6,7 @@ use arrow::array::{Array, ArrayRef, StringArray};
 use datafusion::common::Result;
 
 use super::args::{Args, boolean_result, long_result, strings, text_result};
-use super::array::{contains, lists, range, split};
+use super::array::{contains, index_of, joined as concatenated, lists, range, slice, split};
 use super::scalar::{Param, ScalarDef, returns};
 
 const ONE: &[Param] = &[Param::Arr];
@@ -52,7 +52,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         "string_to_mv",
         &[Param::Str, Param::Str],
         returns::multi,
-        |args| split(args, true),
+        split,
     ),
     ScalarDef::new("MV_LENGTH", "mv_length", ONE, returns::integer, |args| {
         let list = args.list(0)?;
@@ -125,6 +125,90 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         returns::multi,
         |args| joined(args, true),
     ),
+    ScalarDef::new(
+        "MV_FILTER_REGEX",
+        "filtered_regex",
+        &[Param::Arr, Param::Str],
+        returns::multi,
+        |args| {
+            let patterns = super::regexp::Patterns::new(args.text(1)?)?;
+            kept(args, |row, text| {
+                patterns.get(row).map_or(Ok(false), |pattern| pattern.is_match(text))
+            })
+        },
+    ),
+    ScalarDef::new(
+        "",
+        "filtered_regex_whole",
+        &[Param::Arr, Param::Str],
+        returns::multi,
+        |args| {
+            let patterns = super::regexp::Patterns::new(args.text(1)?)?;
+            kept(args, |row, text| {
+                patterns
+                    .get(row)
+                    .map_or(Ok(false), |pattern| pattern.is_whole_match(text))
+            })
+        },
+    ),
+    ScalarDef::new(
+        "MV_FILTER_PREFIX",
+        "filtered_prefix",
+        &[Param::Arr, Param::Str],
+        returns::multi,
+        |args| {
+            let prefix = args.text(1)?;
+            kept(args, |row, text| {
+                Ok(prefix.get(row).is_some_and(|prefix| text.starts_with(prefix)))
+            })
+        },
+    ),
+    ScalarDef::new(
+        "MV_OFFSET_OF",
+        "mv_offset_of",
+        &[Param::Arr, Param::Any],
+        returns::integer,
+        |args| index_of(args, 0),
+    ),
+    ScalarDef::new(
+        "MV_ORDINAL_OF",
+        "mv_ordinal_of",
+        &[Param::Arr, Param::Any],
+        returns::integer,
+        |args| index_of(args, 1),
+    ),
+    ScalarDef::new("MV_CONCAT", "mv_concat", TWO, returns::multi, |args| {
+        concatenated(args, &[0, 1])
+    }),
+    ScalarDef::new(
+        "MV_SLICE",
+        "mv_slice",
+        &[Param::Arr, Param::Int, Param::Int],
+        returns::multi,
+        slice,
+    )
+    .min(2),
+    // What Java prints of a list: the value of an aggregate over rows of several values.
+    ScalarDef::new("", "mv_shown", ONE, returns::varchar, |args| {
+        let list = args.list(0)?;
+        let words = strings(list.values())?;
+        text_result(args.rows(), |row| {
+            if list.is_null(row) {
+                return None;
+            }
+            let (start, end) = range(&list, row);
+            match end - start {
+                0 => None,
+                1 => words.is_valid(start).then(|| words.value(start).to_string()),
+                _ => {
+                    let parts: Vec<&str> = (start..end)
+                        .map(|i| if words.is_null(i) { "null" } else { words.value(i) })
+                        .collect();
+                    Some(format!("[{}]", parts.join(", ")))
+                }
+            }
+        })
+    }),
     // A NULL or empty row becomes one NULL, so that unnesting keeps it.
     ScalarDef::new("", "mv_harmonize", ONE, returns::multi, |args| {
         let list = args.list(0)?;
@@ -257,6 +341,25 @@ fn filter(args: &Args, keep: bool) -> Result<ArrayRef> {
             })
             .collect(),
     )
+}
+
+/// Keeps the values that a test holds for; a row without any is NULL.
+fn kept(args: &Args, test: impl Fn(usize, &str) -> Result<bool>) -> Result<ArrayRef> {
+    let list = args.list(0)?;
+    let words = strings(list.values())?;
+    let source: ArrayRef = Arc::new(words.clone());
+    let mut rows = Vec::with_capacity(args.rows());
+    for row in 0..args.rows() {
+        let mut kept = Vec::new();
+        let (start, end) = range(&list, row);
+        for i in start..end {
+            if list.is_valid(row) && words.is_valid(i) && test(row, words.value(i))? {
+                kept.push(Some(i as u32));
+            }
+        }
+        rows.push((!kept.is_empty()).then_some(kept));
+    }
+    lists(&source, rows)
 }
 
 fn element(args: &Args, base: i64) -> Result<ArrayRef> {

@@ -6,7 +6,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::common::Result;
 
-use super::args::{Args, double_result, long_result, text_result};
+use super::args::{Args, double_result, long_result, try_text_result};
 use super::scalar::{Param, ScalarDef, returns};
 use crate::SqlType;
 
@@ -77,13 +77,6 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
     )
     .min(1)
     .aliases(&["TRUNC"]),
-    ScalarDef::new("SIGN", "signum", NUM, returns::first, |args| {
-        same(
-            args,
-            i64::signum,
-            |x| if x == 0.0 || x.is_nan() { x } else { x.signum() },
-        )
-    }),
     ScalarDef::new("MOD", "mod", &[Param::Num, Param::Num], modulo_type, |args| {
         if modulo_longs(args) {
             let (a, b) = (args.long(0)?, args.long(1)?);
@@ -108,7 +101,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         "SAFE_DIVIDE",
         "safe_divide",
         &[Param::Num, Param::Num],
-        modulo_type,
+        quotient_type,
         |args| {
             if modulo_longs(args) {
                 let (a, b) = (args.long(0)?, args.long(1)?);
@@ -187,7 +180,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         "human_readable_binary_byte_format",
         INTS,
         returns::varchar,
-        |args| human(args, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]),
+        |args| human(args, Units::BinaryBytes),
     )
     .min(1),
     ScalarDef::new(
@@ -195,7 +188,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         "human_readable_decimal_byte_format",
         INTS,
         returns::varchar,
-        |args| human(args, 1000.0, &["B", "KB", "MB", "GB", "TB", "PB", "EB"]),
+        |args| human(args, Units::DecimalBytes),
     )
     .min(1),
     ScalarDef::new(
@@ -203,7 +196,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         "human_readable_decimal_format",
         INTS,
         returns::varchar,
-        |args| human(args, 1000.0, &["", "K", "M", "G", "T", "P", "E"]),
+        |args| human(args, Units::Decimal),
     )
     .min(1),
 ];
@@ -217,11 +210,18 @@ pub(super) fn division_by_zero() -> datafusion::common::DataFusionError {
     )))
 }
 
+fn quotient_type(types: &[SqlType]) -> SqlType {
+    match types {
+        [a, b] => crate::bind::coerce::common_type(a, b).unwrap_or(SqlType::Double),
+        _ => SqlType::Double,
+    }
+}
+
 fn modulo_type(types: &[SqlType]) -> SqlType {
     match types {
         [a, b] if a.is_integer() && b.is_integer() => b.clone(),
-        [a, b] if *a == SqlType::Decimal || *b == SqlType::Decimal => SqlType::Decimal,
-        _ => SqlType::Double,
+        // MOD takes exact numbers only: a fraction becomes a DECIMAL.
+        _ => SqlType::Decimal,
     }
 }
 
@@ -324,24 +324,50 @@ fn truncate(x: f64, digits: i64) -> f64 {
     (x * unit).trunc() / unit
 }
 
-fn human(args: &Args, base: f64, units: &[&str]) -> Result<ArrayRef> {
+/// How sizes are shortened (`HumanReadableBytes.UnitSystem`).
+#[derive(Clone, Copy, PartialEq)]
+enum Units {
+    BinaryBytes,
+    DecimalBytes,
+    Decimal,
+}
+
+fn human(args: &Args, units: Units) -> Result<ArrayRef> {
     let (value, precision) = (args.long(0)?, args.long(1)?);
-    text_result(args.rows(), |row| {
-        let value = value.get(row)?;
-        let digits = usize::try_from(precision.get(row).unwrap_or(2)).unwrap_or(2).min(3);
-        let mut size = value as f64;
-        let mut unit = 0;
-        while size.abs() >= base && unit + 1 < units.len() {
-            size /= base;
+    try_text_result(args.rows(), |row| {
+        let Some(value) = value.get(row) else {
+            return Ok(None);
+        };
+        let precision = precision.get(row).unwrap_or(2);
+        match usize::try_from(precision).ok().filter(|digits| *digits <= 3) {
+            Some(digits) => Ok(Some(shortened(value, digits, units))),
+            None => Err(datafusion::common::DataFusionError::External(Box::new(
+                crate::SqlError::input(format!("precision [{precision}] must be in the range of [0,3]")),
+            ))),
+        }
+    })
+}
+
+fn shortened(value: i64, digits: usize, units: Units) -> String {
+    let suffix = if units == Units::Decimal { "" } else { "B" };
+    let small = if units == Units::BinaryBytes { 1024 } else { 1000 };
+    let text = if value > -small && value < small {
+        format!("{value} {suffix}")
+    } else if units == Units::BinaryBytes {
+        const NAMES: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+        let unit = (63 - value.unsigned_abs().leading_zeros() as usize) / 10;
+        let size = value as f64 / (1u64 << (unit * 10)) as f64;
+        format!("{size:.digits$} {}{suffix}", NAMES[unit.min(6)])
+    } else {
+        const NAMES: [&str; 6] = ["K", "M", "G", "T", "P", "E"];
+        let (mut rest, mut unit) = (value, 0);
+        while rest <= -1_000_000 || rest >= 1_000_000 {
+            rest /= 1000;
             unit += 1;
         }
-        let space = if units[unit].is_empty() { "" } else { " " };
-        Some(if unit == 0 {
-            format!("{value}{space}{}", units[0])
-        } else {
-            format!("{size:.digits$}{space}{}", units[unit])
-        })
-    })
+        format!("{:.digits$} {}{suffix}", rest as f64 / 1000.0, NAMES[unit])
+    };
+    text.trim_end().to_string()
 }
 
 #[cfg(test)]

@@ -31,19 +31,30 @@ pub(crate) enum Param {
     Time,
     /// An array, or a multi-value string.
     Arr,
+    /// Text, and nothing that would have to be worded first.
+    Text,
+    /// Anything, as JSON text.
+    Json,
+    /// JSON, as a value or as its text.
+    JsonText,
 }
 
 impl Param {
     /// Gives the family that messages and ROUTINES name.
     pub fn family(self) -> &'static str {
         match self {
-            Param::Any => "<ANY>",
+            Param::Any | Param::Json | Param::JsonText => "<ANY>",
             Param::Num | Param::Double => "<NUMERIC>",
             Param::Int => "<INTEGER>",
-            Param::Str => "<CHARACTER>",
+            Param::Str | Param::Text => "<CHARACTER>",
             Param::Time => "<TIMESTAMP>",
             Param::Arr => "<ARRAY>",
         }
+    }
+
+    /// Tells whether the parameter takes a multi-value string as one list, and not value by value.
+    pub fn takes_lists(self) -> bool {
+        matches!(self, Param::Arr | Param::Json)
     }
 }
 
@@ -120,6 +131,9 @@ impl ScalarDef {
 
     /// Words the form as messages and ROUTINES do: `'F(<NUMERIC>, [<INTEGER>])'`.
     pub fn form(&self) -> String {
+        if let Some(listed) = super::signatures(self.name) {
+            return listed.to_string();
+        }
         let mut text = format!("'{}(", self.name);
         for (i, param) in self.params.iter().enumerate() {
             let optional = i >= self.min;
@@ -154,11 +168,22 @@ impl std::fmt::Debug for ScalarDef {
     }
 }
 
-/// The UDF around a [`ScalarDef`]; `mapped` applies it to every value of multi-value strings.
+/// What a UDF does with multi-value strings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lists {
+    /// There are none.
+    None,
+    /// The function is applied to every value; several lists come from one column and are walked in step.
+    Paired,
+    /// The function is applied to every combination of values of several lists.
+    Crossed,
+}
+
+/// The UDF around a [`ScalarDef`].
 #[derive(Debug)]
 pub(crate) struct DruidScalar {
     def: &'static ScalarDef,
-    mapped: bool,
+    lists: Lists,
     name: String,
     signature: Signature,
 }
@@ -179,14 +204,14 @@ impl Hash for DruidScalar {
 
 impl DruidScalar {
     /// Makes the UDF.
-    pub fn udf(def: &'static ScalarDef, mapped: bool) -> Arc<ScalarUDF> {
+    pub fn udf(def: &'static ScalarDef, lists: Lists) -> Arc<ScalarUDF> {
         Arc::new(ScalarUDF::new_from_impl(DruidScalar {
             def,
-            mapped,
-            name: if mapped {
-                format!("map_{}", def.native)
-            } else {
-                def.native.to_string()
+            lists,
+            name: match lists {
+                Lists::None => def.native.to_string(),
+                Lists::Paired => format!("map_{}", def.native),
+                Lists::Crossed => format!("cross_{}", def.native),
             },
             signature: Signature::variadic_any(Volatility::Immutable),
         }))
@@ -238,10 +263,9 @@ impl DruidScalar {
         let is_list: Vec<bool> = arrays
             .iter()
             .enumerate()
-            .map(|(i, array)| self.def.param(i) != Param::Arr && matches!(array.data_type(), DataType::List(_)))
+            .map(|(i, array)| !self.def.param(i).takes_lists() && matches!(array.data_type(), DataType::List(_)))
             .collect();
-        // One NULL stands for a NULL or empty row; several lists combine as Druid does: equal lengths pair up, others
-        // multiply.
+        // One NULL stands for a NULL or empty row.
         let mut offsets: Vec<i32> = Vec::with_capacity(rows + 1);
         offsets.push(0);
         let mut row_of: Vec<u32> = Vec::new();
@@ -265,12 +289,29 @@ impl DruidScalar {
                 .filter(|(_, list)| **list)
                 .map(|((_, length), _)| *length)
                 .collect();
-            let longest = lengths.iter().copied().max().unwrap_or(0).max(1);
-            for n in 0..longest {
+            let count = match self.lists {
+                Lists::Crossed => lengths
+                    .iter()
+                    .try_fold(1usize, |all, length| all.checked_mul((*length).max(1)))
+                    .filter(|count| *count <= crate::limits::MAX_COMBINATIONS)
+                    .ok_or_else(|| too_many_combinations(&lengths))?,
+                _ => lengths.iter().copied().max().unwrap_or(0).max(1),
+            };
+            for n in 0..count {
                 row_of.push(row as u32);
-                for (i, (start, length)) in spans.iter().enumerate() {
+                // The last list varies fastest.
+                let mut rest = n;
+                for (i, (start, length)) in spans.iter().enumerate().rev() {
                     if is_list[i] {
-                        let at = if *length == 1 { 0 } else { n };
+                        let at = match self.lists {
+                            Lists::Crossed => {
+                                let at = rest % (*length).max(1);
+                                rest /= (*length).max(1);
+                                at
+                            }
+                            _ if *length == 1 => 0,
+                            _ => n,
+                        };
                         element_of[i].push((at < *length).then_some((start + at) as u32));
                     }
                 }
@@ -299,6 +340,17 @@ impl DruidScalar {
     }
 }
 
+fn too_many_combinations(lengths: &[usize]) -> datafusion::common::DataFusionError {
+    datafusion::common::DataFusionError::External(Box::new(crate::SqlError::general(
+        crate::Persona::User,
+        crate::Category::RuntimeFailure,
+        format!(
+            "Multi-value strings of {lengths:?} values in one row have more combinations than the limit of {}; use MV_FILTER_ONLY to narrow them",
+            crate::limits::MAX_COMBINATIONS
+        ),
+    )))
+}
+
 /// Unpacks a dictionary or a view into the plain column that kernels know.
 fn unpack(array: ArrayRef) -> Result<ArrayRef> {
     match array.data_type() {
@@ -322,14 +374,14 @@ impl ScalarUDFImpl for DruidScalar {
             .iter()
             .enumerate()
             .map(|(i, data_type)| match data_type {
-                DataType::List(item) if self.mapped && self.def.param(i) != Param::Arr => {
+                DataType::List(item) if self.lists != Lists::None && !self.def.param(i).takes_lists() => {
                     SqlType::from_arrow(item.data_type())
                 }
                 other => SqlType::from_arrow(other),
             })
             .collect();
         let result = (self.def.returns)(&types).arrow();
-        Ok(if self.mapped {
+        Ok(if self.lists != Lists::None {
             DataType::new_list(result, true)
         } else {
             result
@@ -338,7 +390,7 @@ impl ScalarUDFImpl for DruidScalar {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let rows = args.number_rows;
-        if self.mapped {
+        if self.lists != Lists::None {
             return Ok(ColumnarValue::Array(self.by_value(&args.args, rows)?));
         }
         let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));

@@ -24,7 +24,6 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
     map_text!("UPPER", "upper", returns::text, |s| s.to_uppercase()),
     map_text!("LOWER", "lower", returns::text, |s| s.to_lowercase()),
     map_text!("REVERSE", "reverse", returns::varchar, |s| s.chars().rev().collect()),
-    map_text!("INITCAP", "initcap", returns::varchar, initcap),
     ScalarDef::new("LENGTH", "strlen", ONE, returns::integer, |args| {
         let text = args.text(0)?;
         long_result(args.rows(), |row| text.get(row).map(|s| utf16_len(s) as i64))
@@ -135,10 +134,25 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         let (text, needle) = (args.text(0)?, args.text(1)?);
         long_result(args.rows(), |row| Some(position(text.get(row)?, needle.get(row)?)))
     }),
-    ScalarDef::new("POSITION", "position", TWO, returns::integer, |args| {
-        let (needle, text) = (args.text(0)?, args.text(1)?);
-        long_result(args.rows(), |row| Some(position(text.get(row)?, needle.get(row)?)))
-    }),
+    ScalarDef::new(
+        "POSITION",
+        "position",
+        &[Param::Str, Param::Str, Param::Int],
+        returns::integer,
+        |args| {
+            let (needle, text, from) = (args.text(0)?, args.text(1)?, args.long(2)?);
+            long_result(args.rows(), |row| {
+                let (text, needle) = (text.get(row)?, needle.get(row)?);
+                let skip = usize::try_from(from.get(row).unwrap_or(1) - 1).unwrap_or(0);
+                let rest = utf16_slice(text, skip, usize::MAX);
+                Some(match position(&rest, needle) {
+                    0 => 0,
+                    found => found + skip as i64,
+                })
+            })
+        },
+    )
+    .min(2),
     ScalarDef::new("CONTAINS_STRING", "contains_string", TWO, returns::boolean, |args| {
         let (text, needle) = (args.text(0)?, args.text(1)?);
         boolean_result(args.rows(), |row| Some(text.get(row)?.contains(needle.get(row)?)))
@@ -186,7 +200,13 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         returns::varchar,
         |args| {
             let text = args.text(0)?;
-            text_result(args.rows(), |row| super::misc::base64_text(text.get(row)?))
+            try_text_result(args.rows(), |row| match text.get(row) {
+                None => Ok(None),
+                Some(text) => {
+                    let bytes = super::misc::base64(text)?;
+                    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+                }
+            })
         },
     ),
 ];
@@ -297,19 +317,4 @@ fn pad(args: &Args, left: bool) -> Result<ArrayRef> {
             text.to_string() + &padding
         })
     })
-}
-
-fn initcap(text: &str) -> String {
-    let mut start = true;
-    text.chars()
-        .flat_map(|c| {
-            let out: Vec<char> = if start {
-                c.to_uppercase().collect()
-            } else {
-                c.to_lowercase().collect()
-            };
-            start = !c.is_alphanumeric();
-            out
-        })
-        .collect()
 }

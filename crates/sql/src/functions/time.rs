@@ -461,6 +461,7 @@ fn diff(args: &Args) -> Result<ArrayRef> {
         let (from, to) = (from.get(row)?, to.get(row)?);
         let unit = unit.get(row)?.to_ascii_uppercase();
         let length = match unit.trim_start_matches("SQL_TSI_") {
+            "MICROSECOND" => return to.checked_sub(from)?.checked_mul(1000),
             "MILLISECOND" | "FRAC_SECOND" => 1,
             "SECOND" => 1000,
             "MINUTE" => 60_000,
@@ -524,15 +525,7 @@ fn format(args: &Args) -> Result<ArrayRef> {
             });
         }
     };
-    let iso = matches!(pattern, Texts::Scalar(None)) && zone.is_utc();
-    text_result(args.rows(), |row| {
-        let t = time.get(row)?;
-        Some(if iso {
-            henge_time::format_millis(t)
-        } else {
-            compiled.format(t, zone)
-        })
-    })
+    text_result(args.rows(), |row| Some(compiled.format(time.get(row)?, zone)))
 }
 
 fn in_interval(args: &Args) -> Result<ArrayRef> {

@@ -140,6 +140,35 @@ fn shown(list: &[TokenWithSpan]) -> String {
     list.iter().map(|t| t.token.to_string()).collect::<Vec<_>>().join(" ")
 }
 
+/// Words `0x1F` as Calcite reads it: the number 0 with the alias `x1F`. (`X'1F'` is one character longer than its digits
+/// and two.)
+pub(super) fn plain_hexadecimal(list: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let split = |token: &TokenWithSpan| match &token.token {
+        Token::HexStringLiteral(digits) => {
+            let width = token.span.end.column.saturating_sub(token.span.start.column);
+            (width == digits.chars().count() as u64 + 2).then(|| digits.clone())
+        }
+        _ => None,
+    };
+    if !list.iter().any(|token| split(token).is_some()) {
+        return list;
+    }
+    let mut out = Vec::with_capacity(list.len() + 1);
+    for token in list {
+        let Some(digits) = split(&token) else {
+            out.push(token);
+            continue;
+        };
+        let mut zero = token.span;
+        zero.end.column = zero.start.column + 1;
+        let mut name = token.span;
+        name.start.column += 1;
+        out.push(TokenWithSpan::new(Token::Number("0".into(), false), zero));
+        out.push(TokenWithSpan::new(Token::make_word(&format!("x{digits}"), None), name));
+    }
+    out
+}
+
 /// Words `JSON_OBJECT(k : v)` and `JSON_OBJECT(KEY k VALUE v)` as `JSON_OBJECT(k, v)`.
 pub(super) fn plain_json_object(mut list: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     if !list.iter().any(|t| is_word(&t.token, "JSON_OBJECT")) {

@@ -7,6 +7,7 @@
 //! 4. Column lists behind `TABLE(f(…))` are taken out into [`Parsed::extends`], since the query parser does not know them.
 //! 5. What is left is a standard query.
 
+mod calcite;
 mod dialect;
 mod extend;
 mod ingest;
@@ -70,7 +71,7 @@ pub(crate) fn parse(tokens: &Tokens) -> Result<Parsed, SqlError> {
         return Err(tokens.unexpected(tokens.list().len(), STATEMENT_STARTS));
     };
     let (owned, extends) = extend::take_columns(tokens, rest)?;
-    let owned = extend::plain_json_object(owned);
+    let owned = extend::plain_json_object(extend::plain_hexadecimal(owned));
     let word = match &start.token {
         Token::Word(word) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
         _ => String::new(),

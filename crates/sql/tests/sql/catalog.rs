@@ -1,6 +1,6 @@
 //! The tables that the recordings were made over, as far as they are small.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
     ArrayRef, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder, StringDictionaryBuilder,
@@ -10,7 +10,9 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit, UInt32Type};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use henge_input::ExternSpec;
-use henge_sql::{META_TYPE, SchemaCatalog};
+use henge_sql::{Lookup, META_TYPE, SchemaCatalog};
+
+use crate::run::folder;
 
 pub struct Tables;
 
@@ -237,6 +239,51 @@ fn inline_data() -> Arc<dyn TableProvider> {
     )
 }
 
+/// The wikipedia sample as Druid's tutorial loads it, where the larger inputs are beside the project.
+static WIKIPEDIA: LazyLock<Option<Arc<dyn TableProvider>>> = LazyLock::new(|| {
+    let file = folder("../shared/data/wikiticker-2015-09-12-sampled.json.gz")?;
+    let text = ["channel", "cityName", "comment", "countryIsoCode", "countryName"];
+    let flags = ["isAnonymous", "isMinor", "isNew", "isRobot", "isUnpatrolled"];
+    let names = ["namespace", "page", "regionIsoCode", "regionName", "user"];
+    let numbers = ["metroCode", "delta", "added", "deleted"];
+    let of = |names: &[&str], kind: &str| -> Vec<String> {
+        names
+            .iter()
+            .map(|name| format!(r#"{{"name":"{name}","type":"{kind}"}}"#))
+            .collect()
+    };
+    let mut columns = of(&["time"], "string");
+    columns.extend(of(&text, "string"));
+    columns.extend(of(&flags, "string"));
+    columns.extend(of(&names, "string"));
+    columns.extend(of(&numbers, "long"));
+    let source = format!(r#"{{"type":"local","files":["{}"]}}"#, file.display());
+    let signature = format!("[{}]", columns.join(","));
+    let spec = ExternSpec::parse(&source, r#"{"type":"json"}"#, Some(&signature)).expect("a source");
+    let splits = spec.splits(&henge_input::SplitLimits::default()).expect("splits");
+    let batches = henge_input::read_all(
+        &spec,
+        &splits,
+        &henge_input::ReadOptions::all(&spec),
+        Arc::new(henge_input::Strict),
+    )
+    .expect("rows");
+    let mut fields = vec![Arc::new(Field::new("__time", time(), false))];
+    fields.extend(spec.arrow_schema().fields()[1..].iter().cloned());
+    let schema = Arc::new(Schema::new(fields));
+    let batches = batches
+        .into_iter()
+        .map(|batch| {
+            let times = arrow::array::AsArray::as_string::<i32>(batch.column(0));
+            let times: TimestampMillisecondArray = times.iter().map(|t| t.map(millis)).collect();
+            let mut columns: Vec<ArrayRef> = vec![Arc::new(times)];
+            columns.extend(batch.columns()[1..].iter().cloned());
+            RecordBatch::try_new(Arc::clone(&schema), columns).expect("a batch")
+        })
+        .collect();
+    Some(Arc::new(MemTable::try_new(schema, vec![batches]).expect("a table")))
+});
+
 impl SchemaCatalog for Tables {
     fn table(&self, schema: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
         match (schema, name) {
@@ -244,6 +291,7 @@ impl SchemaCatalog for Tables {
             ("druid", "array-example") => Some(array_example()),
             ("druid", "mvd-example") => Some(mvd_example()),
             ("druid", "inline_data") => Some(inline_data()),
+            ("druid", "wikipedia") => WIKIPEDIA.clone(),
             ("druid", "henge_one") => Some(table(
                 vec![
                     Field::new("__time", time(), false),
@@ -287,6 +335,12 @@ impl SchemaCatalog for Tables {
             "druid" => NAMES.map(String::from).to_vec(),
             _ => Vec::new(),
         }
+    }
+
+    fn lookup(&self, name: &str) -> Option<Arc<Lookup>> {
+        let entries = [("US", "United States"), ("FR", "France"), ("DE", "Germany")];
+        let entries = entries.map(|(key, value)| (key.to_string(), value.to_string()));
+        (name == "henge_country").then(|| Arc::new(Lookup::new(entries, true)))
     }
 
     fn extern_table(&self, spec: ExternSpec) -> Arc<dyn TableProvider> {

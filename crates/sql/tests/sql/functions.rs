@@ -48,12 +48,59 @@ fn sorted(rows: &[Value]) -> Vec<Value> {
     rows
 }
 
+/// Parts of Druid's messages for statements that henge answers on purpose, by the id of the known limitation that says so:
+/// artefacts of constant folding and of the recording's set-up, and what has one obvious standard meaning.
+const ANSWERED: [(&str, &str); 28] = [
+    ("L-030", "Error while applying rule DruidLogicalValuesRule"),
+    ("L-030", "Calcite assertion violated"),
+    ("L-030", "types.size >= 1"),
+    ("L-030", "of unsupported type [ARRAY]"),
+    ("L-030", "evaluates to an unsupported value"),
+    ("L-030", "Illegal TIMESTAMP constant"),
+    ("L-030", "encountered unknown exception"),
+    ("L-030", "broken response"),
+    ("L-030", "should be an identifier expression"),
+    ("L-030", "Cannot coerce field"),
+    ("L-030", "merge buffers"),
+    ("L-030", "Unhandled Query Planning Failure"),
+    ("L-030", "Cannot convert to Scan query without any columns"),
+    ("L-030", "\"timestampString\" is null"),
+    ("L-030", "Aggregation [STRING_AGG($0, $1)] is not supported"),
+    ("L-030", "Aggregation [LISTAGG($0, $1)] is not supported"),
+    ("L-031", "'ITEM' operator that is not supported"),
+    ("L-031", "No match found for function signature ILIKE"),
+    ("L-031", "No match found for function signature EXISTS"),
+    ("L-031", "No match found for function signature IS UNKNOWN"),
+    ("L-031", "No match found for function signature IS NOT UNKNOWN"),
+    ("L-031", "No match found for function signature INTERSECT"),
+    ("L-031", "No match found for function signature EXCEPT"),
+    ("L-031", "only 'UNION ALL' is supported"),
+    ("L-031", "not allowed under the current SQL conformance level"),
+    ("L-031", "with DISTINCT is not supported"),
+    ("L-031", "must be a literal"),
+    ("L-031", "does not support type [STRING]"),
+];
+
+/// Gives the reason to answer what Druid refuses.
+fn answered(sql: &str, result: &Value) -> Option<&'static str> {
+    let message = result["error"]["message"].as_str().unwrap_or_default();
+    // Division by zero in a branch that is not taken fails only where it is folded.
+    if sql.contains("CASE WHEN x <> 0") && message == "/ by zero" {
+        return Some("L-030");
+    }
+    ANSWERED
+        .iter()
+        .find(|(_, part)| message.contains(part))
+        .map(|(id, _)| *id)
+}
+
 fn check(sql: &str, result: &Value) -> Result<(), String> {
     let Some((rows, types)) = expected(result) else {
         // Druid's refusals are matched by the error tests; here a refusal is enough.
         return match answer(sql) {
             Err(_) => Ok(()),
-            Ok(_) => Err("Druid refuses it".into()),
+            Ok(_) if answered(sql, result).is_some() => Ok(()),
+            Ok(_) => Err(format!("Druid refuses it: {}", result["error"]["message"])),
         };
     };
     let got = answer(sql)?;

@@ -162,3 +162,76 @@ fn deep_and_long_statements_come_back() {
     survives(&format!("SELECT '{}'", "x".repeat(1_000_000)));
     survives(&format!("SELECT {}1", "CASE WHEN TRUE THEN ".repeat(500)));
 }
+
+/// Numbers that look random and are the same in every run (xorshift).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound.max(1) as u64) as usize
+    }
+}
+
+/// Every statement of the text fixtures.
+fn fixtures() -> Vec<String> {
+    let folder = crate::run::folder("crates/sql/tests/slt").expect("the fixtures");
+    let mut statements: Vec<String> = STATEMENTS.map(String::from).to_vec();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .filter_map(|f| f.ok().map(|f| f.path()))
+        .collect();
+    files.sort();
+    for file in files {
+        let text = std::fs::read_to_string(file).expect("readable");
+        for block in text.split("\n\n") {
+            let lines: Vec<&str> = block.lines().skip_while(|line| line.starts_with('#')).skip(1).collect();
+            let sql: Vec<&str> = lines.into_iter().take_while(|line| *line != "----").collect();
+            statements.push(sql.join("\n"));
+        }
+    }
+    statements
+}
+
+/// Cuts, doubles, swaps and splices the characters of real statements: the parser's and the planner's fuzz target. As many
+/// rounds as `HENGE_FUZZ_ROUNDS` says.
+#[test]
+fn mutated_fixtures_come_back() {
+    let rounds = std::env::var("HENGE_FUZZ_ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(400);
+    let statements = fixtures();
+    assert!(statements.len() > 100, "the fixtures are there");
+    let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
+    for _ in 0..rounds {
+        let mut text: Vec<char> = statements[dice.below(statements.len())].chars().collect();
+        for _ in 0..=dice.below(3) {
+            let (from, length) = (dice.below(text.len() + 1), dice.below(12));
+            let to = (from + length).min(text.len());
+            match dice.below(5) {
+                0 => drop(text.drain(from..to)),
+                1 => {
+                    let part = text[from..to].to_vec();
+                    text.splice(from..from, part);
+                }
+                2 => {
+                    let other: Vec<char> = statements[dice.below(statements.len())].chars().collect();
+                    let start = dice.below(other.len());
+                    text.splice(from..to, other[start..(start + 30).min(other.len())].iter().copied());
+                }
+                3 => {
+                    let word = WORDS[dice.below(WORDS.len())];
+                    text.splice(from..from, format!(" {word} ").chars());
+                }
+                _ => {
+                    const CHARACTERS: [char; 12] = ['(', ')', '\'', '"', '[', ']', '.', ',', '\0', 'é', '😀', '9'];
+                    text.splice(from..to, [CHARACTERS[dice.below(CHARACTERS.len())]]);
+                }
+            }
+        }
+        survives(&text.into_iter().collect::<String>());
+    }
+}

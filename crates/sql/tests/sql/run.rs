@@ -98,24 +98,29 @@ fn cell(array: &ArrayRef, row: usize, ty: &SqlType) -> Value {
         DataType::Boolean => json!(array.as_boolean().value(row)),
         DataType::Int64 => json!(array.as_primitive::<Int64Type>().value(row)),
         DataType::Float64 => double(array.as_primitive::<Float64Type>().value(row)),
-        DataType::Float32 => double(f64::from(array.as_primitive::<Float32Type>().value(row))),
+        DataType::Float32 => double(
+            array
+                .as_primitive::<Float32Type>()
+                .value(row)
+                .to_string()
+                .parse()
+                .unwrap_or(f64::NAN),
+        ),
         DataType::Utf8 => json!(array.as_string::<i32>().value(row)),
         DataType::Binary => json!(henge_sql::complex_text(array.as_binary::<i32>().value(row))),
         DataType::Timestamp(..) => json!(henge_time::format_millis(
             array.as_primitive::<TimestampMillisecondType>().value(row)
         )),
         DataType::List(_) => {
-            let items = array.as_list::<i32>().value(row);
-            let element = SqlType::from_arrow(items.data_type());
-            let values: Vec<Value> = (0..items.len()).map(|i| cell(&items, i, &element)).collect();
+            let items = list(array, row, ty);
             if *ty == SqlType::MultiVarchar {
-                match values.as_slice() {
+                match items.as_slice() {
                     [] => return Value::Null,
                     [one] => return one.clone(),
                     _ => {}
                 }
             }
-            json!(Value::Array(values).to_string())
+            json!(Value::Array(items).to_string())
         }
         DataType::Dictionary(..) => {
             let plain = arrow::compute::cast(array, &DataType::Utf8).expect("text");
@@ -129,6 +134,23 @@ fn cell(array: &ArrayRef, row: usize, ty: &SqlType) -> Value {
             }
         }
     }
+}
+
+/// Gives a row's elements; JSON is JSON inside of an array.
+fn list(array: &ArrayRef, row: usize, ty: &SqlType) -> Vec<Value> {
+    let items = array.as_list::<i32>().value(row);
+    let element = match ty {
+        SqlType::Array(element) => element.as_ref().clone(),
+        _ => SqlType::Varchar,
+    };
+    (0..items.len())
+        .map(|i| match (&element, cell(&items, i, &element)) {
+            (SqlType::Complex(_) | SqlType::Array(_), Value::String(text)) => {
+                serde_json::from_str(&text).unwrap_or(Value::String(text))
+            }
+            (_, value) => value,
+        })
+        .collect()
 }
 
 /// Compares values; fractions with a tolerance.

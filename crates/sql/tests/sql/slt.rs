@@ -1,5 +1,6 @@
 //! Text fixtures: `query`, the statement, `----`, one line a row with cells separated by tabs; or `error`, the statement, `----`,
-//! a part of the message. `types` in front of a query adds a line of SQL types.
+//! a part of the message. `types` behind `query` adds a line of SQL types, `names` one of names, `unordered` sorts the rows,
+//! `task` plans for tasks. `HENGE_SLT` names another folder of fixtures.
 
 use serde_json::{Map, Value};
 
@@ -86,7 +87,10 @@ fn record(block: &str, place: &str, wrong: &mut Vec<String>) {
 
 #[test]
 fn text_fixtures() {
-    let folder = folder("crates/sql/tests/slt").expect("the fixtures");
+    let folder = std::env::var("HENGE_SLT")
+        .map(std::path::PathBuf::from)
+        .or(folder("crates/sql/tests/slt").ok_or(()))
+        .expect("the fixtures");
     let mut wrong = Vec::new();
     let mut count = 0;
     let mut files: Vec<_> = std::fs::read_dir(folder)
@@ -109,7 +113,7 @@ fn text_fixtures() {
             count += 1;
         }
     }
-    assert!(count > 30, "the fixtures are there");
+    assert!(count > 0, "the fixtures are there");
     assert!(
         wrong.is_empty(),
         "{} of {count} differ:\n{}",

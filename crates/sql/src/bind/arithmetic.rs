@@ -1,0 +1,114 @@
+//! Arithmetic, on numbers and on points in time.
+
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
+use datafusion::sql::sqlparser::ast::{self, BinaryOperator as B};
+
+use super::{Binder, Typed, literal};
+use crate::{SqlError, SqlType};
+
+impl Binder<'_> {
+    pub(super) fn arithmetic(&self, whole: &ast::Expr, left: Typed, op: &B, right: Typed) -> Result<Typed, SqlError> {
+        let (a, b) = (left.ty.clone(), right.ty.clone());
+        let wrong = || {
+            let forms = match op {
+                B::Plus => {
+                    "'<NUMERIC> + <NUMERIC>'\n'<DATETIME_INTERVAL> + <DATETIME_INTERVAL>'\n'<DATETIME> + <DATETIME_INTERVAL>'\n'<DATETIME_INTERVAL> + <DATETIME>'".to_string()
+                }
+                B::Minus => {
+                    "'<NUMERIC> - <NUMERIC>'\n'<DATETIME_INTERVAL> - <DATETIME_INTERVAL>'\n'<DATETIME> - <DATETIME_INTERVAL>'".to_string()
+                }
+                B::Multiply => {
+                    "'<NUMERIC> * <NUMERIC>'\n'<NUMERIC> * <DATETIME_INTERVAL>'\n'<DATETIME_INTERVAL> * <NUMERIC>'".to_string()
+                }
+                other => format!("'<NUMERIC> {other} <NUMERIC>'"),
+            };
+            SqlError::invalid_at(
+                format!(
+                    "Cannot apply '{op}' to arguments of type '<{}> {op} <{}>'. Supported form(s): {forms}",
+                    a.in_message(),
+                    b.in_message()
+                ),
+                self.place(whole),
+            )
+        };
+        let (time, span, sign) = match (&a, op, &b) {
+            (t, B::Plus, s) if t.is_time() && s.is_interval() => (&left, &right, 1),
+            (t, B::Minus, s) if t.is_time() && s.is_interval() => (&left, &right, -1),
+            (s, B::Plus, t) if t.is_time() && s.is_interval() => (&right, &left, 1),
+            (x, B::Multiply, y) if x.is_interval() && y.is_integer() || x.is_integer() && y.is_interval() => {
+                let ty = if x.is_interval() { a.clone() } else { b.clone() };
+                return Ok(Typed::new(left.expr * right.expr, ty));
+            }
+            (x, B::Plus | B::Minus, y) if x.is_interval() && x == y => {
+                let expr = if *op == B::Plus {
+                    left.expr + right.expr
+                } else {
+                    left.expr - right.expr
+                };
+                return Ok(Typed::new(expr, a.clone()));
+            }
+            _ => {
+                let number = |ty: &SqlType| ty.is_numeric() || *ty == SqlType::Null;
+                let readable = |ty: &SqlType| number(ty) || matches!(ty, SqlType::Char(_) | SqlType::Varchar);
+                if !(readable(&a) && readable(&b)) || (!number(&a) && !number(&b)) {
+                    return Err(wrong());
+                }
+                return self.numbers(left, op, right).map_err(|_| wrong());
+            }
+        };
+        let name = if span.ty == SqlType::IntervalMonth {
+            "timestamp_plus_months"
+        } else {
+            "timestamp_plus"
+        };
+        let ty = time.ty.clone();
+        let amount = match literal::as_long(&span.expr) {
+            Some(amount) => lit(amount.wrapping_mul(sign)),
+            None if sign < 0 => lit(0i64) - span.expr.clone(),
+            None => span.expr.clone(),
+        };
+        // A constant is computed here, so that filters on time stay comparisons with literals.
+        if let (Expr::Literal(ScalarValue::TimestampMillisecond(Some(millis), _), _), Some(amount)) =
+            (&time.expr, literal::as_long(&amount))
+        {
+            let moved = if name == "timestamp_plus" {
+                millis.checked_add(amount)
+            } else {
+                crate::functions::time::add_months(*millis, amount, self.zone)
+            };
+            if let Some(moved) = moved {
+                return Ok(Typed::new(literal::timestamp(moved), ty));
+            }
+        }
+        let expr = self.call_native(name, vec![time.expr.clone(), amount, lit(self.zone.name())])?;
+        Ok(Typed::new(expr, ty))
+    }
+
+    fn numbers(&self, left: Typed, op: &B, right: Typed) -> Result<Typed, SqlError> {
+        // Text is read as the other side's type.
+        let (a, b) = (left.ty.clone(), right.ty.clone());
+        let left = if a.is_text() { self.cast(left, &b)? } else { left };
+        let right = if b.is_text() { self.cast(right, &a)? } else { right };
+        let mut ty = super::coerce::common_type(&left.ty, &right.ty).unwrap_or(SqlType::Double);
+        if matches!(ty, SqlType::Float) {
+            ty = SqlType::Double;
+        }
+        if matches!(ty, SqlType::TinyInt | SqlType::SmallInt | SqlType::Null) {
+            ty = SqlType::Integer;
+        }
+        let left = self.cast(left, &ty)?;
+        let right = self.cast(right, &ty)?;
+        let operator = match op {
+            B::Plus => Operator::Plus,
+            B::Minus => Operator::Minus,
+            B::Multiply => Operator::Multiply,
+            B::Divide => Operator::Divide,
+            _ => Operator::Modulo,
+        };
+        Ok(Typed::new(
+            Expr::BinaryExpr(BinaryExpr::new(Box::new(left.expr), operator, Box::new(right.expr))),
+            ty,
+        ))
+    }
+}

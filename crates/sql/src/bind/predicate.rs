@@ -1,0 +1,450 @@
+//! Predicates: comparisons, IN, LIKE, ANY and ALL, subqueries.
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{ScalarValue, Spans};
+use datafusion::functions_aggregate as df;
+use datafusion::logical_expr::expr::{AggregateFunction, Case, InList, InSubquery, Like};
+use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, lit};
+use datafusion::sql::sqlparser::ast::{self, BinaryOperator as B};
+
+use super::expr::Cx;
+use super::{Binder, Ctes, Typed, literal};
+use crate::{SqlError, SqlType};
+
+impl Binder<'_> {
+    pub(super) fn comparison(
+        &self,
+        whole: &ast::Expr,
+        left: &ast::Expr,
+        op: Operator,
+        right: &ast::Expr,
+        cx: &Cx,
+    ) -> Result<Typed, SqlError> {
+        if let (ast::Expr::Tuple(left), ast::Expr::Tuple(right)) = (left, right) {
+            return self.rows_compared(whole, left, op, right, cx);
+        }
+        let left = self.expr(left, cx)?;
+        let right = self.expr(right, cx)?;
+        self.compared(whole, left, op, right)
+    }
+
+    pub(super) fn compared(
+        &self,
+        whole: &ast::Expr,
+        left: Typed,
+        op: Operator,
+        right: Typed,
+    ) -> Result<Typed, SqlError> {
+        let expr = self.compare(op, left, right).map_err(|types| {
+            let sign = op.to_string();
+            SqlError::invalid_at(
+                format!(
+                    "Cannot apply '{sign}' to arguments of type '<{}> {sign} <{}>'. Supported form(s): '<COMPARABLE_TYPE> {sign} <COMPARABLE_TYPE>'",
+                    types.0.in_message(),
+                    types.1.in_message()
+                ),
+                self.place(whole),
+            )
+        })?;
+        Ok(Typed::new(expr, SqlType::Boolean))
+    }
+
+    pub(super) fn in_list(
+        &self,
+        whole: &ast::Expr,
+        inner: &ast::Expr,
+        list: &[ast::Expr],
+        negated: bool,
+        cx: &Cx,
+    ) -> Result<Typed, SqlError> {
+        if let ast::Expr::Tuple(row) = inner {
+            return self.row_in_list(whole, row, list, negated, cx);
+        }
+        let value = self.expr(inner, cx)?;
+        let mut items = Vec::with_capacity(list.len());
+        for item in list {
+            items.push(self.expr(item, cx)?);
+        }
+        let simple = items.iter().all(|item| {
+            item.ty == value.ty
+                || item.ty == SqlType::Null
+                || (item.ty.is_text() && matches!(value.ty, SqlType::Varchar | SqlType::Char(_)))
+                || (item.ty.is_integer() && value.ty.is_integer())
+        });
+        if simple {
+            let target = value.ty.clone();
+            let list = items
+                .into_iter()
+                .map(|item| self.cast(item, &target).map(|typed| typed.expr))
+                .collect::<Result<Vec<_>, _>>()?;
+            return Ok(Typed::new(
+                Expr::InList(InList::new(Box::new(value.expr), list, negated)),
+                SqlType::Boolean,
+            ));
+        }
+        let mut any: Option<Expr> = None;
+        for item in items {
+            let equal = self.compared(whole, value.clone(), Operator::Eq, item)?.expr;
+            any = Some(match any {
+                Some(any) => any.or(equal),
+                None => equal,
+            });
+        }
+        let any = any.unwrap_or(lit(false));
+        Ok(Typed::new(
+            if negated { Expr::Not(Box::new(any)) } else { any },
+            SqlType::Boolean,
+        ))
+    }
+
+    pub(super) fn subquery(&self, query: &ast::Query, cx: &Cx) -> Result<(Subquery, Vec<(String, SqlType)>), SqlError> {
+        let none = Ctes::new();
+        let bound = self.query(query, cx.ctes.unwrap_or(&none), cx.scope)?;
+        let outer = outer_references(&bound.plan);
+        Ok((
+            Subquery {
+                subquery: std::sync::Arc::new(bound.plan),
+                outer_ref_columns: outer,
+                spans: Spans::new(),
+            },
+            bound.columns,
+        ))
+    }
+
+    pub(super) fn in_subquery(
+        &self,
+        inner: &ast::Expr,
+        query: &ast::Query,
+        negated: bool,
+        cx: &Cx,
+    ) -> Result<Typed, SqlError> {
+        let value = self.expr(inner, cx)?;
+        let (mut subquery, columns) = self.subquery(query, cx)?;
+        let [(_, ty)] = columns.as_slice() else {
+            return Err(SqlError::invalid_at(
+                "Values passed to IN operator must have compatible types".to_string(),
+                self.place(inner),
+            ));
+        };
+        let common = super::coerce::common_type(&value.ty, ty).ok_or_else(|| {
+            SqlError::invalid_at(
+                "Values passed to IN operator must have compatible types".to_string(),
+                self.place(inner),
+            )
+        })?;
+        let value = self.cast(value, &common)?;
+        if ty.arrow() != common.arrow() {
+            let plan = subquery.subquery.as_ref().clone();
+            let column = Expr::Column(plan.schema().columns()[0].clone());
+            let name = plan.schema().field(0).name().clone();
+            let cast = self.cast(Typed::new(column, ty.clone()), &common)?.expr.alias(name);
+            let plan = datafusion::logical_expr::LogicalPlanBuilder::from(plan)
+                .project([cast])
+                .and_then(|b| b.build())
+                .map_err(|e| super::from_datafusion(&e))?;
+            subquery.subquery = std::sync::Arc::new(plan);
+        }
+        // Filters become joins; anywhere else the answer is counted.
+        if !["WHERE", "HAVING", "ON", "QUALIFY"].contains(&cx.clause) {
+            let found = self.counted_in(value, subquery, cx)?;
+            return Ok(Typed::new(
+                if negated { Expr::Not(Box::new(found)) } else { found },
+                SqlType::Boolean,
+            ));
+        }
+        Ok(Typed::new(
+            Expr::InSubquery(InSubquery::new(Box::new(value.expr), subquery, negated)),
+            SqlType::Boolean,
+        ))
+    }
+
+    /// `x IN (query)` as a value: of nothing it is false; it is true where counting finds x, and unknown where x is NULL or
+    /// a NULL is among the values.
+    fn counted_in(&self, value: Typed, subquery: Subquery, cx: &Cx) -> Result<Expr, SqlError> {
+        let plan = subquery.subquery.as_ref();
+        let column = Expr::Column(plan.schema().columns()[0].clone());
+        let outer = value
+            .expr
+            .clone()
+            .transform_down(|e| {
+                let Expr::Column(name) = &e else {
+                    return Ok(Transformed::no(e));
+                };
+                let known = cx
+                    .scope
+                    .and_then(|scope| scope.columns().find(|known| known.column == *name));
+                Ok(match known {
+                    Some(known) => Transformed::yes(Expr::OuterReferenceColumn(
+                        known.ty.field(&name.name, true),
+                        name.clone(),
+                    )),
+                    None => Transformed::no(e),
+                })
+            })
+            .map_err(|e| super::from_datafusion(&e))?
+            .data;
+        let count = |condition: Option<Expr>| -> Result<Expr, SqlError> {
+            let mut builder = LogicalPlanBuilder::from(plan.clone());
+            if let Some(condition) = condition {
+                builder = builder.filter(condition).map_err(|e| super::from_datafusion(&e))?;
+            }
+            let plan = builder.build().map_err(|e| super::from_datafusion(&e))?;
+            let call = Expr::AggregateFunction(AggregateFunction::new_udf(
+                df::count::count_udaf(),
+                vec![lit(1i64)],
+                false,
+                None,
+                vec![],
+                None,
+            ));
+            self.scalar_of(plan, call)
+        };
+        let rows = count(None)?;
+        let found = count(Some(column.clone().eq(outer)))?;
+        let nulls = count(Some(Expr::IsNull(Box::new(column))))?;
+        let unknown = || Box::new(Expr::Literal(ScalarValue::Boolean(None), None));
+        let case = Case::new(
+            None,
+            vec![
+                (Box::new(rows.eq(lit(0i64))), Box::new(lit(false))),
+                (Box::new(Expr::IsNull(Box::new(value.expr))), unknown()),
+                (Box::new(found.gt(lit(0i64))), Box::new(lit(true))),
+                (Box::new(nulls.gt(lit(0i64))), unknown()),
+            ],
+            Some(Box::new(lit(false))),
+        );
+        Ok(Expr::Case(case))
+    }
+
+    pub(super) fn like(
+        &self,
+        inner: &ast::Expr,
+        pattern: &ast::Expr,
+        escape: Option<&ast::ValueWithSpan>,
+        negated: bool,
+        case_insensitive: bool,
+        cx: &Cx,
+    ) -> Result<Typed, SqlError> {
+        let value = self.expr(inner, cx)?;
+        let pattern = self.expr(pattern, cx)?;
+        let escape = match escape {
+            None => None,
+            Some(value) => {
+                let typed = self.value(value)?;
+                literal::as_text(&typed.expr).and_then(|text| text.chars().next())
+            }
+        };
+        let multi = value.ty == SqlType::MultiVarchar;
+        let value = self.cast(value, &SqlType::Varchar)?.expr;
+        let pattern = self.cast(pattern, &SqlType::Varchar)?.expr;
+        // Without ESCAPE no character escapes; Arrow's LIKE always knows the backslash, so such patterns go to our kernel.
+        let plain = literal::as_text(&pattern).is_some_and(|text| !text.contains('\\')) && escape.is_none() && !multi;
+        let expr = if plain {
+            Expr::Like(Like::new(
+                negated,
+                Box::new(value),
+                Box::new(pattern),
+                None,
+                case_insensitive,
+            ))
+        } else {
+            let escape = lit(escape.map(String::from).unwrap_or_default());
+            let name = match (multi, case_insensitive) {
+                (true, _) => "mv_like",
+                (false, true) => "ilike",
+                (false, false) => "like",
+            };
+            let like = self.call_native(name, vec![value, pattern, escape])?;
+            if negated { Expr::Not(Box::new(like)) } else { like }
+        };
+        Ok(Typed::new(expr, SqlType::Boolean))
+    }
+
+    /// Compares rows of values: equal where all are, different where any is, else in order.
+    fn rows_compared(
+        &self,
+        whole: &ast::Expr,
+        left: &[ast::Expr],
+        op: Operator,
+        right: &[ast::Expr],
+        cx: &Cx,
+    ) -> Result<Typed, SqlError> {
+        if left.len() != right.len() || left.is_empty() {
+            return Err(SqlError::invalid_at(
+                "Unequal number of entries in ROW".to_string(),
+                self.place(whole),
+            ));
+        }
+        let pairs = |op: Operator| -> Result<Vec<Expr>, SqlError> {
+            left.iter()
+                .zip(right)
+                .map(|(a, b)| self.comparison(whole, a, op, b, cx).map(|typed| typed.expr))
+                .collect()
+        };
+        let all = |exprs: Vec<Expr>| exprs.into_iter().reduce(Expr::and).unwrap_or(lit(true));
+        let any = |exprs: Vec<Expr>| exprs.into_iter().reduce(Expr::or).unwrap_or(lit(false));
+        let expr = match op {
+            Operator::Eq | Operator::IsNotDistinctFrom => all(pairs(op)?),
+            Operator::NotEq | Operator::IsDistinctFrom => any(pairs(op)?),
+            _ => {
+                // The first difference decides; the last pair decides with equality where the operator has it.
+                let strict = match op {
+                    Operator::LtEq => Operator::Lt,
+                    Operator::GtEq => Operator::Gt,
+                    other => other,
+                };
+                let (equal, before) = (pairs(Operator::Eq)?, pairs(strict)?);
+                let mut expr = pairs(op)?.pop().unwrap_or(lit(false));
+                for i in (0..left.len() - 1).rev() {
+                    expr = before[i].clone().or(equal[i].clone().and(expr));
+                }
+                expr
+            }
+        };
+        Ok(Typed::new(expr, SqlType::Boolean))
+    }
+
+    fn row_in_list(
+        &self,
+        whole: &ast::Expr,
+        row: &[ast::Expr],
+        list: &[ast::Expr],
+        negated: bool,
+        cx: &Cx,
+    ) -> Result<Typed, SqlError> {
+        let mut any: Option<Expr> = None;
+        for item in list {
+            let ast::Expr::Tuple(item) = item else {
+                return Err(SqlError::invalid_at(
+                    "Values passed to IN operator must have compatible types".to_string(),
+                    self.place(whole),
+                ));
+            };
+            let equal = self.rows_compared(whole, row, Operator::Eq, item, cx)?.expr;
+            any = Some(match any {
+                Some(any) => any.or(equal),
+                None => equal,
+            });
+        }
+        let any = any.unwrap_or(lit(false));
+        Ok(Typed::new(
+            if negated { Expr::Not(Box::new(any)) } else { any },
+            SqlType::Boolean,
+        ))
+    }
+
+    /// `x op ANY (query)` and `x op ALL (query)`: equality is IN; an order is decided by the least or the greatest value.
+    pub(super) fn quantified(
+        &self,
+        whole: &ast::Expr,
+        left: &ast::Expr,
+        op: &B,
+        right: &ast::Expr,
+        all: bool,
+        cx: &Cx,
+    ) -> Result<Typed, SqlError> {
+        let ast::Expr::Subquery(query) = right else {
+            return Err(SqlError::invalid_at(
+                "ANY and ALL need a subquery".to_string(),
+                self.place(whole),
+            ));
+        };
+        let op = match op {
+            B::Eq if !all => return self.in_subquery(left, query, false, cx),
+            B::NotEq if all => return self.in_subquery(left, query, true, cx),
+            B::Eq => Operator::Eq,
+            B::NotEq => Operator::NotEq,
+            B::Lt => Operator::Lt,
+            B::LtEq => Operator::LtEq,
+            B::Gt => Operator::Gt,
+            B::GtEq => Operator::GtEq,
+            other => {
+                return Err(SqlError::invalid_at(
+                    format!("Operator [{other}] does not go with ANY and ALL"),
+                    self.place(whole),
+                ));
+            }
+        };
+        let value = self.expr(left, cx)?;
+        let (subquery, columns) = self.subquery(query, cx)?;
+        let [(_, ty)] = columns.as_slice() else {
+            return Err(SqlError::invalid_at(
+                "Subquery must return one column".to_string(),
+                self.place(whole),
+            ));
+        };
+        let of = |udaf: std::sync::Arc<AggregateUDF>, ty: &SqlType| -> Result<Typed, SqlError> {
+            let plan = subquery.subquery.as_ref().clone();
+            let column = Expr::Column(plan.schema().columns()[0].clone());
+            let call = Expr::AggregateFunction(AggregateFunction::new_udf(
+                udaf,
+                vec![column],
+                false,
+                None,
+                vec![],
+                None,
+            ));
+            self.scalar_of(plan, call).map(|expr| Typed::new(expr, ty.clone()))
+        };
+        let least = of(df::min_max::min_udaf(), ty)?;
+        let greatest = of(df::min_max::max_udaf(), ty)?;
+        let known = of(df::count::count_udaf(), &SqlType::BigInt)?.expr;
+        let rows = {
+            let plan = subquery.subquery.as_ref().clone();
+            let call = Expr::AggregateFunction(AggregateFunction::new_udf(
+                df::count::count_udaf(),
+                vec![lit(1i64)],
+                false,
+                None,
+                vec![],
+                None,
+            ));
+            self.scalar_of(plan, call)?
+        };
+        let holds = |bound: Typed| self.compared(whole, value.clone(), op, bound).map(|typed| typed.expr);
+        let (lower, upper) = (holds(least)?, holds(greatest)?);
+        // What decides for every value that is not NULL.
+        let decided = match (op, all) {
+            (Operator::Eq, _) => lower.and(upper),
+            (Operator::NotEq, _) => lower.or(upper),
+            (Operator::Lt | Operator::LtEq, true) | (Operator::Gt | Operator::GtEq, false) => lower,
+            _ => upper,
+        };
+        let unknown = Box::new(Expr::Literal(ScalarValue::Boolean(None), None));
+        // Nothing: ALL holds, ANY does not. A NULL among the values leaves open what the others do not settle.
+        let settled = if all {
+            Expr::IsFalse(Box::new(decided.clone()))
+        } else {
+            Expr::IsTrue(Box::new(decided.clone()))
+        };
+        let case = Case::new(
+            None,
+            vec![
+                (Box::new(rows.clone().eq(lit(0i64))), Box::new(lit(all))),
+                (Box::new(settled), Box::new(lit(!all))),
+                (Box::new(known.lt(rows)), unknown),
+            ],
+            Some(Box::new(decided)),
+        );
+        Ok(Typed::new(Expr::Case(case), SqlType::Boolean))
+    }
+
+    /// Makes a scalar subquery of one aggregate over a plan.
+    fn scalar_of(&self, plan: LogicalPlan, call: Expr) -> Result<Expr, SqlError> {
+        let plan = LogicalPlanBuilder::from(plan)
+            .aggregate(Vec::<Expr>::new(), vec![call])
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(|e| super::from_datafusion(&e))?;
+        let outer_ref_columns = outer_references(&plan);
+        Ok(Expr::ScalarSubquery(Subquery {
+            subquery: std::sync::Arc::new(plan),
+            outer_ref_columns,
+            spans: Spans::new(),
+        }))
+    }
+}
+
+/// Gives the columns of outer queries that a plan refers to.
+fn outer_references(plan: &LogicalPlan) -> Vec<Expr> {
+    plan.all_out_ref_exprs()
+}

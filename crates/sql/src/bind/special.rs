@@ -1,0 +1,367 @@
+//! Functions that the table of functions cannot word: they choose types by their arguments, or are rewritten.
+
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{Expr, lit};
+use datafusion::sql::sqlparser::ast;
+
+use super::coerce::sql_type;
+use super::expr::Cx;
+use super::{Binder, Typed};
+use crate::functions;
+use crate::{SqlError, SqlType};
+
+impl Binder<'_> {
+    /// Functions that the table cannot word: they choose types, or rewrite.
+    pub(super) fn special(
+        &self,
+        name: &str,
+        function: &ast::Function,
+        whole: &ast::Expr,
+        cx: &Cx,
+    ) -> Result<Option<Typed>, SqlError> {
+        let unit_argument = |index: usize| -> Option<String> {
+            let ast::FunctionArguments::List(list) = &function.args else {
+                return None;
+            };
+            match list.args.get(index)? {
+                ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::Identifier(ident))) => {
+                    Some(ident.value.to_ascii_uppercase())
+                }
+                _ => None,
+            }
+        };
+        Ok(Some(match name {
+            "COALESCE" | "NVL" | "IFNULL" => {
+                let (args, _, _) = self.arguments(function, cx)?;
+                if args.is_empty() || (name != "COALESCE" && args.len() != 2) {
+                    return Err(SqlError::invalid_at(
+                        format!("Invalid number of arguments to function '{name}'. Was expecting 2 arguments"),
+                        self.place(whole),
+                    ));
+                }
+                if name == "IFNULL" && mixed(&args) {
+                    let types: Vec<String> = args.iter().map(|arg| arg.ty.in_message()).collect();
+                    return Err(SqlError::general(
+                        crate::Persona::Admin,
+                        crate::Category::Uncategorized,
+                        format!(
+                            "Uncategorized calcite error message: [java.lang.IllegalArgumentException: Cannot infer return type for IFNULL; operand types: [{}]]",
+                            types.join(", ")
+                        ),
+                    ));
+                }
+                let (args, ty) = self.unify(args).map_err(|_| {
+                    SqlError::invalid_at(
+                        "Illegal mixing of types in CASE or COALESCE statement".to_string(),
+                        self.place(whole),
+                    )
+                })?;
+                let exprs: Vec<Expr> = args.into_iter().map(|arg| arg.expr).collect();
+                let expr = if exprs.len() == 1 {
+                    exprs.into_iter().next().unwrap_or(lit(ScalarValue::Null))
+                } else {
+                    datafusion::functions::core::expr_fn::coalesce(exprs)
+                };
+                Typed::new(expr, ty)
+            }
+            "NULLIF" => {
+                let (mut args, _, _) = self.arguments(function, cx)?;
+                if args.len() != 2 {
+                    return Err(SqlError::invalid_at(
+                        "Invalid number of arguments to function 'NULLIF'. Was expecting 2 arguments".to_string(),
+                        self.place(whole),
+                    ));
+                }
+                let second = args.remove(1);
+                let first = args.remove(0);
+                let equal = self
+                    .compare(datafusion::logical_expr::Operator::Eq, first.clone(), second)
+                    .map_err(|_| {
+                        SqlError::invalid_at(
+                            "Illegal mixing of types in CASE or COALESCE statement".to_string(),
+                            self.place(whole),
+                        )
+                    })?;
+                let null = self.null_of(&first.ty);
+                let case = datafusion::logical_expr::expr::Case::new(
+                    None,
+                    vec![(Box::new(equal), Box::new(null.expr))],
+                    Some(Box::new(first.expr)),
+                );
+                Typed::new(Expr::Case(case), first.ty)
+            }
+            "GREATEST" | "LEAST" => {
+                let (args, _, _) = self.arguments(function, cx)?;
+                if args.is_empty() {
+                    return Ok(Some(Typed::new(lit(ScalarValue::Utf8(None)), SqlType::Varchar)));
+                }
+                let literals = args.iter().any(|arg| matches!(arg.ty, SqlType::Char(_)))
+                    && args
+                        .iter()
+                        .all(|arg| !matches!(arg.ty, SqlType::Varchar | SqlType::MultiVarchar));
+                let (args, ty) = self.unify(args).map_err(|types| {
+                    let shown: Vec<String> = types.iter().map(|ty| format!("<{}>", ty.in_message())).collect();
+                    SqlError::invalid_at(
+                        format!(
+                            "Cannot apply '{name}' to arguments of type '{name}({})'",
+                            shown.join(", ")
+                        ),
+                        self.place(whole),
+                    )
+                })?;
+                let ty = match ty {
+                    SqlType::Integer => SqlType::BigInt,
+                    SqlType::Decimal | SqlType::Float => SqlType::Double,
+                    text if literals && text.is_text() => SqlType::Char(1),
+                    SqlType::Char(_) | SqlType::Null => SqlType::Varchar,
+                    other => other,
+                };
+                let exprs = args
+                    .into_iter()
+                    .map(|arg| self.cast(arg, &ty).map(|t| t.expr))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let native = if name == "GREATEST" { "greatest" } else { "least" };
+                Typed::new(self.call_native(native, exprs)?, ty)
+            }
+            "JSON_OBJECT" => {
+                let (args, _, _) = self.arguments(function, cx)?;
+                self.json_object(args, whole)?
+            }
+            "JSON_VALUE" => {
+                let ty = returning(function);
+                let (args, _, _) = self.arguments(function, cx)?;
+                let ty = match ty {
+                    None => SqlType::Varchar,
+                    Some(data_type) => sql_type(data_type).ok_or_else(|| {
+                        SqlError::invalid_at(format!("Unknown identifier '{data_type}'"), self.place(whole))
+                    })?,
+                };
+                let value = self.named_call(functions::value_function(&ty), args, whole)?;
+                self.cast(value, &ty)?
+            }
+            "LOOKUP" => {
+                let (args, _, _) = self.arguments(function, cx)?;
+                self.lookup(args, whole)?
+            }
+            "MV_OVERLAP" => {
+                // A stored row without values overlaps nothing; an expression that gives NULL gives NULL.
+                let (args, _, _) = self.arguments(function, cx)?;
+                let stored = args.first().is_some_and(|arg| matches!(arg.expr, Expr::Column(_)));
+                let name = if stored { "MV_OVERLAP" } else { "ARRAY_OVERLAP" };
+                self.named_call(name, args, whole)?
+            }
+            "MV_FILTER_REGEX" => {
+                // Over a column Druid filters dictionary entries, and asks that the whole value matches.
+                let (args, _, _) = self.arguments(function, cx)?;
+                let mut call = self.named_call(name, args, whole)?;
+                if let Expr::ScalarFunction(filter) = &call.expr
+                    && matches!(filter.args.first(), Some(Expr::Column(_)))
+                {
+                    call.expr = self.call_native("filtered_regex_whole", filter.args.clone())?;
+                }
+                call
+            }
+            "DECODE_BASE64_COMPLEX" | "COMPLEX_DECODE_BASE64" => {
+                let (mut args, _, _) = self.arguments(function, cx)?;
+                let kind = args
+                    .first()
+                    .and_then(|arg| super::literal::as_text(&arg.expr))
+                    .map(str::to_string);
+                let (Some(kind), 2) = (kind, args.len()) else {
+                    return Err(SqlError::invalid_at(
+                        format!("Invalid number of arguments to function '{name}'. Was expecting 2 arguments"),
+                        self.place(whole),
+                    ));
+                };
+                if !COMPLEX_TYPES.contains(&kind.as_str()) {
+                    return Err(SqlError::general(
+                        crate::Persona::Admin,
+                        crate::Category::Uncategorized,
+                        format!(
+                            "Function[complex_decode_base64] first argument must be a valid COMPLEX type name, got unknown COMPLEX type [COMPLEX<{kind}>]"
+                        ),
+                    ));
+                }
+                let text = self.cast(args.remove(1), &SqlType::Varchar)?;
+                Typed::new(
+                    self.call_native("decode_base64_bytes", vec![text.expr])?,
+                    SqlType::Complex(kind),
+                )
+            }
+            "ARRAY" => {
+                let (args, _, _) = self.arguments(function, cx)?;
+                self.array_of(args, whole)?
+            }
+            "TIMESTAMPADD" => {
+                let (Some(unit), ast::FunctionArguments::List(list)) = (unit_argument(0), &function.args) else {
+                    return Ok(None);
+                };
+                let [
+                    _,
+                    ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(count)),
+                    ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(time)),
+                ] = list.args.as_slice()
+                else {
+                    return Ok(None);
+                };
+                let count = self.expr(count, cx)?;
+                let time = self.expr(time, cx)?;
+                let (native, factor) = match unit_amount(&unit) {
+                    Some(found) => found,
+                    None => return Ok(None),
+                };
+                let count = self.cast(count, &SqlType::BigInt)?;
+                let time = if time.ty.is_time() {
+                    time
+                } else {
+                    self.cast(time, &SqlType::Timestamp)?
+                };
+                let amount = match super::literal::as_long(&count.expr) {
+                    Some(n) => lit(n.wrapping_mul(factor)),
+                    None => count.expr * lit(factor),
+                };
+                let ty = time.ty.clone();
+                let expr = self.call_native(native, vec![time.expr, amount, lit(self.zone.name())])?;
+                Typed::new(expr, ty)
+            }
+            "TIMESTAMPDIFF" => {
+                let (Some(unit), ast::FunctionArguments::List(list)) = (unit_argument(0), &function.args) else {
+                    return Ok(None);
+                };
+                let [
+                    _,
+                    ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(from)),
+                    ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(to)),
+                ] = list.args.as_slice()
+                else {
+                    return Ok(None);
+                };
+                let from = self.cast(self.expr(from, cx)?, &SqlType::Timestamp)?;
+                let to = self.cast(self.expr(to, cx)?, &SqlType::Timestamp)?;
+                let expr = self.call_native(
+                    "timestamp_diff",
+                    vec![lit(unit), from.expr, to.expr, lit(self.zone.name())],
+                )?;
+                Typed::new(expr, SqlType::Integer)
+            }
+            _ => return Ok(None),
+        }))
+    }
+}
+
+impl Binder<'_> {
+    /// Keys and values take turns; values are handed on as JSON.
+    fn json_object(&self, args: Vec<Typed>, whole: &ast::Expr) -> Result<Typed, SqlError> {
+        if args.len() % 2 != 0 {
+            return Err(SqlError::invalid_at(
+                "Function[json_object] must have an even number of arguments".to_string(),
+                self.place(whole),
+            ));
+        }
+        // Beside an untyped NULL Calcite takes every scalar value for text.
+        let untyped = args.iter().any(|arg| arg.ty == SqlType::Null);
+        let mut exprs = Vec::with_capacity(args.len());
+        for (i, arg) in args.into_iter().enumerate() {
+            let wanted = i % 2 == 0 || (untyped && (arg.ty.is_numeric() || arg.ty == SqlType::Boolean));
+            let arg = if wanted {
+                self.cast(arg, &SqlType::Varchar)?
+            } else {
+                arg
+            };
+            exprs.push(if i % 2 == 0 { arg.expr } else { self.to_json(arg)?.expr });
+        }
+        let json = SqlType::Complex("json".into());
+        if exprs.is_empty() {
+            return Ok(Typed::new(lit("{}"), json));
+        }
+        Ok(Typed::new(self.call_native("json_object", exprs)?, json))
+    }
+
+    /// `LOOKUP(value, 'name' [, replacement])`.
+    fn lookup(&self, args: Vec<Typed>, whole: &ast::Expr) -> Result<Typed, SqlError> {
+        if args.len() < 2 || args.len() > 3 {
+            return Err(SqlError::invalid_at(
+                "Invalid number of arguments to function 'LOOKUP'. Was expecting 2 arguments".to_string(),
+                self.place(whole),
+            ));
+        }
+        let mut args = args.into_iter();
+        let (Some(value), Some(name)) = (args.next(), args.next()) else {
+            return Err(SqlError::invalid("LOOKUP needs a value and a name"));
+        };
+        let literal = |index: usize| {
+            SqlError::invalid_at(
+                format!("Argument to function 'LOOKUP' must be a literal (argument {index})"),
+                self.place(whole),
+            )
+        };
+        let Some(lookup_name) = super::literal::as_text(&name.expr).map(str::to_string) else {
+            return Err(literal(2));
+        };
+        let Some(lookup) = self.catalog.lookup(&lookup_name) else {
+            return Err(SqlError::input(format!("Lookup [{lookup_name}] not found")));
+        };
+        let multi = value.ty == SqlType::MultiVarchar;
+        let value = self.cast(value, &SqlType::Varchar)?;
+        let mut exprs = vec![value.expr, lit(lookup_name.clone())];
+        if let Some(replacement) = args.next() {
+            let replacement = self.cast(replacement, &SqlType::Varchar)?;
+            if !matches!(replacement.expr, Expr::Literal(..)) {
+                return Err(literal(3));
+            }
+            exprs.push(replacement.expr);
+        }
+        let call = functions::lookup_call(&lookup_name, lookup, exprs);
+        let ty = if multi { SqlType::MultiVarchar } else { SqlType::Varchar };
+        Ok(Typed::new(call, ty))
+    }
+}
+
+/// The complex types that Druid's core and its sketch extensions register.
+const COMPLEX_TYPES: [&str; 14] = [
+    "HLLSketch",
+    "HLLSketchBuild",
+    "HLLSketchMerge",
+    "KllDoublesSketch",
+    "KllFloatsSketch",
+    "approximateHistogram",
+    "arrayOfDoublesSketch",
+    "bloom",
+    "fixedBucketsHistogram",
+    "hyperUnique",
+    "json",
+    "quantilesDoublesSketch",
+    "thetaSketch",
+    "variance",
+];
+
+fn mixed(args: &[Typed]) -> bool {
+    args.iter().any(|arg| arg.ty.is_text()) && args.iter().any(|arg| arg.ty.is_numeric())
+}
+
+/// Gives the type of `RETURNING`.
+fn returning(function: &ast::Function) -> Option<&ast::DataType> {
+    let ast::FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    list.clauses.iter().find_map(|clause| match clause {
+        ast::FunctionArgumentClause::JsonReturningClause(clause) => Some(&clause.data_type),
+        _ => None,
+    })
+}
+
+/// Gives the function that adds a unit, and how many of its steps the unit has.
+fn unit_amount(unit: &str) -> Option<(&'static str, i64)> {
+    Some(match unit {
+        "MILLISECOND" | "FRAC_SECOND" => ("timestamp_plus", 1),
+        "SECOND" | "SQL_TSI_SECOND" => ("timestamp_plus", 1000),
+        "MINUTE" | "SQL_TSI_MINUTE" => ("timestamp_plus", 60_000),
+        "HOUR" | "SQL_TSI_HOUR" => ("timestamp_plus", 3_600_000),
+        "DAY" | "SQL_TSI_DAY" => ("timestamp_plus", 86_400_000),
+        "WEEK" | "SQL_TSI_WEEK" => ("timestamp_plus", 604_800_000),
+        "MONTH" | "SQL_TSI_MONTH" => ("timestamp_plus_months", 1),
+        "QUARTER" | "SQL_TSI_QUARTER" => ("timestamp_plus_months", 3),
+        "YEAR" | "SQL_TSI_YEAR" => ("timestamp_plus_months", 12),
+        _ => return None,
+    })
+}

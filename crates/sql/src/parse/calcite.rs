@@ -1,0 +1,199 @@
+//! Calcite's expression syntax that the query parser does not know: hooks of the dialect.
+//!
+//! * `JSON_VALUE(doc, path [RETURNING type] [NULL ON EMPTY] [NULL ON ERROR])`
+//! * `POSITION(needle IN text FROM start)`
+//! * `x [NOT] BETWEEN [SYMMETRIC | ASYMMETRIC] a AND b`
+//! * `x op {ANY | SOME | ALL} (VALUES …)`
+
+use datafusion::sql::sqlparser::ast::{
+    self, ArrayElemTypeDef, BinaryOperator, DataType, Expr, FunctionArgumentClause, JsonReturningClause,
+};
+use datafusion::sql::sqlparser::dialect::{Dialect, Precedence};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Token, Word};
+
+use super::tokens::is_word;
+
+type Parsed = Result<Expr, ParserError>;
+
+/// Reads what starts an expression, if it is one of ours.
+pub(super) fn prefix(parser: &mut Parser) -> Option<Parsed> {
+    let first = &parser.peek_token_ref().token;
+    let json = is_word(first, "JSON_VALUE");
+    if !(json || is_word(first, "POSITION")) || parser.peek_nth_token_ref(1).token != Token::LParen {
+        return None;
+    }
+    Some(if json { json_value(parser) } else { position(parser) })
+}
+
+/// Reads what follows an operand, if it is one of ours.
+pub(super) fn infix(dialect: &dyn Dialect, parser: &mut Parser, left: &Expr) -> Option<Parsed> {
+    let word = |n: usize, text: &str| is_word(&parser.peek_nth_token_ref(n).token, text);
+    let not = usize::from(word(0, "NOT"));
+    if word(not, "BETWEEN") && (word(not + 1, "SYMMETRIC") || word(not + 1, "ASYMMETRIC")) {
+        let symmetric = word(not + 1, "SYMMETRIC");
+        return Some(between(dialect, parser, left, not == 1, symmetric));
+    }
+    let quantified = word(1, "ANY") || word(1, "SOME") || word(1, "ALL");
+    if !quantified || parser.peek_nth_token_ref(2).token != Token::LParen {
+        return None;
+    }
+    let op = match parser.peek_token_ref().token {
+        Token::Eq => BinaryOperator::Eq,
+        Token::Neq => BinaryOperator::NotEq,
+        Token::Lt => BinaryOperator::Lt,
+        Token::LtEq => BinaryOperator::LtEq,
+        Token::Gt => BinaryOperator::Gt,
+        Token::GtEq => BinaryOperator::GtEq,
+        _ => return None,
+    };
+    if !["SELECT", "WITH", "VALUES"].iter().any(|start| word(3, start)) {
+        return None;
+    }
+    Some(any_or_all(parser, left, op))
+}
+
+fn any_or_all(parser: &mut Parser, left: &Expr, compare_op: BinaryOperator) -> Parsed {
+    parser.next_token();
+    let quantifier = parser.next_token();
+    parser.expect_token(&Token::LParen)?;
+    let query = parser.parse_query()?;
+    parser.expect_token(&Token::RParen)?;
+    let (left, right) = (Box::new(left.clone()), Box::new(Expr::Subquery(query)));
+    Ok(if is_word(&quantifier.token, "ALL") {
+        Expr::AllOp {
+            left,
+            compare_op,
+            right,
+        }
+    } else {
+        Expr::AnyOp {
+            left,
+            compare_op,
+            right,
+            is_some: is_word(&quantifier.token, "SOME"),
+        }
+    })
+}
+
+/// `BETWEEN SYMMETRIC` holds for the bounds in either order.
+fn between(dialect: &dyn Dialect, parser: &mut Parser, left: &Expr, negated: bool, symmetric: bool) -> Parsed {
+    if negated {
+        parser.next_token();
+    }
+    parser.next_token();
+    parser.next_token();
+    let precedence = dialect.prec_value(Precedence::Between);
+    let low = parser.parse_subexpr(precedence)?;
+    parser.expect_keyword(Keyword::AND)?;
+    let high = parser.parse_subexpr(precedence)?;
+    let of = |low: &Expr, high: &Expr, negated: bool| Expr::Between {
+        expr: Box::new(left.clone()),
+        negated,
+        low: Box::new(low.clone()),
+        high: Box::new(high.clone()),
+    };
+    if !symmetric {
+        return Ok(of(&low, &high, negated));
+    }
+    Ok(Expr::BinaryOp {
+        left: Box::new(of(&low, &high, negated)),
+        op: if negated {
+            BinaryOperator::And
+        } else {
+            BinaryOperator::Or
+        },
+        right: Box::new(of(&high, &low, negated)),
+    })
+}
+
+fn position(parser: &mut Parser) -> Parsed {
+    // Without FROM the parser's own form does.
+    let ours = parser.maybe_parse(|p| {
+        let name = p.next_token();
+        p.expect_token(&Token::LParen)?;
+        let needle = p.parse_subexpr(between_precedence())?;
+        p.expect_keyword(Keyword::IN)?;
+        let text = p.parse_expr()?;
+        p.expect_keyword(Keyword::FROM)?;
+        let from = p.parse_expr()?;
+        p.expect_token(&Token::RParen)?;
+        Ok(call(&name, vec![needle, text, from], Vec::new()))
+    })?;
+    match ours {
+        Some(expr) => Ok(expr),
+        None => {
+            let name = parser.parse_identifier()?;
+            parser.parse_position_expr(name)
+        }
+    }
+}
+
+fn between_precedence() -> u8 {
+    super::dialect::DruidDialect.prec_value(Precedence::Between)
+}
+
+fn json_value(parser: &mut Parser) -> Parsed {
+    let name = parser.next_token();
+    parser.expect_token(&Token::LParen)?;
+    let mut args = vec![parser.parse_expr()?];
+    while parser.consume_token(&Token::Comma) {
+        args.push(parser.parse_expr()?);
+    }
+    let mut clauses = Vec::new();
+    if parser.parse_keyword(Keyword::RETURNING) {
+        clauses.push(FunctionArgumentClause::JsonReturningClause(JsonReturningClause {
+            data_type: data_type(parser)?,
+        }));
+    }
+    // Only NULL may be asked for what is missing or wrong, which is what happens anyway.
+    while is_word(&parser.peek_token_ref().token, "NULL") {
+        parser.next_token();
+        parser.expect_keyword(Keyword::ON)?;
+        let event = parser.next_token();
+        if !is_word(&event.token, "EMPTY") && !is_word(&event.token, "ERROR") {
+            return parser.expected("EMPTY or ERROR", event);
+        }
+    }
+    parser.expect_token(&Token::RParen)?;
+    Ok(call(&name, args, clauses))
+}
+
+/// Reads a type with any number of `ARRAY` behind it.
+fn data_type(parser: &mut Parser) -> Result<DataType, ParserError> {
+    let mut found = parser.parse_data_type()?;
+    while is_word(&parser.peek_token_ref().token, "ARRAY") {
+        parser.next_token();
+        found = DataType::Array(ArrayElemTypeDef::AngleBracket(Box::new(found)));
+    }
+    Ok(found)
+}
+
+fn call(
+    name: &datafusion::sql::sqlparser::tokenizer::TokenWithSpan,
+    args: Vec<Expr>,
+    clauses: Vec<FunctionArgumentClause>,
+) -> Expr {
+    let value = match &name.token {
+        Token::Word(Word { value, .. }) => value.clone(),
+        other => other.to_string(),
+    };
+    Expr::Function(ast::Function {
+        name: ast::ObjectName::from(vec![ast::Ident::with_span(name.span, value)]),
+        uses_odbc_syntax: false,
+        parameters: ast::FunctionArguments::None,
+        args: ast::FunctionArguments::List(ast::FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args
+                .into_iter()
+                .map(|arg| ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(arg)))
+                .collect(),
+            clauses,
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
