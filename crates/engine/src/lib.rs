@@ -26,6 +26,7 @@ pub mod ingest;
 pub mod limits;
 pub mod memory;
 mod query;
+mod remedy;
 pub mod report;
 pub mod runner;
 pub mod stage;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use henge_engine::FaultCode;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -147,10 +148,13 @@ async fn failure_of(response: Response, sql: Option<&str>) -> Failure {
     let bytes = response.bytes().await.unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_ERROR_BYTES)]).into_owned();
     match serde_json::from_str::<Value>(&text) {
-        Ok(body) => Failure {
-            remedy: hint,
-            ..failure_of_json(&body, sql)
-        },
+        Ok(body) => {
+            let failure = failure_of_json(&body, sql);
+            Failure {
+                remedy: hint.or(failure.remedy),
+                ..failure
+            }
+        }
         Err(_) if text.trim().is_empty() => Failure::new(format!("the server answered {status}")),
         Err(_) => Failure::new(format!("the server answered {status}: {}", text.trim())),
     }
@@ -186,11 +190,12 @@ pub fn failure_of_json(body: &Value, sql: Option<&str>) -> Failure {
                 end_column: context("endColumn").filter(|_| context("endLine") == Some(line)),
             })
         });
+    let remedy = code.as_deref().and_then(FaultCode::of).map(FaultCode::remedy);
     Failure {
         message,
         code,
         place,
-        remedy: None,
+        remedy: remedy.map(ToString::to_string),
     }
 }
 

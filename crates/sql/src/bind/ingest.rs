@@ -67,6 +67,10 @@ impl Binder<'_> {
         let Some(granularity) = granularity else {
             return Err(SqlError::invalid(format!(
                 "Operation [{operation}] requires a PARTITIONED BY to be explicitly defined, but none was found."
+            ))
+            .hint(Some(
+                "end the statement with PARTITIONED BY DAY (or HOUR, MONTH, YEAR, ALL), and CLUSTERED BY the columns that queries filter on"
+                    .to_string(),
             )));
         };
         if ast.query.order_by.is_some() {
@@ -414,6 +418,9 @@ impl Binder<'_> {
                 return Err(SqlError::invalid(format!(
                     "OVERWRITE WHERE clause identified interval [{interval}] which is not aligned with PARTITIONED BY granularity [{}]",
                     shown(granularity)
+                ))
+                .hint(Some(
+                    "move the bounds to the beginning of a time chunk, or use a finer PARTITIONED BY".to_string(),
                 )));
             }
         }

@@ -129,7 +129,12 @@ fn near_keyword(tokens: &Tokens, index: usize) -> SqlError {
                 STATEMENT_STARTS.replace(", ", " ...\n    ")
             )).in_grammar()
         }
-        _ => SqlError::invalid("Non-query expression encountered in illegal context").in_grammar(),
+        _ => SqlError::invalid("Non-query expression encountered in illegal context")
+            .in_grammar()
+            .hint(Some(format!(
+                "a statement begins with SELECT, WITH, INSERT, REPLACE, EXPLAIN PLAN FOR or SET; found [{}] at line {}, column {}",
+                token.token, place.line, place.column
+            ))),
     }
 }
 
