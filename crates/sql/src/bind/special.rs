@@ -252,7 +252,7 @@ impl Binder<'_> {
 impl Binder<'_> {
     /// Keys and values take turns; values are handed on as JSON.
     fn json_object(&self, args: Vec<Typed>, whole: &ast::Expr) -> Result<Typed, SqlError> {
-        if args.len() % 2 != 0 {
+        if !args.len().is_multiple_of(2) {
             return Err(SqlError::invalid_at(
                 "Function[json_object] must have an even number of arguments".to_string(),
                 self.place(whole),

@@ -75,13 +75,11 @@ pub(super) fn parse(path: &str) -> Result<Vec<Step>, String> {
             }
             quote = Some(i);
             part = Some(i + 1);
-        } else if c == '\'' && chars[i - 1] != '\\' {
-            if chars.get(i + 1) == Some(&']') {
-                steps.push(Step::Field(text(part.unwrap_or(i).min(i), i)));
-                (dot, quote, bracket) = (None, None, None);
-                i += 1;
-                part = Some(i + 1);
-            }
+        } else if c == '\'' && chars[i - 1] != '\\' && chars.get(i + 1) == Some(&']') {
+            steps.push(Step::Field(text(part.unwrap_or(i).min(i), i)));
+            (dot, quote, bracket) = (None, None, None);
+            i += 1;
+            part = Some(i + 1);
         }
         i += 1;
     }
