@@ -53,6 +53,11 @@ FROM TABLE(EXTERN('{"type":"local","files":["visits.json"]}', '{"type":"json"}')
   EXTEND ("at" VARCHAR, city VARCHAR, n BIGINT)
 PARTITIONED BY DAY CLUSTERED BY city"#;
 
+fn all_visits_are_there(folder: &Path) {
+    let count = ok(folder, &["sql", "--format", "csv", "SELECT COUNT(*) AS n FROM visits"]);
+    assert_eq!(count, "n\n3\n");
+}
+
 /// A folder with the table `visits` loaded.
 fn loaded() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
@@ -310,13 +315,7 @@ fn a_server_keeps_its_folder_and_stops_cleanly() {
     assert_eq!(by_url, "n\n5\n");
     assert!(fails(folder.path(), &["server", "--port", "0"]).contains("another henge works on data folder"));
     assert!(server.stop(), "SIGTERM ends with success");
-    assert_eq!(
-        ok(
-            folder.path(),
-            &["sql", "--format", "csv", "SELECT COUNT(*) AS n FROM visits"]
-        ),
-        "n\n3\n"
-    );
+    all_visits_are_there(folder.path());
 }
 
 #[test]
@@ -325,13 +324,7 @@ fn a_killed_server_leaves_the_old_table() {
     let mut server = Server::start(folder.path());
     server.child.kill().expect("alive");
     server.child.wait().expect("a child");
-    assert_eq!(
-        ok(
-            folder.path(),
-            &["sql", "--format", "csv", "SELECT COUNT(*) AS n FROM visits"]
-        ),
-        "n\n3\n"
-    );
+    all_visits_are_there(folder.path());
 }
 
 #[test]

@@ -96,6 +96,28 @@ struct Staged {
 }
 
 impl Staged {
+    /// Stages one batch that has columns of its own.
+    fn of(ingest: Ingest, batch: &RecordBatch, columns: &[OutputColumn], key: KeySpec) -> Self {
+        let mut staged = Self::new(ingest, &[], usize::MAX / 4);
+        staged.work = SegmentWork::new(&staged.ingest, columns);
+        staged.schema = batch.schema();
+        staged.key = key;
+        let set = staged.stage(0, std::slice::from_ref(batch));
+        staged.sets.push(set);
+        staged
+    }
+
+    /// Writes the batches of a task as runs, by the key and the schema.
+    fn stage(&self, task: u32, batches: &[RecordBatch]) -> RunSet {
+        let options = RunOptions::new(format!("q/0/{task}-0"), task);
+        let (key, budget) = (self.key.clone(), self.budget.clone());
+        let mut writer = RunWriter::new(&self.schema, key, budget, Arc::clone(&self.store), options).expect("a writer");
+        for batch in batches {
+            writer.write(batch).expect("written");
+        }
+        writer.finish().expect("staged")
+    }
+
     fn new(ingest: Ingest, tasks: &[Vec<Row>], memory: usize) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
@@ -117,23 +139,12 @@ impl Staged {
             let source = MemorySourceConfig::try_new_exec(&[vec![batch(rows)]], schema(), None).expect("a source");
             let (plan, key) = plan_key(source, &staged.ingest, &columns()).expect("a plan");
             staged.schema = plan.schema();
-            let options = RunOptions::new(format!("q/0/{number}-0"), number as u32);
-            let mut writer = RunWriter::new(
-                &plan.schema(),
-                key.clone(),
-                staged.budget.clone(),
-                Arc::clone(&staged.store),
-                options,
-            )
-            .expect("a writer");
+            staged.key = key;
             let batches = runtime
                 .block_on(collect(plan, Arc::new(TaskContext::default())))
                 .expect("collected");
-            for batch in batches {
-                writer.write(&batch).expect("written");
-            }
-            staged.key = key;
-            staged.sets.push(writer.finish().expect("staged"));
+            let set = staged.stage(number as u32, &batches);
+            staged.sets.push(set);
         }
         staged
     }
@@ -535,20 +546,7 @@ fn several_values_a_row_are_kept_and_not_claimed_as_sorted() {
         "no time, no time chunk"
     );
 
-    let mut staged = Staged::new(ingest, &[], usize::MAX / 4);
-    let options = RunOptions::new("q/0/0-0", 0);
-    let mut writer = RunWriter::new(
-        &schema,
-        key.clone(),
-        staged.budget.clone(),
-        Arc::clone(&staged.store),
-        options,
-    )
-    .expect("a writer");
-    writer.write(&batch).expect("written");
-    staged.sets.push(writer.finish().expect("staged"));
-    (staged.key, staged.schema) = (key, schema);
-    staged.work = SegmentWork::new(&staged.ingest, &columns);
+    let staged = Staged::of(ingest, &batch, &columns, key);
     assert_eq!(
         staged.work.segment_schema().expect("a schema").ordering,
         Some(vec!["__time".to_string()])
@@ -601,23 +599,10 @@ fn objects_arrays_and_json_are_stored_in_their_types() {
     ];
     let source = MemorySourceConfig::try_new_exec(&[vec![batch.clone()]], Arc::clone(&schema), None).expect("a source");
     let (_, key) = plan_key(source, &ingest, &columns).expect("a plan");
-    let mut staged = Staged::new(ingest, &[], usize::MAX / 4);
-    let options = RunOptions::new("q/0/0-0", 0);
-    let mut writer = RunWriter::new(
-        &schema,
-        key.clone(),
-        staged.budget.clone(),
-        Arc::clone(&staged.store),
-        options,
-    )
-    .expect("a writer");
-    writer.write(&batch).expect("written");
-    staged.sets.push(writer.finish().expect("staged"));
-    (staged.key, staged.schema) = (key, schema);
+    let mut staged = Staged::of(ingest, &batch, &columns, key);
     let context = serde_json::json!({"indexSpec": {"jsonCompression": "zstd", "longEncoding": "longs"}});
     let context = QueryContext::from(context.as_object().cloned().unwrap_or_default());
-    let work = SegmentWork::new(&staged.ingest, &columns);
-    staged.work = work.with_context(&context).expect("an index spec");
+    staged.work = staged.work.clone().with_context(&context).expect("an index spec");
     let plan = staged
         .plan(IngestKind::Replace { bounds: None }, &staged.ranges(10), None)
         .expect("planned");

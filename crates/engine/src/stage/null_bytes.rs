@@ -11,13 +11,13 @@ use henge_input::InputSource;
 use crate::fault::Fault;
 use crate::stage::extern_scan::ExternScanExec;
 
-/// Looks at the texts of a batch. `row` is how many rows came before; faults count them from 1.
-pub fn check(batch: RecordBatch, remove: bool, source: &str, row: u64) -> Result<RecordBatch, Fault> {
+/// Looks at the texts of a batch. `source` names what a fault blames; `row` is how many rows came before; faults count them from 1.
+pub fn check(batch: RecordBatch, remove: bool, source: impl Fn() -> String, row: u64) -> Result<RecordBatch, Fault> {
     if !batch.columns().iter().any(has_null_byte) {
         return Ok(batch);
     }
     if !remove {
-        return match first_of(&batch, source, row) {
+        return match first_of(&batch, &source(), row) {
             Some(fault) => Err(fault),
             // Only bytes that no row shows.
             None => Ok(batch),
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_first_one_is_named() {
-        let fault = check(batch(), false, "stage", 10).expect_err("there are two");
+        let fault = check(batch(), false, || "stage".to_string(), 10).expect_err("there are two");
         assert_eq!(fault.code, FaultCode::InvalidNullByte);
         assert_eq!(
             (
@@ -155,12 +155,12 @@ mod tests {
             (&13.into(), &"s".into(), &1.into())
         );
         let clean = batch().slice(0, 2);
-        assert_eq!(check(clean.clone(), false, "stage", 0).expect("none there"), clean);
+        assert_eq!(check(clean.clone(), false, String::new, 0).expect("none there"), clean);
     }
 
     #[test]
     fn they_are_taken_out_on_request() {
-        let cleaned = check(batch(), true, "stage", 0).expect("taken out");
+        let cleaned = check(batch(), true, String::new, 0).expect("taken out");
         assert_eq!(cleaned.column(0).as_string::<i32>().value(2), "cd");
         let list = cleaned.column(1).as_list::<i32>().value(2);
         assert_eq!(list.as_string::<i32>().value(0), "");

@@ -29,7 +29,7 @@ pub struct RowChecks {
     limits: RowLimits,
     bucket_column: Option<usize>,
     buckets: HashSet<i64>,
-    source: String,
+    plan: Arc<dyn ExecutionPlan>,
     rows: u64,
 }
 
@@ -41,7 +41,7 @@ impl RowChecks {
             limits,
             bucket_column: bucket.map(|field| field.index),
             buckets: HashSet::new(),
-            source: null_bytes::source_of(plan),
+            plan: Arc::clone(plan),
             rows: 0,
         }
     }
@@ -52,7 +52,8 @@ impl RowChecks {
         self.check_time_chunks(&batch)?;
         let before = self.rows;
         self.rows += batch.num_rows() as u64;
-        null_bytes::check(batch, self.limits.remove_null_bytes, &self.source, before)
+        let source = || null_bytes::source_of(&self.plan);
+        null_bytes::check(batch, self.limits.remove_null_bytes, source, before)
     }
 
     fn check_size(&self, batch: &RecordBatch) -> Result<(), Fault> {

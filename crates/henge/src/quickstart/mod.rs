@@ -140,11 +140,7 @@ fn load_statement(folder: &Path) -> String {
 
 fn stages(report: &Value) {
     let payload = report.pointer("/multiStageQuery/payload");
-    let list = payload
-        .and_then(|p| p.get("stages"))
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let list = crate::sql::progress::stages_of(payload);
     println!("\n   stage  does                 shuffle      partitions  time");
     for stage in list {
         let text = |pointer: &str| stage.pointer(pointer).and_then(Value::as_str).unwrap_or("–");

@@ -146,13 +146,15 @@ fn line(report: &Value, elapsed: Duration) -> String {
     line
 }
 
+/// Gives the stages of a report's payload.
+pub fn stages_of(payload: Option<&Value>) -> &[Value] {
+    let stages = payload.and_then(|p| p.get("stages")).and_then(Value::as_array);
+    stages.map(Vec::as_slice).unwrap_or_default()
+}
+
 fn standing(report: &Value) -> Standing {
     let payload = report.pointer("/multiStageQuery/payload");
-    let list = payload
-        .and_then(|p| p.get("stages"))
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let list = stages_of(payload);
     let counters = payload.and_then(|p| p.get("counters"));
     let started = |stage: &&Value| stage.get("phase").and_then(Value::as_str).is_some_and(|p| p != "NEW");
     let current = list.iter().rfind(started);

@@ -181,7 +181,7 @@ impl BlobColumn {
 
 /// Collects a stream of bytes, compressing blocks as they fill.
 #[derive(Debug)]
-struct BlockStoreWriter {
+pub(crate) struct BlockStream {
     compressor: Compressor,
     /// Bytes between which values begin: what the compressor looks at.
     stride: usize,
@@ -190,8 +190,8 @@ struct BlockStoreWriter {
     data: Vec<u8>,
 }
 
-impl BlockStoreWriter {
-    fn new(compression: Compression, stride: usize) -> std::io::Result<Self> {
+impl BlockStream {
+    pub fn new(compression: Compression, stride: usize) -> std::io::Result<Self> {
         Ok(Self {
             compressor: Compressor::new(compression)?,
             stride,
@@ -201,7 +201,7 @@ impl BlockStoreWriter {
         })
     }
 
-    fn push(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
+    pub fn push(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
         while !bytes.is_empty() {
             let (now, rest) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.block.len()));
             self.block.extend_from_slice(now);
@@ -228,18 +228,27 @@ impl BlockStoreWriter {
         self.block.capacity() + self.ends.capacity() * 4 + self.data.capacity()
     }
 
-    /// Gives the head and the data. There is one block at least.
+    /// Gives where the blocks end, and the blocks.
+    pub fn into_blocks(mut self) -> std::io::Result<(Vec<u32>, Vec<u8>)> {
+        if !self.block.is_empty() {
+            self.flush()?;
+        }
+        Ok((self.ends, self.data))
+    }
+
+    /// Gives the head and the data of a block store. There is one block at least.
     fn finish(mut self) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
-        if !self.block.is_empty() || self.ends.is_empty() {
+        if self.block.is_empty() && self.ends.is_empty() {
             self.flush()?;
         }
         let mut head = vec![1, self.compressor.compression().id()];
+        let (ends, data) = self.into_blocks()?;
         head.extend_from_slice(&(BLOCK_BYTES as u32).to_be_bytes());
-        head.extend_from_slice(&(self.ends.len() as u32).to_be_bytes());
-        for end in &self.ends {
+        head.extend_from_slice(&(ends.len() as u32).to_be_bytes());
+        for end in &ends {
             head.extend_from_slice(&end.to_le_bytes());
         }
-        Ok((head, self.data))
+        Ok((head, data))
     }
 }
 
@@ -248,8 +257,8 @@ impl BlockStoreWriter {
 pub(crate) struct BlobColumnWriter {
     count: u32,
     end: u64,
-    ends: BlockStoreWriter,
-    data: BlockStoreWriter,
+    ends: BlockStream,
+    data: BlockStream,
 }
 
 impl BlobColumnWriter {
@@ -257,8 +266,8 @@ impl BlobColumnWriter {
         Ok(Self {
             count: 0,
             end: 0,
-            ends: BlockStoreWriter::new(compression, 8)?,
-            data: BlockStoreWriter::new(compression, 1)?,
+            ends: BlockStream::new(compression, 8)?,
+            data: BlockStream::new(compression, 1)?,
         })
     }
 

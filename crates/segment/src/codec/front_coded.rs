@@ -164,11 +164,17 @@ pub(crate) fn write<'a>(
         }
         previous = value;
     }
-    let mut out = vec![0x7F, 1, version, bucket_size, u8::from(has_null)];
+    let head = vec![0x7F, 1, version, bucket_size, u8::from(has_null)];
+    with_buckets(head, count, &ends, &buckets)
+}
+
+/// Puts what follows the head of a front-coded list: the number of values, the ends of the buckets but the last, the buckets.
+pub(super) fn with_buckets(head: Vec<u8>, count: usize, ends: &[u8], buckets: &[u8]) -> Vec<u8> {
+    let mut out = head;
     put_vbyte(&mut out, count);
     put_vbyte(&mut out, ends.len() + buckets.len());
-    out.extend_from_slice(&ends);
-    out.extend_from_slice(&buckets);
+    out.extend_from_slice(ends);
+    out.extend_from_slice(buckets);
     out
 }
 

@@ -7,6 +7,7 @@
 //! shared are the first ints of the *preceding* array; ints are i32le
 //! ```
 
+use super::front_coded::with_buckets;
 use crate::SegmentError;
 use crate::blob::{Cursor, put_vbyte};
 
@@ -96,12 +97,7 @@ pub(crate) fn write<'a>(arrays: impl ExactSizeIterator<Item = &'a [u32]>) -> Vec
         }
         previous = array;
     }
-    let mut out = vec![0, BUCKET_SIZE as u8, 0];
-    put_vbyte(&mut out, count);
-    put_vbyte(&mut out, ends.len() + buckets.len());
-    out.extend_from_slice(&ends);
-    out.extend_from_slice(&buckets);
-    out
+    with_buckets(vec![0, BUCKET_SIZE as u8, 0], count, &ends, &buckets)
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ fn hash(bytes: &[u8]) -> usize {
 
 /// Counts the bytes at the beginning that agree.
 #[inline]
-fn common_len(a: &[u8], b: &[u8]) -> usize {
+pub(super) fn common_len(a: &[u8], b: &[u8]) -> usize {
     let mut len = 0;
     for (x, y) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
         let difference = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);

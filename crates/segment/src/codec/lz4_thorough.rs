@@ -9,7 +9,7 @@
 //!
 //! See [`super::lz4`] for the bytes.
 
-use super::lz4::{LAST_LITERALS, MATCH_MARGIN, MAX_DISTANCE, MIN_MATCH, write_literals, write_sequence};
+use super::lz4::{LAST_LITERALS, MATCH_MARGIN, MAX_DISTANCE, MIN_MATCH, common_len, write_literals, write_sequence};
 
 /// Bits of the hash of four bytes.
 const HASH_BITS: u32 = 13;
@@ -166,19 +166,6 @@ fn match_cost(len: usize) -> u32 {
 fn hash(bytes: &[u8]) -> usize {
     let four = bytes.first_chunk::<4>().map_or(0, |four| u32::from_le_bytes(*four));
     (four.wrapping_mul(2_654_435_761) >> (32 - HASH_BITS)) as usize
-}
-
-/// Counts the bytes at the beginning that agree.
-fn common_len(a: &[u8], b: &[u8]) -> usize {
-    let mut len = 0;
-    for (x, y) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
-        let difference = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
-        if difference != 0 {
-            return len + difference.trailing_zeros() as usize / 8;
-        }
-        len += 8;
-    }
-    len + a[len..].iter().zip(&b[len..]).take_while(|(x, y)| x == y).count()
 }
 
 #[cfg(test)]

@@ -12,15 +12,18 @@ mod pairs;
 mod sort;
 mod string;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::record_batch::RecordBatch;
 use henge_time::Interval;
 
 use crate::codec::compression::{Compression, Compressor};
 use crate::codec::front_coded::LARGEST_BUCKET;
+use crate::codec::generic_indexed::GenericIndexedWriter;
 use crate::container::{
     ColumnList, FACTORY_FILE, Metadata, OrderBy, SmooshWriter, VERSION_9, VERSION_FILE, write_file,
 };
@@ -377,4 +380,44 @@ fn descriptor(value_type: &str, multiple: bool, part: &str) -> Vec<u8> {
     let mut bytes = (json.len() as u32).to_be_bytes().to_vec();
     bytes.extend_from_slice(json.as_bytes());
     bytes
+}
+
+/// Gives the descriptor of a column of objects of a type.
+fn complex_descriptor(type_name: &str) -> Vec<u8> {
+    let type_name = serde_json::Value::from(type_name);
+    descriptor("COMPLEX", false, &format!(r#""type":"complex","typeName":{type_name}"#))
+}
+
+/// Writes an internal file of a descriptor and a list of values.
+fn add_list(
+    smoosh: &mut SmooshWriter,
+    name: &str,
+    descriptor: &[u8],
+    list: &GenericIndexedWriter,
+) -> Result<(), SegmentError> {
+    smoosh.begin(name, descriptor.len() as u64 + list.serialized_len())?;
+    smoosh
+        .write_all(descriptor)
+        .and_then(|()| list.write(false, smoosh))
+        .map_err(|e| smoosh.write_error(e))?;
+    smoosh.end()
+}
+
+/// Casts the values of column `name` to its type; times become milliseconds first.
+fn cast_values(name: &str, value_type: ValueType, array: &ArrayRef) -> Result<ArrayRef, SegmentError> {
+    let failed = |e| {
+        SegmentError::invalid(format!(
+            "column [{name}] of type {} cannot take values of type {}: {e}",
+            value_type.name(),
+            array.data_type()
+        ))
+    };
+    let wanted = value_type.arrow();
+    match (array.data_type(), value_type) {
+        (DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64, ValueType::Long) => {
+            let millis = cast(array, &crate::schema::time_type()).map_err(failed)?;
+            cast(&millis, &wanted).map_err(failed)
+        }
+        _ => cast(array, &wanted).map_err(failed),
+    }
 }

@@ -11,12 +11,11 @@ use std::io::Write;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::NullBuffer;
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
+use arrow::datatypes::{Float32Type, Float64Type, Int64Type};
 
 use super::bitmaps::null_index;
 use super::longs::LongCollector;
-use super::{bitmap_serde, descriptor};
+use super::{bitmap_serde, cast_values, descriptor};
 use crate::codec::blocks::{Plain, bytes_of};
 use crate::codec::compression::{Compression, Compressor};
 use crate::codec::generic_indexed::GenericIndexedWriter;
@@ -67,7 +66,7 @@ impl NumericWriter {
         let array = if *array.data_type() == wanted {
             array
         } else {
-            casted = self.cast(array, &wanted)?;
+            casted = cast_values(&self.name, self.value_type, array)?;
             &casted
         };
         let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
@@ -101,24 +100,6 @@ impl NumericWriter {
             (ValueType::String, _) => return Err(SegmentError::invalid("a numeric column cannot hold strings")),
         };
         written.map_err(|e| SegmentError::invalid(format!("column [{}] cannot be compressed: {e}", self.name)))
-    }
-
-    fn cast(&self, array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, SegmentError> {
-        let failed = |e| {
-            SegmentError::invalid(format!(
-                "column [{}] of type {} cannot take values of type {}: {e}",
-                self.name,
-                self.value_type.name(),
-                array.data_type()
-            ))
-        };
-        match (array.data_type(), self.value_type) {
-            (DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64, ValueType::Long) => {
-                let millis = cast(array, &crate::schema::time_type()).map_err(failed)?;
-                cast(&millis, wanted).map_err(failed)
-            }
-            _ => cast(array, wanted).map_err(failed),
-        }
     }
 
     fn push<T: Plain>(&mut self, values: &[T], compressor: &mut Compressor) -> std::io::Result<()> {

@@ -7,7 +7,6 @@
 //! ```
 //! Mirrors `LargeColumnSupportedComplexColumnSerializer` and `CompressedComplexColumnSerializer`.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder};
@@ -17,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::bitmaps::null_index;
-use super::{bitmap_serde, descriptor};
+use super::{add_list, bitmap_serde, complex_descriptor};
 use crate::codec::block_store::BlobColumnWriter;
 use crate::codec::generic_indexed::GenericIndexedWriter;
 use crate::container::SmooshWriter;
@@ -120,18 +119,9 @@ impl ObjectWriter {
 
     /// Writes the column as an internal file, and its sub-files where it has any.
     pub fn finish(self, smoosh: &mut SmooshWriter) -> Result<(), SegmentError> {
-        let type_name = serde_json::Value::from(self.type_name);
-        let part = format!(r#""type":"complex","typeName":{type_name}"#);
-        let descriptor = descriptor("COMPLEX", false, &part);
+        let descriptor = complex_descriptor(&self.type_name);
         match self.values {
-            Values::Plain(list) => {
-                smoosh.begin(&self.name, descriptor.len() as u64 + list.serialized_len())?;
-                smoosh
-                    .write_all(&descriptor)
-                    .and_then(|()| list.write(false, smoosh))
-                    .map_err(|e| smoosh.write_error(e))?;
-                smoosh.end()
-            }
+            Values::Plain(list) => add_list(smoosh, &self.name, &descriptor, &list),
             Values::Compressed { blobs, null_rows, .. } => {
                 let head = format!(
                     r#"{{"byteOrder":"LITTLE_ENDIAN",{},"fileNameBase":{},"hasNulls":{}}}"#,

@@ -6,18 +6,17 @@
 //! ```
 //! Mirrors `SerializablePairLongStringComplexMetricSerde` and `AbstractSerializablePairLongObjectColumnSerializer`.
 
-use std::io::Write;
-
 use arrow::array::{Array, ArrayRef, AsArray, StructArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimeUnit};
 
-use super::descriptor;
+use super::{add_list, complex_descriptor};
 use crate::SegmentError;
-use crate::codec::compression::{Compression, Compressor};
+use crate::codec::block_store::BlockStream;
+use crate::codec::compression::Compression;
 use crate::codec::generic_indexed::GenericIndexedWriter;
 use crate::container::SmooshWriter;
-use crate::limits::{BLOCK_BYTES, GENERIC_INDEXED_BYTES};
+use crate::limits::GENERIC_INDEXED_BYTES;
 
 /// The version of the layout of numbers.
 const VERSION: u8 = 3;
@@ -155,17 +154,9 @@ impl PairWriter {
 
     /// Writes the column as an internal file.
     pub fn finish(self, smoosh: &mut SmooshWriter) -> Result<(), SegmentError> {
-        let part = format!(r#""type":"complex","typeName":"{}""#, self.type_name);
-        let descriptor = descriptor("COMPLEX", false, &part);
+        let descriptor = complex_descriptor(&self.type_name);
         match self.cells {
-            Cells::Texts(list) => {
-                smoosh.begin(&self.name, descriptor.len() as u64 + list.serialized_len())?;
-                smoosh
-                    .write_all(&descriptor)
-                    .and_then(|()| list.write(false, smoosh))
-                    .map_err(|e| smoosh.write_error(e))?;
-                smoosh.end()
-            }
+            Cells::Texts(list) => add_list(smoosh, &self.name, &descriptor, &list),
             Cells::Numbers(numbers) => {
                 let width = if self.value_type == DataType::Float32 { 4 } else { 8 };
                 let bytes = numbers.encode(width).map_err(|e| smoosh.write_error(e))?;
@@ -213,8 +204,8 @@ impl Numbers {
             Some((min, range)) => (min, range <= i64::from(i32::MAX)),
             None => (0, false),
         };
-        let mut index = Payload::new()?;
-        let mut cells = Payload::new()?;
+        let mut index = BlockStream::new(Compression::Lz4, 1)?;
+        let mut cells = BlockStream::new(Compression::Lz4, 1)?;
         let mut cell = Vec::new();
         let mut start = 0i64;
         for ((time, bits), state) in self.times.iter().zip(&self.values).zip(&self.states) {
@@ -238,8 +229,8 @@ impl Numbers {
         index.push(&start.to_le_bytes())?;
         let mut out = vec![VERSION, if int_deltas { INT_DELTAS } else { 0 }, 0, 0];
         out.extend_from_slice(&min.to_le_bytes());
-        for payload in [index, cells] {
-            let bytes = payload.finish()?;
+        for stream in [index, cells] {
+            let bytes = payload(stream)?;
             out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
             out.extend_from_slice(&bytes);
         }
@@ -247,52 +238,14 @@ impl Numbers {
     }
 }
 
-/// A stream of bytes in LZ4 blocks.
-struct Payload {
-    compressor: Compressor,
-    block: Vec<u8>,
-    starts: Vec<u8>,
-    data: Vec<u8>,
-}
-
-impl Payload {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            compressor: Compressor::new(Compression::Lz4)?,
-            block: Vec::new(),
-            starts: Vec::new(),
-            data: Vec::new(),
-        })
+/// Lays out a stream: i32 length │ where each block starts, and where the last ends │ i32 length │ blocks.
+fn payload(stream: BlockStream) -> std::io::Result<Vec<u8>> {
+    let (ends, blocks) = stream.into_blocks()?;
+    let mut out = (4 * (ends.len() as u32 + 1)).to_le_bytes().to_vec();
+    for start in std::iter::once(0).chain(ends) {
+        out.extend_from_slice(&start.to_le_bytes());
     }
-
-    fn push(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
-        while !bytes.is_empty() {
-            let (now, rest) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.block.len()));
-            self.block.extend_from_slice(now);
-            bytes = rest;
-            if self.block.len() == BLOCK_BYTES {
-                self.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.starts.extend_from_slice(&(self.data.len() as u32).to_le_bytes());
-        self.compressor.compress(&self.block, 1, &mut self.data)?;
-        self.block.clear();
-        Ok(())
-    }
-
-    fn finish(mut self) -> std::io::Result<Vec<u8>> {
-        if !self.block.is_empty() {
-            self.flush()?;
-        }
-        self.starts.extend_from_slice(&(self.data.len() as u32).to_le_bytes());
-        let mut out = (self.starts.len() as u32).to_le_bytes().to_vec();
-        out.append(&mut self.starts);
-        out.extend_from_slice(&(self.data.len() as u32).to_le_bytes());
-        out.append(&mut self.data);
-        Ok(out)
-    }
+    out.extend_from_slice(&(blocks.len() as u32).to_le_bytes());
+    out.extend_from_slice(&blocks);
+    Ok(out)
 }

@@ -5,7 +5,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use henge_metadata::{LockKind, TaskFilter};
+use henge_metadata::{LockKind, TaskFilter, TaskLock};
 use henge_time::Interval;
 use serde_json::{Value, json};
 
@@ -118,57 +118,57 @@ async fn workers(State(state): State<AppState>) -> Response {
 }
 
 async fn locked_intervals(State(state): State<AppState>, request: Request) -> Response {
-    let filters = match lock_filters(request).await {
-        Ok(filters) => filters,
-        Err(refusal) => return refusal,
+    let intervals = |locks: &[&TaskLock]| {
+        let held = locks.iter().filter(|lock| !lock.revoked);
+        let intervals = Interval::condense(held.map(|lock| lock.interval));
+        intervals.iter().map(|interval| json!(interval.to_string())).collect()
     };
-    let locks = state.engine.metadata().locks();
-    let mut answer = serde_json::Map::new();
-    for (datasource, least) in filters {
-        let intervals = Interval::condense(
-            locks
-                .iter()
-                .filter(|lock| lock.datasource == datasource && !lock.revoked && i64::from(lock.priority) >= least)
-                .map(|lock| lock.interval),
-        );
-        if !intervals.is_empty() {
-            let intervals: Vec<String> = intervals.iter().map(Interval::to_string).collect();
-            answer.insert(datasource, json!(intervals));
-        }
+    match locks_by_datasource(&state, request, intervals).await {
+        Ok(answer) => answer_json(&answer),
+        Err(refusal) => refusal,
     }
-    answer_json(&Value::Object(answer))
 }
 
 /// Lists the locks of datasources, of a priority at least.
 async fn active_locks(State(state): State<AppState>, request: Request) -> Response {
-    let filters = match lock_filters(request).await {
-        Ok(filters) => filters,
-        Err(refusal) => return refusal,
+    let shown = |lock: &&TaskLock| {
+        json!({
+            "granularity": "timeChunk",
+            "type": lock_type(lock.kind),
+            "groupId": lock.group_id,
+            "dataSource": lock.datasource,
+            "interval": lock.interval.to_string(),
+            "version": lock.version,
+            "priority": lock.priority,
+            "revoked": lock.revoked,
+        })
     };
+    match locks_by_datasource(&state, request, |locks| locks.iter().map(shown).collect()).await {
+        Ok(answer) => answer_json(&json!({"datasourceToLocks": answer})),
+        Err(refusal) => refusal,
+    }
+}
+
+/// Shows the locks that each filter of a request finds, by datasource; datasources with nothing to show are left out.
+async fn locks_by_datasource(
+    state: &AppState,
+    request: Request,
+    show: impl Fn(&[&TaskLock]) -> Vec<Value>,
+) -> Result<Value, Response> {
+    let filters = lock_filters(request).await?;
     let locks = state.engine.metadata().locks();
     let mut answer = serde_json::Map::new();
     for (datasource, least) in filters {
-        let active: Vec<Value> = locks
+        let found: Vec<&TaskLock> = locks
             .iter()
             .filter(|lock| lock.datasource == datasource && i64::from(lock.priority) >= least)
-            .map(|lock| {
-                json!({
-                    "granularity": "timeChunk",
-                    "type": lock_type(lock.kind),
-                    "groupId": lock.group_id,
-                    "dataSource": lock.datasource,
-                    "interval": lock.interval.to_string(),
-                    "version": lock.version,
-                    "priority": lock.priority,
-                    "revoked": lock.revoked,
-                })
-            })
             .collect();
-        if !active.is_empty() {
-            answer.insert(datasource, Value::Array(active));
+        let shown = show(&found);
+        if !shown.is_empty() {
+            answer.insert(datasource, Value::Array(shown));
         }
     }
-    answer_json(&json!({"datasourceToLocks": answer}))
+    Ok(Value::Object(answer))
 }
 
 fn lock_type(kind: LockKind) -> &'static str {

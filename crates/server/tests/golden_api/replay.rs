@@ -64,14 +64,7 @@ impl Replay {
 
     /// Ends the server and starts one on the same folder.
     pub async fn again(self) -> Self {
-        self.engine.shutdown().await;
-        self.stop.send(()).ok();
-        self.served
-            .await
-            .expect("the server ends in order")
-            .expect("the server ends well");
-        drop(self.engine);
-        Self::start_on(self.dir).await
+        Self::start_on(self.stop().await).await
     }
 
     async fn start_on(dir: tempfile::TempDir) -> Self {
@@ -105,13 +98,15 @@ impl Replay {
         }
     }
 
-    pub async fn stop(self) {
+    /// Ends the server and gives its folder.
+    pub async fn stop(self) -> tempfile::TempDir {
         self.engine.shutdown().await;
         self.stop.send(()).ok();
         self.served
             .await
             .expect("the server ends in order")
             .expect("the server ends well");
+        self.dir
     }
 
     /// Makes the tables, and gives the exchanges in the order in which they can be replayed.

@@ -82,25 +82,18 @@ impl Binder<'_> {
                 SqlType::Boolean,
             ));
         }
-        let mut any: Option<Expr> = None;
+        let mut equals = Vec::new();
         for item in items {
             let equal = self.compared(whole, value.clone(), Operator::Eq, item)?.expr;
-            any = Some(match any {
-                Some(any) => any.or(equal),
-                None => equal,
-            });
+            equals.push(equal);
         }
-        let any = any.unwrap_or(lit(false));
-        Ok(Typed::new(
-            if negated { Expr::Not(Box::new(any)) } else { any },
-            SqlType::Boolean,
-        ))
+        Ok(any_of(equals, negated))
     }
 
     pub(super) fn subquery(&self, query: &ast::Query, cx: &Cx) -> Result<(Subquery, Vec<(String, SqlType)>), SqlError> {
         let none = Ctes::new();
         let bound = self.query(query, cx.ctes.unwrap_or(&none), cx.scope)?;
-        let outer = outer_references(&bound.plan);
+        let outer = bound.plan.all_out_ref_exprs();
         Ok((
             Subquery {
                 subquery: std::sync::Arc::new(bound.plan),
@@ -121,17 +114,9 @@ impl Binder<'_> {
         let value = self.expr(inner, cx)?;
         let (mut subquery, columns) = self.subquery(query, cx)?;
         let [(_, ty)] = columns.as_slice() else {
-            return Err(SqlError::invalid_at(
-                "Values passed to IN operator must have compatible types".to_string(),
-                self.place(inner),
-            ));
+            return Err(self.incompatible_in(inner));
         };
-        let common = super::coerce::common_type(&value.ty, ty).ok_or_else(|| {
-            SqlError::invalid_at(
-                "Values passed to IN operator must have compatible types".to_string(),
-                self.place(inner),
-            )
-        })?;
+        let common = super::coerce::common_type(&value.ty, ty).ok_or_else(|| self.incompatible_in(inner))?;
         let value = self.cast(value, &common)?;
         if ty.arrow() != common.arrow() {
             let plan = subquery.subquery.as_ref().clone();
@@ -312,25 +297,15 @@ impl Binder<'_> {
         negated: bool,
         cx: &Cx,
     ) -> Result<Typed, SqlError> {
-        let mut any: Option<Expr> = None;
+        let mut equals = Vec::new();
         for item in list {
             let ast::Expr::Tuple(item) = item else {
-                return Err(SqlError::invalid_at(
-                    "Values passed to IN operator must have compatible types".to_string(),
-                    self.place(whole),
-                ));
+                return Err(self.incompatible_in(whole));
             };
             let equal = self.rows_compared(whole, row, Operator::Eq, item, cx)?.expr;
-            any = Some(match any {
-                Some(any) => any.or(equal),
-                None => equal,
-            });
+            equals.push(equal);
         }
-        let any = any.unwrap_or(lit(false));
-        Ok(Typed::new(
-            if negated { Expr::Not(Box::new(any)) } else { any },
-            SqlType::Boolean,
-        ))
+        Ok(any_of(equals, negated))
     }
 
     /// `x op ANY (query)` and `x op ALL (query)`: equality is IN; an order is decided by the least or the greatest value.
@@ -429,13 +404,20 @@ impl Binder<'_> {
         Ok(Typed::new(Expr::Case(case), SqlType::Boolean))
     }
 
+    fn incompatible_in(&self, place: &ast::Expr) -> SqlError {
+        SqlError::invalid_at(
+            "Values passed to IN operator must have compatible types".to_string(),
+            self.place(place),
+        )
+    }
+
     /// Makes a scalar subquery of one aggregate over a plan.
     fn scalar_of(&self, plan: LogicalPlan, call: Expr) -> Result<Expr, SqlError> {
         let plan = LogicalPlanBuilder::from(plan)
             .aggregate(Vec::<Expr>::new(), vec![call])
             .and_then(LogicalPlanBuilder::build)
             .map_err(|e| super::from_datafusion(&e))?;
-        let outer_ref_columns = outer_references(&plan);
+        let outer_ref_columns = plan.all_out_ref_exprs();
         Ok(Expr::ScalarSubquery(Subquery {
             subquery: std::sync::Arc::new(plan),
             outer_ref_columns,
@@ -444,7 +426,9 @@ impl Binder<'_> {
     }
 }
 
-/// Gives the columns of outer queries that a plan refers to.
-fn outer_references(plan: &LogicalPlan) -> Vec<Expr> {
-    plan.all_out_ref_exprs()
+/// Makes an IN out of its comparisons; without any it does not hold.
+fn any_of(equals: Vec<Expr>, negated: bool) -> Typed {
+    let any = equals.into_iter().reduce(Expr::or).unwrap_or(lit(false));
+    let any = if negated { Expr::Not(Box::new(any)) } else { any };
+    Typed::new(any, SqlType::Boolean)
 }

@@ -19,18 +19,7 @@ const ITEM: &[Param] = &[Param::Arr, Param::Any];
 /// The family.
 pub(super) const FUNCTIONS: &[ScalarDef] = &[
     ScalarDef::new("", "array", &[Param::Any], array_type, make).variadic(),
-    ScalarDef::new(
-        "ARRAY_LENGTH",
-        "array_length",
-        &[Param::Arr],
-        returns::integer,
-        |args| {
-            let list = args.list(0)?;
-            long_result(args.rows(), |row| {
-                list.is_valid(row).then(|| i64::from(list.value_length(row)))
-            })
-        },
-    ),
+    ScalarDef::new("ARRAY_LENGTH", "array_length", &[Param::Arr], returns::integer, length),
     ScalarDef::new(
         "ARRAY_OFFSET",
         "array_offset",
@@ -259,18 +248,26 @@ fn make(args: &Args) -> Result<ArrayRef> {
 fn element(args: &Args, base: i64) -> Result<ArrayRef> {
     let list = args.list(0)?;
     let index = args.long(1)?;
+    // NULL is 0 to Java's `asInt`.
     let at: UInt32Array = (0..args.rows())
-        .map(|row| {
-            // NULL is 0 to Java's `asInt`.
-            let i = usize::try_from(index.get(row).unwrap_or(0).checked_sub(base)?).ok()?;
-            if list.is_null(row) {
-                return None;
-            }
-            let (start, end) = range(&list, row);
-            (start + i < end).then_some((start + i) as u32)
-        })
+        .map(|row| place(&list, row, index.get(row).unwrap_or(0), base).map(|at| at as u32))
         .collect();
     Ok(take(list.values(), &at, None)?)
+}
+
+/// Finds where the element of a row lies among all values, counted from `base`; none outside the list.
+pub(super) fn place(list: &ListArray, row: usize, index: i64, base: i64) -> Option<usize> {
+    let index = usize::try_from(index.checked_sub(base)?).ok()?;
+    let (start, end) = range(list, row);
+    (list.is_valid(row) && index < end - start).then_some(start + index)
+}
+
+/// Counts the elements of a list.
+pub(super) fn length(args: &Args) -> Result<ArrayRef> {
+    let list = args.list(0)?;
+    long_result(args.rows(), |row| {
+        list.is_valid(row).then(|| i64::from(list.value_length(row)))
+    })
 }
 
 /// Elements of two arguments in one comparable encoding.

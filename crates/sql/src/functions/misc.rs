@@ -48,14 +48,12 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         |args| {
             let (text, net) = (args.text(0)?, args.text(1)?);
             boolean_result(args.rows(), |row| {
-                let matched = (|| {
-                    let address = ipv4(text.get(row)?)?;
-                    let (base, bits) = net.get(row)?.split_once('/').unwrap_or((net.get(row)?, "32"));
-                    let base: std::net::Ipv4Addr = base.parse().ok()?;
-                    let bits: u32 = bits.parse().ok().filter(|b| *b <= 32)?;
-                    let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-                    Some(address & mask == u32::from(base) & mask)
-                })();
+                let address = text.get(row).and_then(ipv4).map(u128::from);
+                let matched = in_network(address, net.get(row), 32, |base| {
+                    base.parse::<std::net::Ipv4Addr>()
+                        .ok()
+                        .map(|base| u32::from(base).into())
+                });
                 Some(matched.unwrap_or(false))
             })
         },
@@ -68,14 +66,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         |args| {
             let (text, net) = (args.text(0)?, args.text(1)?);
             boolean_result(args.rows(), |row| {
-                let matched = (|| {
-                    let address: std::net::Ipv6Addr = text.get(row)?.parse().ok()?;
-                    let (base, bits) = net.get(row)?.split_once('/').unwrap_or((net.get(row)?, "128"));
-                    let base: std::net::Ipv6Addr = base.parse().ok()?;
-                    let bits: u32 = bits.parse().ok().filter(|b| *b <= 128)?;
-                    let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-                    Some(u128::from(address) & mask == u128::from(base) & mask)
-                })();
+                let matched = in_network(text.get(row).and_then(ipv6), net.get(row), 128, ipv6);
                 Some(matched.unwrap_or(false))
             })
         },
@@ -115,6 +106,26 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
 fn ipv4(text: &str) -> Option<u32> {
     let address: Option<std::net::Ipv4Addr> = text.parse().ok();
     address.map(u32::from).or_else(|| text.parse().ok())
+}
+
+fn ipv6(text: &str) -> Option<u128> {
+    text.parse::<std::net::Ipv6Addr>().ok().map(u128::from)
+}
+
+/// Tells whether an address of `width` bits lies in a network such as `10.0.0.0/8`; one without a length is a single address.
+fn in_network(
+    address: Option<u128>,
+    network: Option<&str>,
+    width: u32,
+    base_of: impl Fn(&str) -> Option<u128>,
+) -> Option<bool> {
+    let (address, network) = (address?, network?);
+    let (base, bits) = match network.split_once('/') {
+        Some((base, bits)) => (base, bits.parse().ok().filter(|bits| *bits <= width)?),
+        None => (network, width),
+    };
+    let prefix = |address: u128| address.checked_shr(width - bits).unwrap_or(0);
+    Some(prefix(address) == prefix(base_of(base)?))
 }
 
 fn first(types: &[crate::SqlType]) -> crate::SqlType {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, StringArray};
 use datafusion::common::Result;
 
-use super::args::{Args, boolean_result, long_result, strings, text_result};
-use super::array::{contains, index_of, joined as concatenated, lists, range, slice, split};
+use super::args::{Args, boolean_result, strings, text_result};
+use super::array::{contains, index_of, joined as concatenated, length, lists, place, range, slice, split};
 use super::scalar::{Param, ScalarDef, returns};
 
 const ONE: &[Param] = &[Param::Arr];
@@ -54,12 +54,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         returns::multi,
         split,
     ),
-    ScalarDef::new("MV_LENGTH", "mv_length", ONE, returns::integer, |args| {
-        let list = args.list(0)?;
-        long_result(args.rows(), |row| {
-            list.is_valid(row).then(|| i64::from(list.value_length(row)))
-        })
-    }),
+    ScalarDef::new("MV_LENGTH", "mv_length", ONE, returns::integer, length),
     ScalarDef::new(
         "MV_CONTAINS",
         "mv_contains",
@@ -367,12 +362,8 @@ fn element(args: &Args, base: i64) -> Result<ArrayRef> {
     let words = strings(list.values())?;
     let index = args.long(1)?;
     text_result(args.rows(), |row| {
-        let i = usize::try_from(index.get(row)? - base).ok()?;
-        if list.is_null(row) {
-            return None;
-        }
-        let (start, end) = range(&list, row);
-        (start + i < end && words.is_valid(start + i)).then(|| words.value(start + i).to_string())
+        let at = place(&list, row, index.get(row)?, base)?;
+        words.is_valid(at).then(|| words.value(at).to_string())
     })
 }
 

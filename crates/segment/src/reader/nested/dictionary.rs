@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use arrow::array::{ArrayRef, AsArray};
+use arrow::array::{ArrayRef, AsArray, StringArray, StringBuilder};
 use arrow::datatypes::{Float64Type, Int64Type};
 
 use super::SubFiles;
@@ -150,6 +150,22 @@ impl GlobalDictionary {
         let arrays = self.arrays()?;
         let sorted = (1..arrays.len()).all(|index| arrays.get(index - 1) < arrays.get(index));
         Ok((!sorted).then(|| "the arrays of the dictionary must ascend".to_owned()))
+    }
+
+    /// Gives ids as JSON texts; id 0 is null.
+    pub fn json_texts(&self, ids: Vec<u32>, place: &Blob) -> Result<StringArray, SegmentError> {
+        let mut builder = StringBuilder::with_capacity(ids.len(), 0);
+        let mut text = Vec::new();
+        for id in ids {
+            if id == 0 {
+                builder.append_null();
+                continue;
+            }
+            text.clear();
+            self.put_json(id, place, &mut text)?;
+            builder.append_value(String::from_utf8_lossy(&text));
+        }
+        Ok(builder.finish())
     }
 
     /// Appends the JSON text of an id; `place` is where ids come from, for errors.

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, StringBuilder, make_array};
+use arrow::array::{Array, ArrayRef, make_array};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use roaring::RoaringBitmap;
 
@@ -297,18 +297,7 @@ impl Fields {
     pub fn read_field(&self, field: &Field, rows: &RowSelection<'_>) -> Result<ArrayRef, SegmentError> {
         let ids = field.read(rows)?;
         let Some(numbers) = &field.numbers else {
-            let mut builder = StringBuilder::with_capacity(ids.len(), 0);
-            let mut text = Vec::new();
-            for id in ids {
-                if id == 0 {
-                    builder.append_null();
-                    continue;
-                }
-                text.clear();
-                self.dictionary.put_json(id, &field.place, &mut text)?;
-                builder.append_value(String::from_utf8_lossy(&text));
-            }
-            return Ok(Arc::new(builder.finish()));
+            return Ok(Arc::new(self.dictionary.json_texts(ids, &field.place)?));
         };
         let nulls = NullBuffer::new(BooleanBuffer::collect_bool(ids.len(), |row| ids[row] != 0));
         let data = numbers.read(rows)?.to_data().into_builder().nulls(Some(nulls)).build();

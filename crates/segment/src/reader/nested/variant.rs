@@ -305,17 +305,6 @@ impl Variant {
     /// Reads rows as JSON text, each value in its own type.
     pub fn json(&self, rows: &RowSelection<'_>) -> Result<StringArray, SegmentError> {
         let ids = read_values(&self.ids, rows)?;
-        let mut builder = StringBuilder::new();
-        let mut text = Vec::new();
-        for id in ids {
-            if id == 0 {
-                builder.append_null();
-                continue;
-            }
-            text.clear();
-            self.dictionary.put_json(id, &self.place, &mut text)?;
-            builder.append_value(String::from_utf8_lossy(&text));
-        }
-        Ok(builder.finish())
+        self.dictionary.json_texts(ids, &self.place)
     }
 }

@@ -11,11 +11,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array};
+use arrow::datatypes::{Float64Type, Int64Type};
 
 use super::super::bitmaps;
+use super::super::cast_values;
 use super::super::numeric::NumericWriter;
 use super::values::{NULL, RankedValues, Values};
 use super::{Description, Target};
@@ -52,24 +52,7 @@ impl AutoScalarWriter {
 
     /// Appends values of any type that Arrow casts to the column's.
     pub fn append(&mut self, array: &ArrayRef) -> Result<(), SegmentError> {
-        let wanted = self.value_type.arrow();
-        let failed = |e| {
-            SegmentError::invalid(format!(
-                "column [{}] of type {} cannot take values of type {}: {e}",
-                self.name,
-                self.value_type.name(),
-                array.data_type()
-            ))
-        };
-        let is_time = matches!(
-            array.data_type(),
-            DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64
-        );
-        let array = match is_time && self.value_type == ValueType::Long {
-            true => &cast(array, &crate::schema::time_type()).map_err(failed)?,
-            false => array,
-        };
-        let array = cast(array, &wanted).map_err(failed)?;
+        let array = cast_values(&self.name, self.value_type, array)?;
         let values = &mut self.values;
         match self.value_type {
             ValueType::String => {
