@@ -5,7 +5,7 @@ HENGE := target/release/henge
 # The folder with the larger real inputs and workloads, where a developer has it.
 SHARED ?= ../shared
 
-.PHONY: quickstart build test lint fmt fuzz bench bench-codecs clean
+.PHONY: quickstart build test lint fmt fuzz bench bench-functions bench-codecs clean
 
 # Builds the release binary and runs the main job on generated data; leaves the server running until Ctrl-C.
 quickstart: build
@@ -32,6 +32,10 @@ fuzz:
 # Prints henge beside DuckDB, both measured in one run on this machine.
 bench: build
 	python3 bench/bench.py --henge $(HENGE) --shared $(SHARED) $(ARGS)
+
+# The same for the functions that users call most, and for planning.
+bench-functions: build
+	python3 bench/bench.py --henge $(HENGE) --shared $(SHARED) --queries functions.json $(ARGS)
 
 # Times every column codec of segments.
 bench-codecs:

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Runs the workloads on henge and on DuckDB in one run on one machine and prints a table with the ratios.
 
-usage: bench.py --henge BINARY --shared FOLDER [--only ID,ID] [--repeat 5] [--memory 4GB] [--threads 2] [--work FOLDER]
+usage: bench.py --henge BINARY --shared FOLDER [--queries queries.json] [--only ID,ID] [--repeat 5] [--memory 4GB] [--threads 2] [--work FOLDER]
 
 FOLDER holds data/flights-3m.parquet and data/wikiticker-*.json.gz. TPC-H lineitem is generated once into --work (default
 target/bench). DuckDB and the generator come from PyPI into a virtual environment there. henge is asked over HTTP, DuckDB in
-process; the column "own" is the time that henge needs without fetching, where the difference matters."""
+process. queries.json is the workload; functions.json asks for the functions that users call most, one a query, and for the planning of
+twenty aggregates (`plan20`: every segment is pruned); with it, only the loads that the queries need are run."""
 import argparse, glob, json, os, shutil, signal, subprocess, sys, time, urllib.request, venv
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -15,6 +16,7 @@ p = argparse.ArgumentParser()
 p.add_argument("--henge", required=True)
 p.add_argument("--shared", required=True)
 p.add_argument("--work", default=os.path.join(HERE, "..", "target", "bench"))
+p.add_argument("--queries", default="queries.json", help="a list of queries in the folder of this script")
 p.add_argument("--only", default="", help="comma-separated ids; loads that queries need are always run")
 p.add_argument("--repeat", type=int, default=5)
 p.add_argument("--memory", default="4GB")
@@ -49,7 +51,7 @@ if not os.path.exists(lineitem):
     subprocess.check_call([generator, "parquet", "-s", "1", "--tables", "lineitem", "--output-dir", work])
 if not os.path.exists(lineitem_csv):
     subprocess.check_call([generator, "csv", "-s", "0.2", "--tables", "lineitem", "--output-dir", os.path.dirname(lineitem_csv)])
-queries = json.load(open(os.path.join(HERE, "queries.json")))
+queries = json.load(open(os.path.join(HERE, a.queries)))
 
 
 # ---- henge --------------------------------------------------------------------------------------------------------------
@@ -144,7 +146,8 @@ measured["start"] = (min(starts + [wall]), None)
 idle_mb = memory_mb(server.pid, "VmRSS:")
 try:
     for load in (*LOADS, "task_distinct"):
-        if not only or load in only or (load in ("load_flights", "load_lineitem") and any(q["id"] in only for q in queries)):
+        asked = load in only if only else a.queries == "queries.json"
+        if asked or any(load == "load_" + q["table"] and (not only or q["id"] in only) for q in queries):
             measured[load] = (task(HENGE[load]), None)
     answers = {}
     for q in queries:

@@ -368,7 +368,13 @@ fn every_command_of_the_documents_works() {
     let bin = Path::new(HENGE).parent().expect("a folder");
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
     let mut ran = 0;
-    for page in ["README.md", "docs/loading.md", "docs/querying.md", "docs/running.md"] {
+    for page in [
+        "README.md",
+        "docs/loading.md",
+        "docs/querying.md",
+        "docs/sql.md",
+        "docs/running.md",
+    ] {
         for sql in blocks(&root.join(page), "sql") {
             ok(folder.path(), &["sql", &sql]);
             ran += 1;

@@ -125,10 +125,14 @@ pub fn run(args: SqlArgs) -> Result<(), Failure> {
             },
         };
         let mut outcome = Ok(());
+        let mut gap = false;
         for statement in &statements {
-            outcome = run_statement(&client, statement, &mut context, &args).await;
-            if outcome.is_err() {
-                break;
+            match run_statement(&client, statement, &mut context, &args, gap).await {
+                Ok(printed) => gap |= printed,
+                Err(failure) => {
+                    outcome = Err(failure);
+                    break;
+                }
             }
         }
         if let Some(running) = running {
@@ -138,15 +142,18 @@ pub fn run(args: SqlArgs) -> Result<(), Failure> {
     })
 }
 
+/// Tells whether the statement printed a result; `gap` leaves a line between tables.
 async fn run_statement(
     client: &Client,
     statement: &Statement,
     context: &mut Map<String, Value>,
     args: &SqlArgs,
-) -> Result<(), Failure> {
+    gap: bool,
+) -> Result<bool, Failure> {
     let started = Instant::now();
     let summary = !args.quiet && args.format == Format::Table;
     let mut output = Output::new(args.format, std::io::stdout().lock());
+    output.leave_gap(gap);
     let as_task = args.task && statement.kind != StatementKind::Explain;
     if as_task || statement.kind == StatementKind::Task {
         let task = client.submit(&statement.sql, context).await?;
@@ -158,7 +165,7 @@ async fn run_statement(
         if summary {
             eprintln!("{}", progress::summary(&report, rows, started.elapsed()));
         }
-        return Ok(());
+        return Ok(output.has_columns());
     }
     let query = client.query(&statement.sql, context);
     let response = query.await?;
@@ -176,7 +183,7 @@ async fn run_statement(
         let plural = if rows == 1 { "row" } else { "rows" };
         eprintln!("{rows} {plural} in {}", progress::duration(started.elapsed()));
     }
-    Ok(())
+    Ok(output.has_columns())
 }
 
 /// Tells whether a person sees standard error.

@@ -27,6 +27,7 @@ pub struct Output<W: Write> {
     waiting: Vec<Vec<String>>,
     widths: Option<Vec<usize>>,
     rows: u64,
+    gap: bool,
 }
 
 impl<W: Write> Output<W> {
@@ -40,7 +41,18 @@ impl<W: Write> Output<W> {
             waiting: Vec::new(),
             widths: None,
             rows: 0,
+            gap: false,
         }
+    }
+
+    /// Leaves an empty line before a table, because another one stands above it.
+    pub fn leave_gap(&mut self, gap: bool) {
+        self.gap = gap;
+    }
+
+    /// Tells whether there was a result, be it without rows.
+    pub fn has_columns(&self) -> bool {
+        !self.names.is_empty()
     }
 
     /// Prints an interactive answer and gives the number of rows.
@@ -150,6 +162,7 @@ impl<W: Write> Output<W> {
         match self.format {
             Format::Csv => write_csv(&mut self.out, &self.names)?,
             Format::Tsv => writeln!(self.out, "{}", self.names.join("\t"))?,
+            Format::Table if self.gap => writeln!(self.out)?,
             Format::Table | Format::Jsonl | Format::Json => {}
         }
         Ok(())
@@ -285,6 +298,21 @@ mod tests {
         assert_eq!(output.finish().expect("writable"), 2);
         drop(output);
         String::from_utf8(bytes).expect("UTF-8")
+    }
+
+    #[test]
+    fn an_empty_line_parts_tables() {
+        let mut bytes = Vec::new();
+        let mut output = Output::new(Format::Table, &mut bytes);
+        assert!(!output.has_columns());
+        output.leave_gap(true);
+        output
+            .report_results(&json!({"signature": [{"name": "n"}], "sqlTypeNames": ["BIGINT"], "results": [[1]]}))
+            .expect("valid");
+        output.finish().expect("writable");
+        assert!(output.has_columns());
+        drop(output);
+        assert_eq!(String::from_utf8(bytes).expect("UTF-8"), "\nn\n─\n1\n");
     }
 
     #[test]
