@@ -328,10 +328,12 @@ impl Binder<'_> {
             && let Some(cte) = ctes.iter().rev().find(|cte| cte.name == *only)
         {
             let cte = Rc::clone(cte);
+            self.reads(cte.relations.max(1), place)?;
             let mut item = self.named(cte.plan.clone(), cte.columns.clone(), alias, only)?;
             item.relations[0].alias.get_or_insert(only.clone());
             return Ok(item);
         }
+        self.reads(1, place.clone())?;
         let (schema, table) = match parts.as_slice() {
             [table] => ("druid", table.as_str()),
             [schema, table] => (schema.as_str(), table.as_str()),

@@ -97,6 +97,7 @@ struct State {
     tables: HashMap<String, TableSource>,
     resources: BTreeSet<Resource>,
     depth: usize,
+    relations: usize,
 }
 
 type Ctes = Vec<Rc<Cte>>;
@@ -165,6 +166,22 @@ impl<'a> Binder<'a> {
         let result = step();
         self.state.borrow_mut().depth -= 1;
         result
+    }
+
+    /// Counts tables that the statement reads.
+    fn reads(&self, relations: usize, place: Option<Position>) -> Result<(), SqlError> {
+        let mut state = self.state.borrow_mut();
+        state.relations += relations;
+        if state.relations > crate::limits::MAX_RELATIONS {
+            return Err(SqlError::invalid_at(
+                format!(
+                    "Statement reads more than the limit of {} tables; a WITH item counts wherever it is named",
+                    crate::limits::MAX_RELATIONS
+                ),
+                place,
+            ));
+        }
+        Ok(())
     }
 
     /// Gives the place of an expression, as Calcite would.

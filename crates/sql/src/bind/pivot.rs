@@ -194,6 +194,7 @@ impl Binder<'_> {
             name: name.clone(),
             plan: build(LogicalPlanBuilder::from(input.plan).project(exprs))?,
             columns,
+            relations: 1,
         }));
         Ok((name, ctes, names))
     }

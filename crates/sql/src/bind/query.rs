@@ -33,6 +33,7 @@ impl Binder<'_> {
         let mut ctes = ctes.clone();
         if let Some(with) = &query.with {
             for cte in &with.cte_tables {
+                let before = self.state.borrow().relations;
                 let bound = self.deeper(|| self.query(&cte.query, &ctes, parent))?;
                 let columns = if cte.alias.columns.is_empty() {
                     bound.columns
@@ -48,6 +49,7 @@ impl Binder<'_> {
                     name: cte.alias.name.value.clone(),
                     plan: bound.plan,
                     columns,
+                    relations: self.state.borrow().relations - before,
                 }));
             }
         }

@@ -14,6 +14,8 @@ pub(crate) struct Cte {
     pub name: String,
     pub plan: LogicalPlan,
     pub columns: Vec<(String, SqlType)>,
+    /// Tables that it reads.
+    pub relations: usize,
 }
 
 /// A column that a FROM offers.

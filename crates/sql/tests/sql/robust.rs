@@ -136,6 +136,18 @@ proptest! {
 }
 
 #[test]
+fn items_of_items_do_not_double_without_bound() {
+    let mut items = vec!["t0 AS (SELECT * FROM api_base)".to_string()];
+    items.extend((1..40).map(|i| format!("t{i} AS (SELECT a.* FROM t{0} AS a, t{0} AS b)", i - 1)));
+    let sql = format!("WITH {} SELECT COUNT(*) FROM t39", items.join(", "));
+    let error = plan(EngineKind::Native, &sql, Map::new(), Vec::new()).expect_err("doubles 39 times");
+    assert!(
+        error.to_string().contains("more than the limit of 2000 tables"),
+        "{error}"
+    );
+}
+
+#[test]
 fn deep_and_long_statements_come_back() {
     let nested = |n: usize| format!("SELECT {}1{}", "(".repeat(n), ")".repeat(n));
     survives(&nested(200));
