@@ -24,6 +24,8 @@ pub const MAX_RELATIONS: usize = 2_000;
 pub const MAX_COLUMNS: usize = 100_000;
 /// Most words of a sentence that are compared for the nearest name.
 pub const MAX_NAMES_COMPARED: usize = 10_000;
+/// Most bytes of text or lists that one function makes of one batch of rows (Druid: the heap).
+pub const MAX_BATCH_BYTES: usize = 512 * 1024 * 1024;
 /// Most combinations of the values of several multi-value strings in one row (Druid: the heap).
 pub const MAX_COMBINATIONS: usize = 1_000_000;
 /// Most bytes that ARRAY_AGG, ARRAY_CONCAT_AGG, STRING_AGG, EARLIEST, LATEST and ANY_VALUE keep, where the call gives none.

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, TimestampMillisecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, StringBuilder,
+    TimestampMillisecondArray,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimeUnit, TimestampMillisecondType};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::ColumnarValue;
+
+use crate::limits::MAX_BATCH_BYTES;
 
 /// Arguments of one call over one batch.
 pub(crate) struct Args<'a> {
@@ -205,12 +208,38 @@ fn wrong(wanted: &str, got: &DataType) -> DataFusionError {
 
 /// Makes a text column from what a closure gives for each row.
 pub(crate) fn text_result<T: AsRef<str>>(rows: usize, of: impl Fn(usize) -> Option<T>) -> Result<ArrayRef> {
-    Ok(Arc::new((0..rows).map(of).collect::<StringArray>()))
+    try_text_result(rows, |row| Ok(of(row)))
 }
 
 /// Makes a text column from what a fallible closure gives for each row.
 pub(crate) fn try_text_result<T: AsRef<str>>(rows: usize, of: impl Fn(usize) -> Result<Option<T>>) -> Result<ArrayRef> {
-    Ok(Arc::new((0..rows).map(of).collect::<Result<StringArray>>()?))
+    let mut texts = StringBuilder::with_capacity(rows, 0);
+    for row in 0..rows {
+        match of(row)? {
+            Some(text) => {
+                let text = text.as_ref();
+                check_bytes(texts.values_slice().len().saturating_add(text.len()))?;
+                texts.append_value(text);
+            }
+            None => texts.append_null(),
+        }
+    }
+    Ok(Arc::new(texts.finish()))
+}
+
+/// Fails where a function makes more of one batch of rows than memory is good for.
+pub(crate) fn check_bytes(bytes: usize) -> Result<()> {
+    if bytes > MAX_BATCH_BYTES {
+        return Err(DataFusionError::External(Box::new(crate::SqlError::general(
+            crate::Persona::User,
+            crate::Category::CapacityExceeded,
+            format!(
+                "Function would make {bytes} bytes of one batch of rows, more than the limit of {MAX_BATCH_BYTES} bytes. \
+                 Filter rows or shorten values before it"
+            ),
+        ))));
+    }
+    Ok(())
 }
 
 /// Makes a whole number column.

@@ -6,7 +6,7 @@ use arrow::array::ArrayRef;
 use datafusion::common::{DataFusionError, Result};
 use regex::Regex;
 
-use super::args::{Args, Texts, boolean_result, try_text_result};
+use super::args::{Args, Texts, boolean_result, check_bytes, try_text_result};
 use super::scalar::{Param, ScalarDef, returns};
 
 /// Steps that a pattern with look-around or back-references may go back before it is given up.
@@ -123,6 +123,7 @@ impl Pattern {
             expand(to, groups, &mut out, |group| {
                 captures.get(group).map(|found| found.as_str())
             });
+            check_bytes(out.len())?;
         }
         out.push_str(&text[behind..]);
         Ok(out)

@@ -4,15 +4,16 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, UInt32Array, new_null_array};
+use arrow::array::{AnyDictionaryArray, Array, ArrayRef, AsArray, ListArray, UInt32Array, new_null_array};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, UInt32Type};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
-use super::args::Args;
+use super::args::{Args, check_bytes};
 use crate::SqlType;
+use crate::limits::MAX_BATCH_BYTES;
 
 /// What a parameter takes; the binder casts to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,7 +219,11 @@ impl DruidScalar {
     }
 
     fn plain(&self, args: &[ColumnarValue], rows: usize) -> Result<ArrayRef> {
-        (self.def.kernel)(&Args::new(args, rows))
+        let result = (self.def.kernel)(&Args::new(args, rows))?;
+        if let DataType::List(_) = result.data_type() {
+            check_bytes(result.to_data().get_slice_memory_size()?)?;
+        }
+        Ok(result)
     }
 
     /// Evaluates once for each distinct value where the only column is a dictionary.
@@ -241,6 +246,7 @@ impl DruidScalar {
         let mut replaced = args.to_vec();
         replaced[at] = ColumnarValue::Array(Arc::clone(values));
         let evaluated = self.plain(&replaced, values.len())?;
+        check_taken(&evaluated, dictionary)?;
         let result = take(&evaluated, dictionary.keys(), None)?;
         if array.null_count() == 0 {
             return Ok(Some(result));
@@ -411,6 +417,27 @@ impl ScalarUDFImpl for DruidScalar {
             .collect::<Result<_>>()?;
         Ok(ColumnarValue::Array(self.plain(&plain, rows)?))
     }
+}
+
+/// Fails where the values of a dictionary's keys, written out, are more than memory is good for.
+fn check_taken(values: &ArrayRef, dictionary: &dyn AnyDictionaryArray) -> Result<()> {
+    let bytes = values.to_data().get_slice_memory_size()?;
+    // Seldom more: no value is longer than all of them.
+    if bytes.saturating_mul(dictionary.len()) <= MAX_BATCH_BYTES {
+        return Ok(());
+    }
+    let (offsets, bytes_each) = match values.data_type() {
+        DataType::Utf8 => (values.as_string::<i32>().value_offsets(), 1),
+        DataType::List(_) => {
+            let lists = values.as_list::<i32>();
+            let elements = lists.value_offsets().last().map_or(0, |last| *last as usize);
+            (lists.value_offsets(), bytes.div_ceil(elements.max(1)))
+        }
+        _ => return Ok(()),
+    };
+    let length = |key: usize| (offsets[key + 1] - offsets[key]) as usize;
+    let taken: usize = dictionary.normalized_keys().into_iter().map(length).sum();
+    check_bytes(taken.saturating_mul(bytes_each))
 }
 
 /// Result types that many functions share.

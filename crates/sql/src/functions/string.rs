@@ -3,7 +3,7 @@
 use arrow::array::ArrayRef;
 use datafusion::common::{DataFusionError, Result};
 
-use super::args::{Args, boolean_result, long_result, text_result, try_text_result};
+use super::args::{Args, boolean_result, check_bytes, long_result, text_result, try_text_result};
 use super::scalar::{Param, ScalarDef, returns};
 
 const ONE: &[Param] = &[Param::Str];
@@ -102,8 +102,15 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         returns::varchar,
         |args| {
             let (text, from, to) = (args.text(0)?, args.text(1)?, args.text(2)?);
-            text_result(args.rows(), |row| {
-                Some(text.get(row)?.replace(from.get(row)?, to.get(row)?))
+            try_text_result(args.rows(), |row| {
+                let (Some(text), Some(from), Some(to)) = (text.get(row), from.get(row), to.get(row)) else {
+                    return Ok(None);
+                };
+                if to.len() > from.len() {
+                    let longer = text.matches(from).count().saturating_mul(to.len() - from.len());
+                    check_bytes(text.len().saturating_add(longer))?;
+                }
+                Ok(Some(text.replace(from, to)))
             })
         },
     ),
@@ -117,13 +124,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             try_text_result(args.rows(), |row| match (text.get(row), count.get(row)) {
                 (Some(text), Some(count)) if count > 0 => {
                     let count = usize::try_from(count).unwrap_or(usize::MAX);
-                    if text.len().saturating_mul(count) > i32::MAX as usize {
-                        return Err(DataFusionError::Execution(format!(
-                            "REPEAT of {} bytes {count} times is longer than the limit of {} bytes",
-                            text.len(),
-                            i32::MAX
-                        )));
-                    }
+                    check_bytes(text.len().saturating_mul(count))?;
                     Ok(Some(text.repeat(count)))
                 }
                 _ => Ok(None),
@@ -294,27 +295,29 @@ fn trim(args: &Args, left: bool, right: bool) -> Result<ArrayRef> {
 fn pad(args: &Args, left: bool) -> Result<ArrayRef> {
     let (text, length, fill) = (args.text(0)?, args.long(1)?, args.text(2)?);
     let default = args.len() < 3;
-    text_result(args.rows(), |row| {
-        let text = text.get(row)?;
-        let length = usize::try_from(length.get(row)?).ok().filter(|length| *length > 0)?;
-        let fill = if default { " " } else { fill.get(row)? };
+    try_text_result(args.rows(), |row| {
+        let (Some(text), Some(length)) = (text.get(row), length.get(row).filter(|length| *length > 0)) else {
+            return Ok(None);
+        };
+        let Some(fill) = (if default { Some(" ") } else { fill.get(row) }) else {
+            return Ok(None);
+        };
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
         let have = utf16_len(text);
         if have >= length {
-            return Some(utf16_slice(text, 0, length));
+            return Ok(Some(utf16_slice(text, 0, length)));
         }
         if fill.is_empty() {
-            return Some(text.to_string());
+            return Ok(Some(text.to_string()));
         }
         let missing = length - have;
-        let mut padding = String::new();
-        while utf16_len(&padding) < missing {
-            padding.push_str(fill);
-        }
-        let padding = utf16_slice(&padding, 0, missing);
-        Some(if left {
+        let times = missing.div_ceil(utf16_len(fill));
+        check_bytes(times.saturating_mul(fill.len()))?;
+        let padding = utf16_slice(&fill.repeat(times), 0, missing);
+        Ok(Some(if left {
             padding + text
         } else {
             text.to_string() + &padding
-        })
+        }))
     })
 }
