@@ -112,6 +112,10 @@ fn check_order(segment: &Segment) -> Result<Option<String>, SegmentError> {
             // A column without values may be missing; it decides nothing.
             continue;
         }
+        if segment.read_json(&by.column_name, RowSelection::Range(0..0))?.is_some() {
+            // Values of several types, and objects, are not ordered as their texts are.
+            break;
+        }
         let column = comparable(segment.read(&by.column_name, RowSelection::All)?);
         let options = SortOptions {
             descending: by.order == "descending",

@@ -36,7 +36,7 @@ pub fn put_double(out: &mut Vec<u8>, value: f64) {
         out,
         value.is_finite(),
         &java_digits(
-            format!("{value:e}"),
+            even_digits(format!("{value:e}"), |decimals| format!("{value:.decimals$e}")),
             |digits| digits.parse() == Ok(value),
             format!("{value:.1e}"),
         ),
@@ -49,11 +49,38 @@ pub fn put_float(out: &mut Vec<u8>, value: f32) {
         out,
         value.is_finite(),
         &java_digits(
-            format!("{value:e}"),
+            even_digits(format!("{value:e}"), |decimals| format!("{value:.decimals$e}")),
             |digits| digits.parse() == Ok(value),
             format!("{value:.1e}"),
         ),
     );
+}
+
+/// Decimals that tell every double to the end.
+const ALL_DECIMALS: usize = 1100;
+
+/// Chooses between two shortest forms that lie equally near: Java takes the one whose last digit is even, Rust the larger.
+fn even_digits(shortest: String, with_decimals: impl Fn(usize) -> String) -> String {
+    let Some((mantissa, exponent)) = shortest.split_once('e') else {
+        return shortest;
+    };
+    let decimals = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    let last = mantissa.as_bytes().last().copied().unwrap_or(b'0');
+    // Ties have as many digits as a double can need, and end in a half of the last one.
+    if decimals < 6 || last % 2 == 0 {
+        return shortest;
+    }
+    let lower = format!("{}{}e{exponent}", &mantissa[..mantissa.len() - 1], char::from(last - 1));
+    let half = format!("{}5", &lower[..mantissa.len()]);
+    if with_decimals(decimals + 1) != format!("{half}e{exponent}") {
+        return shortest;
+    }
+    let exact = with_decimals(ALL_DECIMALS);
+    let is_tie = exact
+        .strip_prefix(half.as_str())
+        .and_then(|rest| rest.strip_suffix(exponent)?.strip_suffix('e'))
+        .is_some_and(|rest| rest.bytes().all(|digit| digit == b'0'));
+    if is_tie { lower } else { shortest }
 }
 
 fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
@@ -143,6 +170,11 @@ mod tests {
             (f64::from_bits(1), "4.9E-324"),
             (1e23, "1.0E23"),
             (f64::MAX, "1.7976931348623157E308"),
+            // Halfway between two shortest forms.
+            (0.025_011_062_622_070_313, "0.025011062622070312"),
+            (-0.527_870_178_222_656_3, "-0.5278701782226562"),
+            (0.869_361_877_441_406_3, "0.8693618774414062"),
+            (0.025_011_062_622_070_32, "0.02501106262207032"),
             (f64::NAN, "\"NaN\""),
             (f64::NEG_INFINITY, "\"-Infinity\""),
         ] {
