@@ -5,7 +5,7 @@ HENGE := target/release/henge
 # The folder with the larger real inputs and workloads, where a developer has it.
 SHARED ?= ../shared
 
-.PHONY: quickstart build test lint fmt fuzz bench bench-functions bench-codecs clean
+.PHONY: quickstart build test lint fmt fuzz bench bench-functions bench-codecs bench-segments clean
 
 # Builds the release binary and runs the main job on generated data; leaves the server running until Ctrl-C.
 quickstart: build
@@ -40,6 +40,11 @@ bench-functions: build
 # Times every column codec of segments.
 bench-codecs:
 	$(CARGO) run --release --locked -p henge-segment --example codecs -- $(ARGS)
+
+# Writes and scans a segment of TPC-H lineitem beside DuckDB, one thread each.
+bench-segments:
+	$(CARGO) build --release --locked -p henge-segment --example lineitem
+	python3 bench/segments.py --lineitem target/release/examples/lineitem $(ARGS)
 
 clean:
 	$(CARGO) clean

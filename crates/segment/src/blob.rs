@@ -22,6 +22,27 @@ pub(crate) struct Blob {
     origin: Arc<Origin>,
     /// Offset of the first byte in the internal file.
     base: u64,
+    order: ByteOrder,
+}
+
+/// The order of the bytes of what Druid writes in the order of its machine; the descriptor of a column names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum ByteOrder {
+    /// That of nearly all machines.
+    #[default]
+    Little,
+    /// That of the machines of a few old or large clusters.
+    Big,
+}
+
+impl ByteOrder {
+    /// Turns bytes of this order into little-endian ones, or back.
+    pub fn to_little<const N: usize>(self, mut bytes: [u8; N]) -> [u8; N] {
+        if self == Self::Big {
+            bytes.reverse();
+        }
+        bytes
+    }
 }
 
 impl Blob {
@@ -33,7 +54,17 @@ impl Blob {
                 internal: internal.into(),
             }),
             base: 0,
+            order: ByteOrder::default(),
         }
+    }
+
+    /// Tells in which order the bytes of numbers stand where that is the machine's.
+    pub fn with_order(self, order: ByteOrder) -> Self {
+        Self { order, ..self }
+    }
+
+    pub fn order(&self) -> ByteOrder {
+        self.order
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -54,6 +85,7 @@ impl Blob {
             bytes: self.bytes.slice(start..end),
             origin: Arc::clone(&self.origin),
             base: self.base + start as u64,
+            order: self.order,
         }
     }
 
@@ -90,7 +122,7 @@ impl Blob {
     }
 }
 
-/// Reads a [`Blob`] front to back; integers are big-endian unless the name says otherwise.
+/// Reads a [`Blob`] front to back; integers are big-endian unless the name says that they are in the order of the blob.
 #[derive(Debug)]
 pub(crate) struct Cursor<'a> {
     blob: &'a Blob,
@@ -157,12 +189,16 @@ impl<'a> Cursor<'a> {
         Ok(i64::from_be_bytes(self.array(what)?))
     }
 
-    pub fn i64_le(&mut self, what: &str) -> Result<i64, SegmentError> {
-        Ok(i64::from_le_bytes(self.array(what)?))
+    pub fn i64_native(&mut self, what: &str) -> Result<i64, SegmentError> {
+        Ok(i64::from_le_bytes(self.order().to_little(self.array(what)?)))
     }
 
-    pub fn i32_le(&mut self, what: &str) -> Result<i32, SegmentError> {
-        Ok(i32::from_le_bytes(self.array(what)?))
+    pub fn i32_native(&mut self, what: &str) -> Result<i32, SegmentError> {
+        Ok(i32::from_le_bytes(self.order().to_little(self.array(what)?)))
+    }
+
+    pub fn order(&self) -> ByteOrder {
+        self.blob.order
     }
 
     /// Reads a count or size: a non-negative int.
@@ -171,9 +207,9 @@ impl<'a> Cursor<'a> {
         self.non_negative(value, what)
     }
 
-    /// Reads a little-endian count or size.
-    pub fn size_le(&mut self, what: &str) -> Result<usize, SegmentError> {
-        let value = self.i32_le(what)?;
+    /// Reads a count or size in the order of the blob.
+    pub fn size_native(&mut self, what: &str) -> Result<usize, SegmentError> {
+        let value = self.i32_native(what)?;
         self.non_negative(value, what)
     }
 

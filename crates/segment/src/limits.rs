@@ -27,3 +27,6 @@ pub const JSON_DEPTH: usize = 500;
 /// Bytes of memory that reading a segment to the end takes at most for each byte of it: a Zstandard block of a dozen bytes holds
 /// 64 KiB.
 pub const READ_EXPANSION: usize = BLOCK_BYTES / 8;
+
+/// Threads that encode the columns of one segment at most.
+pub const WRITER_THREADS: usize = 64;

@@ -1,12 +1,13 @@
 //! Values of any length in compressed blocks (Druid's `CompressedVariableSizedBlobColumnSupplier` and `CompressedBlockReader`).
 //!
 //! ```text
-//! blob column    u8 1 │ i32 number of values;  <name>_offsets: block store of i64le value ends;  <name>_compressed: block store
-//! block store    u8 1 │ u8 compression │ i32 block size │ i32 blocks │ blocks × i32le end of a compressed block │ data
+//! blob column    u8 1 │ i32 number of values;  <name>_offsets: block store of i64 value ends;  <name>_compressed: block store
+//! block store    u8 1 │ u8 compression │ i32 block size │ i32 blocks │ blocks × i32 end of a compressed block │ data
 //! ```
+//! Ends are in the column's byte order.
 
 use crate::SegmentError;
-use crate::blob::{Blob, Cursor};
+use crate::blob::{Blob, ByteOrder, Cursor};
 use crate::codec::blocks::read_compression;
 use crate::codec::compression::{Compression, Compressor};
 use crate::container::{Container, SmooshWriter};
@@ -50,7 +51,7 @@ impl BlockStore {
 
     fn end(&self, block: usize) -> usize {
         let b = &self.ends.bytes()[block * 4..block * 4 + 4];
-        u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize
+        u32::from_le_bytes(self.ends.order().to_little([b[0], b[1], b[2], b[3]])) as usize
     }
 
     /// Decompresses a block into the buffer, unless it is there already.
@@ -130,13 +131,16 @@ pub(crate) struct BlobBuffers {
 
 impl BlobColumn {
     /// Opens the column called `name`.
-    pub fn open(container: &Container, name: &str) -> Result<Self, SegmentError> {
+    pub fn open(container: &Container, name: &str, order: ByteOrder) -> Result<Self, SegmentError> {
         let head = container.require(name)?;
         let mut cursor = head.cursor();
         cursor.version(1, "blob column")?;
         let count = cursor.size("value count")?;
-        let ends = BlockStore::read(&mut container.require(&format!("{name}_offsets"))?.cursor())?;
-        let data = BlockStore::read(&mut container.require(&format!("{name}_compressed"))?.cursor())?;
+        let store = |suffix: &str| -> Result<BlockStore, SegmentError> {
+            let blob = container.require(&format!("{name}{suffix}"))?.with_order(order);
+            BlockStore::read(&mut blob.cursor())
+        };
+        let (ends, data) = (store("_offsets")?, store("_compressed")?);
         Ok(Self { count, ends, data })
     }
 
@@ -150,7 +154,7 @@ impl BlobColumn {
         let end = buffers
             .number
             .first_chunk::<8>()
-            .map_or(-1, |bytes| i64::from_le_bytes(*bytes));
+            .map_or(-1, |bytes| i64::from_le_bytes(self.ends.data.order().to_little(*bytes)));
         // A stream has at most 2^31 blocks of 2^16 bytes.
         usize::try_from(end)
             .ok()
@@ -214,7 +218,12 @@ impl BlockStream {
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.compressor.compress(&self.block, self.stride, &mut self.data)?;
+        if self.block.len() == BLOCK_BYTES {
+            self.compressor.compress(&self.block, self.stride, &mut self.data)?;
+        } else {
+            self.compressor
+                .compress_last(&self.block, self.stride, &mut self.data)?;
+        }
         self.ends.push(self.data.len() as u32);
         self.block.clear();
         Ok(())

@@ -1,6 +1,6 @@
 //! Values in compressed blocks, and how rows are picked out of any column that decodes block by block.
 
-use crate::blob::{Blob, Cursor};
+use crate::blob::{Blob, ByteOrder, Cursor};
 use crate::codec::compression::Compression;
 use crate::codec::generic_indexed::GenericIndexed;
 use crate::container::Container;
@@ -169,12 +169,13 @@ fn read_range<T: Plain>(
     Ok(())
 }
 
-/// Plain little-endian numbers, in blocks or in one piece: what longs, doubles, floats and offsets share.
+/// Plain numbers in the column's byte order, in blocks or in one piece: what longs, doubles, floats and offsets share.
 #[derive(Debug, Clone)]
 pub(crate) struct PlainValues {
     pub count: usize,
     per_block: usize,
     width: usize,
+    order: ByteOrder,
     data: PlainData,
 }
 
@@ -200,6 +201,7 @@ impl PlainValues {
                 count,
                 per_block: BLOCK_BYTES / width,
                 width,
+                order: cursor.order(),
                 data: PlainData::Entire(data),
             });
         }
@@ -220,6 +222,7 @@ impl PlainValues {
             count,
             per_block,
             width,
+            order: cursor.order(),
             data: PlainData::Blocks(blocks),
         })
     }
@@ -241,13 +244,16 @@ impl<T: Plain> ValueBlocks<T> for PlainValues {
             "a column is read as the type it was opened for"
         );
         match &self.data {
-            PlainData::Blocks(blocks) => blocks.decompress(block, bytes_mut(out)),
+            PlainData::Blocks(blocks) => blocks.decompress(block, bytes_mut(out))?,
             PlainData::Entire(data) => {
                 let start = block * self.per_block * self.width;
                 let target = bytes_mut(out);
                 target.copy_from_slice(&data.bytes()[start..start + target.len()]);
-                Ok(())
             }
         }
+        if self.order == ByteOrder::Big {
+            bytes_mut(out).chunks_exact_mut(self.width).for_each(<[u8]>::reverse);
+        }
+        Ok(())
     }
 }

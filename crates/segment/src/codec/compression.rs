@@ -212,6 +212,19 @@ impl Compressor {
         self.compression
     }
 
+    /// Appends the compressed form of the one block of a column that is not full to `out`: small segments have nothing but such blocks,
+    /// and large ones one a column, so it is made as small as can be.
+    pub fn compress_last(&mut self, block: &[u8], stride: usize, out: &mut Vec<u8>) -> std::io::Result<()> {
+        let start = out.len();
+        self.compress(block, stride, out)?;
+        if self.compression == Compression::Lz4 {
+            let end = out.len();
+            self.lz4_thorough.compress(block, out);
+            keep_smaller(out, start, end);
+        }
+        Ok(())
+    }
+
     /// Appends the compressed form of a block, whose values are `stride` bytes wide, to `out`.
     pub fn compress(&mut self, block: &[u8], stride: usize, out: &mut Vec<u8>) -> std::io::Result<()> {
         let start = out.len();
@@ -224,12 +237,6 @@ impl Compressor {
             (Compression::Lz4, _) => {
                 self.lz4.compress(block, stride, out);
                 let packed = out.len() - start;
-                if block.len() < BLOCK_BYTES {
-                    let end = out.len();
-                    self.lz4_thorough.compress(block, out);
-                    keep_smaller(out, start, end);
-                    return Ok(());
-                }
                 // Where whole values hardly repeat, parts of them may.
                 if packed > block.len() / 8 * 7 {
                     let end = out.len();

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! u8 version 0 or 1 │ u8 bucket size, a power of two │ u8 has null │ vbyte count without null │ vbyte bytes that follow
-//! (buckets - 1) × i32le end of a bucket │ buckets
+//! (buckets - 1) × i32 end of a bucket, in the column's byte order │ buckets
 //! bucket: vbyte length, bytes of the first value; then vbyte prefix length, vbyte suffix length, suffix for each further value
 //! the prefix is that of the first value of the bucket (version 0) or of the preceding value (version 1)
 //! ```
@@ -74,7 +74,7 @@ impl FrontCoded {
                 return Ok(self.buckets.len());
             }
             let b = &self.ends.bytes()[i * 4..i * 4 + 4];
-            let end = i32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            let end = i32::from_le_bytes(self.ends.order().to_little([b[0], b[1], b[2], b[3]]));
             usize::try_from(end).map_err(|_| self.ends.corrupt(i * 4, format!("a bucket end, found {end}")))
         };
         let start = if bucket == 0 { 0 } else { end(bucket - 1)? };

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! u8 version 0 │ u8 bucket size │ u8 has null │ vbyte count │ vbyte bytes that follow
-//! (buckets - 1) × i32le end of a bucket │ buckets
+//! (buckets - 1) × i32 end of a bucket │ buckets
 //! bucket: vbyte length, ints of the first array; then vbyte shared ints, vbyte further ints, those ints for each further array
-//! shared are the first ints of the *preceding* array; ints are i32le
+//! shared are the first ints of the *preceding* array; all ints are in the column's byte order
 //! ```
 
 use super::front_coded::with_buckets;
@@ -43,6 +43,7 @@ impl IntArrays {
             "bucket ends",
         )?;
         let mut arrays = Self::default();
+        let order = cursor.order();
         let mut previous = 0..0;
         for index in 0..count {
             let start = arrays.ints.len();
@@ -55,9 +56,10 @@ impl IntArrays {
             }
             let len = inner.vbyte("array length")?;
             let ints = inner.take(len.saturating_mul(4), "ints of an array")?;
+            let ints = ints.as_chunks::<4>().0.iter();
             arrays
                 .ints
-                .extend(ints.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)));
+                .extend(ints.map(|b| u32::from_le_bytes(order.to_little(*b))));
             previous = start..arrays.ints.len();
             arrays.ends.push(arrays.ints.len());
         }

@@ -10,7 +10,7 @@
 use std::io::{self, Write};
 
 use crate::SegmentError;
-use crate::blob::{Blob, Cursor};
+use crate::blob::{Blob, ByteOrder, Cursor};
 use crate::codec::blocks::{CompressedBlocks, ValueBlocks, read_compression};
 use crate::codec::compression::{Compression, Compressor};
 use crate::codec::generic_indexed::GenericIndexedWriter;
@@ -31,8 +31,8 @@ pub(crate) struct Ids {
 
 #[derive(Debug, Clone)]
 enum IdData {
-    /// Little-endian.
-    Blocks(CompressedBlocks),
+    /// In the column's byte order.
+    Blocks(CompressedBlocks, ByteOrder),
     /// Big-endian.
     Plain(Blob),
 }
@@ -97,14 +97,14 @@ impl Ids {
             count,
             width,
             per_block,
-            data: IdData::Blocks(blocks),
+            data: IdData::Blocks(blocks, cursor.order()),
         })
     }
 
     /// Names the encoding for people.
     pub fn encoding(&self) -> String {
         let kind = match self.data {
-            IdData::Blocks(_) => "compressed",
+            IdData::Blocks(..) => "compressed",
             IdData::Plain(_) => "uncompressed",
         };
         format!("{kind} {}-byte ids", self.width)
@@ -122,9 +122,13 @@ impl ValueBlocks<u32> for Ids {
 
     fn decode(&self, block: usize, scratch: &mut Vec<u8>, out: &mut [u32]) -> Result<(), SegmentError> {
         match &self.data {
-            IdData::Blocks(blocks) => {
+            IdData::Blocks(blocks, order) => {
                 scratch.resize(out.len() * self.width, 0);
                 blocks.decompress(block, scratch)?;
+                if *order == ByteOrder::Big {
+                    widen_big(scratch, self.width, out);
+                    return Ok(());
+                }
                 match self.width {
                     1 => widen::<1>(scratch, out, |b| u32::from(b[0])),
                     2 => widen::<2>(scratch, out, |b| u32::from(u16::from_le_bytes(b))),
@@ -135,15 +139,19 @@ impl ValueBlocks<u32> for Ids {
             IdData::Plain(data) => {
                 let start = block * self.per_block * self.width;
                 let bytes = &data.bytes()[start..start + out.len() * self.width];
-                match self.width {
-                    1 => widen::<1>(bytes, out, |b| u32::from(b[0])),
-                    2 => widen::<2>(bytes, out, |b| u32::from(u16::from_be_bytes(b))),
-                    3 => widen::<3>(bytes, out, |b| u32::from_be_bytes([0, b[0], b[1], b[2]])),
-                    _ => widen::<4>(bytes, out, u32::from_be_bytes),
-                }
+                widen_big(bytes, self.width, out);
             }
         }
         Ok(())
+    }
+}
+
+fn widen_big(bytes: &[u8], width: usize, out: &mut [u32]) {
+    match width {
+        1 => widen::<1>(bytes, out, |b| u32::from(b[0])),
+        2 => widen::<2>(bytes, out, |b| u32::from(u16::from_be_bytes(b))),
+        3 => widen::<3>(bytes, out, |b| u32::from_be_bytes([0, b[0], b[1], b[2]])),
+        _ => widen::<4>(bytes, out, u32::from_be_bytes),
     }
 }
 
@@ -194,14 +202,18 @@ impl CompressedIds {
         let mut block = Vec::with_capacity(per_block * width);
         for start in (0..count).step_by(per_block) {
             block.clear();
-            let chunk = ids.by_ref().take(per_block.min(count - start));
+            let len = per_block.min(count - start);
+            let chunk = ids.by_ref().take(len);
             match width {
                 1 => block.extend(chunk.map(|id| id as u8)),
                 2 => chunk.for_each(|id| block.extend_from_slice(&(id as u16).to_le_bytes())),
                 3 => chunk.for_each(|id| block.extend_from_slice(&id.to_le_bytes()[..3])),
                 _ => chunk.for_each(|id| block.extend_from_slice(&id.to_le_bytes())),
             }
-            blocks.push_with(|values| compressor.compress(&block, width, values))?;
+            blocks.push_with(|values| match len == per_block {
+                true => compressor.compress(&block, width, values),
+                false => compressor.compress_last(&block, width, values),
+            })?;
         }
         Ok(Self { head, blocks })
     }

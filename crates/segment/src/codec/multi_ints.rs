@@ -192,7 +192,10 @@ impl CompressedIdLists {
         head[6..10].copy_from_slice(&(OFFSETS_PER_BLOCK as u32).to_be_bytes());
         let mut list = GenericIndexedWriter::default();
         for block in offsets.chunks(OFFSETS_PER_BLOCK) {
-            list.push_with(|values| compressor.compress(bytes_of(block), 4, values))?;
+            list.push_with(|values| match block.len() == OFFSETS_PER_BLOCK {
+                true => compressor.compress(bytes_of(block), 4, values),
+                false => compressor.compress_last(bytes_of(block), 4, values),
+            })?;
         }
         Ok(Self {
             head,

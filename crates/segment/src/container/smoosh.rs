@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 use super::{Container, META_FILE, Slot, map};
 use crate::SegmentError;
@@ -80,12 +81,18 @@ fn chunk_name(chunk: usize) -> String {
     format!("{chunk:05}.smoosh")
 }
 
+/// Bytes after which the operating system is told to bring to disk what was written: it does that while the next columns are encoded.
+const SYNC_BYTES: u64 = 16 << 20;
+
 /// Writes internal files one after the other. Names must be free of commas and line breaks.
 #[derive(Debug)]
 pub(crate) struct SmooshWriter {
     dir: PathBuf,
     max_chunk_bytes: u64,
     current: Option<BufWriter<File>>,
+    /// Takes the bytes instead, where files are only to be handed to another writer.
+    staged: Option<Vec<u8>>,
+    syncing: Syncing,
     /// Number of the current chunk, and its bytes.
     chunk: usize,
     chunk_bytes: u64,
@@ -104,12 +111,31 @@ impl SmooshWriter {
             dir: dir.to_owned(),
             max_chunk_bytes,
             current: None,
+            staged: None,
+            syncing: Syncing::default(),
             chunk: 0,
             chunk_bytes: 0,
             total_bytes: 0,
             entries: Vec::new(),
             names: HashSet::new(),
         }
+    }
+
+    /// Keeps internal files in memory, for [`Self::take`] of another writer.
+    pub fn staged(dir: &Path) -> Self {
+        Self {
+            staged: Some(Vec::new()),
+            ..Self::new(dir)
+        }
+    }
+
+    /// Writes the internal files that another writer keeps in memory.
+    pub fn take(&mut self, other: Self) -> Result<(), SegmentError> {
+        let bytes = other.staged.unwrap_or_default();
+        for (name, _, start, end) in other.entries {
+            self.add(&name, &[&bytes[start as usize..end as usize]])?;
+        }
+        Ok(())
     }
 
     /// Begins an internal file of `len` bytes, which the caller then writes to `self`.
@@ -126,6 +152,11 @@ impl SmooshWriter {
             return Err(SegmentError::invalid(format!(
                 "two internal files of the segment would be called [{name}]: rename the column"
             )));
+        }
+        if self.staged.is_some() {
+            let start = self.chunk_bytes;
+            self.entries.push((name.to_owned(), 0, start, start + len));
+            return Ok(());
         }
         if self.current.is_some() && self.chunk_bytes + len > self.max_chunk_bytes {
             self.close_chunk()?;
@@ -175,6 +206,7 @@ impl SmooshWriter {
     fn close_chunk(&mut self) -> Result<(), SegmentError> {
         if let Some(writer) = self.current.take() {
             let path = self.chunk_path();
+            self.syncing.wait().map_err(|e| SegmentError::io("sync", &path, e))?;
             let file = writer
                 .into_inner()
                 .map_err(|e| SegmentError::io("write", &path, e.into_error()))?;
@@ -200,10 +232,14 @@ impl SmooshWriter {
 /// Writes to the internal file that was begun.
 impl Write for SmooshWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let Some(writer) = &mut self.current else {
-            return Err(std::io::Error::other("no internal file was begun"));
-        };
-        writer.write_all(bytes)?;
+        match (&mut self.staged, &mut self.current) {
+            (Some(staged), _) => staged.extend_from_slice(bytes),
+            (None, Some(writer)) => {
+                writer.write_all(bytes)?;
+                self.syncing.written(bytes.len() as u64, writer.get_ref())?;
+            }
+            (None, None) => return Err(std::io::Error::other("no internal file was begun")),
+        }
         self.chunk_bytes += bytes.len() as u64;
         self.total_bytes += bytes.len() as u64;
         Ok(bytes.len())
@@ -211,6 +247,39 @@ impl Write for SmooshWriter {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+/// Brings a file to disk while it is still being written, so that making it durable at the end has little left to wait for.
+#[derive(Debug, Default)]
+struct Syncing {
+    waiting_bytes: u64,
+    running: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl Syncing {
+    /// Counts bytes, and starts to bring the file to disk every so often, unless that is still going on.
+    fn written(&mut self, bytes: u64, file: &File) -> std::io::Result<()> {
+        self.waiting_bytes += bytes;
+        let idle = self.running.as_ref().is_none_or(JoinHandle::is_finished);
+        if self.waiting_bytes < SYNC_BYTES || !idle {
+            return Ok(());
+        }
+        self.wait()?;
+        self.waiting_bytes = 0;
+        let file = file.try_clone()?;
+        self.running = Some(std::thread::spawn(move || file.sync_data()));
+        Ok(())
+    }
+
+    /// Waits for what was started.
+    fn wait(&mut self) -> std::io::Result<()> {
+        match self.running.take() {
+            Some(running) => running
+                .join()
+                .unwrap_or_else(|_| Err(std::io::Error::other("the thread that syncs the file failed"))),
+            None => Ok(()),
+        }
     }
 }
 

@@ -88,14 +88,14 @@ pub(super) fn open(path: &Path) -> Result<Container, SegmentError> {
     let mut cursor = blob.cursor();
     cursor.version(10, "segment")?;
     let id = cursor.u8("metadata compression")?;
-    let len = cursor.size_le("metadata bytes")?;
+    let len = cursor.size_native("metadata bytes")?;
     let text = match Compression::from_id(id) {
         Some(Compression::None) => Bytes::copy_from_slice(cursor.take(len, "metadata")?),
         Some(compression) => {
             if len > V10_METADATA_BYTES {
                 return Err(cursor.corrupt(format!("metadata of at most {V10_METADATA_BYTES} bytes, found {len}")));
             }
-            let packed = cursor.size_le("compressed metadata bytes")?;
+            let packed = cursor.size_native("compressed metadata bytes")?;
             let packed = cursor.take(packed, "metadata")?;
             let mut text = vec![0; len];
             let filled = compression

@@ -17,7 +17,7 @@ use super::nested::{self, Fields, Json, Variant};
 use super::numbers::{NumberKind, Numbers};
 use super::strings::Strings;
 use super::{ColumnInfo, IndexValue, StringDictionary};
-use crate::blob::Cursor;
+use crate::blob::{ByteOrder, Cursor};
 use crate::container::Container;
 use crate::{BitmapKind, ColumnType, RowSelection, SegmentError, ValueType};
 
@@ -73,7 +73,6 @@ impl Column {
     /// Opens a column.
     pub fn open(name: &str, container: &Container, rows: Option<usize>) -> Result<Self, SegmentError> {
         let (json, blob) = container.column(name)?;
-        let mut cursor = blob.cursor();
         let descriptor: Descriptor = serde_json::from_str(&json)
             .map_err(|e| blob.corrupt(0, format!("the descriptor of a column: {e}, found {json}")))?;
         let [part] = descriptor.parts.as_slice() else {
@@ -82,9 +81,8 @@ impl Column {
         let json_part = part;
         let part: Part = serde_json::from_value(part.clone())
             .map_err(|e| blob.corrupt(0, format!("the part of a column: {e}, found {json}")))?;
-        if part.byte_order.as_deref() == Some("BIG_ENDIAN") {
-            return Err(blob.unsupported("byte order BIG_ENDIAN"));
-        }
+        let blob = blob.with_order(byte_order(part.byte_order.as_deref()));
+        let mut cursor = blob.cursor();
         // An absent serde is Concise, one of an unknown or missing type the default, as Druid has it.
         let bitmap = match &part.bitmap_serde_factory {
             None => BitmapKind::Concise,
@@ -313,6 +311,14 @@ impl Column {
             Self::Json(json) => Ok(Some(json.null_rows().clone())),
             Self::Complex(complex) => Ok(complex.null_rows().cloned()),
         }
+    }
+}
+
+/// Reads a byte order; where none is named, it is that of nearly all machines.
+pub(super) fn byte_order(name: Option<&str>) -> ByteOrder {
+    match name {
+        Some("BIG_ENDIAN") => ByteOrder::Big,
+        _ => ByteOrder::Little,
     }
 }
 

@@ -15,7 +15,7 @@ use arrow::datatypes::DataType;
 use roaring::RoaringBitmap;
 use serde::Deserialize;
 
-use super::column::Opening;
+use super::column::{Opening, byte_order};
 use super::pairs::Pairs;
 use crate::blob::{Blob, Cursor};
 use crate::codec::bitmap::{read_bitmap, take_null_rows};
@@ -49,6 +49,7 @@ struct CompressedHead {
     #[serde(default)]
     has_nulls: bool,
     bitmap_serde_factory: Option<BitmapKind>,
+    byte_order: Option<String>,
 }
 
 impl Complex {
@@ -78,7 +79,11 @@ impl Complex {
         let head: CompressedHead = serde_json::from_str(head)
             .map_err(|e| cursor.corrupt(format!("the head of compressed objects: {e}, found {head}")))?;
         let base = &head.file_name_base;
-        let values = BlobColumn::open(opening.container, &format!("{base}.__complexColumn"))?;
+        let values = BlobColumn::open(
+            opening.container,
+            &format!("{base}.__complexColumn"),
+            byte_order(head.byte_order.as_deref()),
+        )?;
         let mut null_rows = RoaringBitmap::new();
         if head.has_nulls {
             let blob = opening.container.require(&format!("{base}.__nullIndex"))?;

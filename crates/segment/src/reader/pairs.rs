@@ -40,12 +40,12 @@ struct Payload {
 
 impl Payload {
     fn read(cursor: &mut Cursor<'_>, what: &str) -> Result<Self, SegmentError> {
-        let bytes = cursor.size_le(what)?;
+        let bytes = cursor.size_native(what)?;
         let body = cursor.take_blob(bytes, what)?;
         let mut inner = body.cursor();
-        let starts_len = inner.size_le("bytes of block ends")?;
+        let starts_len = inner.size_native("bytes of block ends")?;
         let starts = inner.take_blob(starts_len, "block ends")?;
-        let data_len = inner.size_le("bytes of blocks")?;
+        let data_len = inner.size_native("bytes of blocks")?;
         let data = inner.take_blob(data_len, "blocks")?;
         Ok(Self { starts, data })
     }
@@ -95,7 +95,7 @@ impl Pairs {
         cursor.version(3, "pairs")?;
         let encoding = cursor.u8("time encoding")?;
         cursor.take(2, "reserved bytes")?;
-        let min_time = cursor.i64_le("smallest time")?;
+        let min_time = cursor.i64_native("smallest time")?;
         let index = Payload::read(cursor, "cell index")?;
         let cells = Payload::read(cursor, "cell data")?;
         let index_bytes = index.all()?;

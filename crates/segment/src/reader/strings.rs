@@ -44,7 +44,7 @@ pub(super) struct Strings {
 #[derive(Debug)]
 enum RowIds {
     Single(Ids),
-    Multi(MultiIds),
+    Multi(Box<MultiIds>),
 }
 
 impl Strings {
@@ -66,7 +66,7 @@ impl Strings {
         let ids = if flags & (MULTI_VALUE | MULTI_VALUE_V3) == 0 {
             RowIds::Single(Ids::read(cursor, opening.container)?)
         } else {
-            RowIds::Multi(MultiIds::read(cursor, opening.container)?)
+            RowIds::Multi(Box::new(MultiIds::read(cursor, opening.container)?))
         };
         let mut column = Self {
             has_nulls: dictionary.has_null(),

@@ -232,7 +232,7 @@ impl LongCollector {
             if last && !values.is_empty() {
                 encoded.clear();
                 self.encode(&values, encoding, &mut encoded);
-                blocks.push_with(|out| compressor.compress(&encoded, stride, out))?;
+                blocks.push_with(|out| compressor.compress_last(&encoded, stride, out))?;
             }
         }
         Ok(ValuePart {
@@ -298,7 +298,12 @@ impl LongCollector {
                 encoded.clear();
                 self.encode(&values, *candidate, &mut encoded);
                 compressed.clear();
-                compressor.compress(&encoded, candidate.stride(), &mut compressed)?;
+                // A column of one block is compressed as its last block is.
+                if self.blocks.len() == 1 {
+                    compressor.compress_last(&encoded, candidate.stride(), &mut compressed)?;
+                } else {
+                    compressor.compress(&encoded, candidate.stride(), &mut compressed)?;
+                }
                 *size += compressed.len();
             }
         }

@@ -133,8 +133,10 @@ impl NumericWriter {
     fn flush(&mut self, compressor: &mut Compressor) -> std::io::Result<()> {
         let width = self.width();
         if !self.block.is_empty() {
-            self.blocks
-                .push_with(|out| compressor.compress(&self.block, width, out))?;
+            self.blocks.push_with(|out| match self.block.len() == BLOCK_BYTES {
+                true => compressor.compress(&self.block, width, out),
+                false => compressor.compress_last(&self.block, width, out),
+            })?;
             self.block.clear();
         }
         Ok(())

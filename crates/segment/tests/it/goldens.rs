@@ -203,6 +203,7 @@ fn has_default_settings(name: &str) -> bool {
         "small",
         "format_spec",
         "no_bitmap",
+        "legacy",
         "long_auto",
         "compressed",
         "metric_none",

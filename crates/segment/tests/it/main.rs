@@ -5,4 +5,5 @@ mod goldens;
 mod nested;
 mod real_druid;
 mod round_trip;
+mod threads;
 mod verification;

@@ -1,7 +1,7 @@
 //! The fields of a JSON column, one for each path, and how values are put together from them when nothing else is stored.
 //!
 //! ```text
-//! __field_<i>   u8 version 2 or 0 │ i32 flags │ FixedIndexed: global ids that occur │ i32le long bytes │ i32le double bytes │ longs │
+//! __field_<i>   u8 version 2 or 0 │ i32 flags │ FixedIndexed: global ids that occur │ i32 long bytes │ i32 double bytes │ longs │
 //!               doubles │ ids into the local dictionary, one a row │ bitmaps │ [array elements and their bitmaps]
 //! path          $ is the root, .key or ['key'] a member, [n] an element of an array
 //! ```
@@ -92,8 +92,8 @@ impl Field {
         cursor.u8("field version")?;
         let flags = cursor.i32("field flags")?;
         let local = FixedIndexed::read(&mut cursor, "local dictionary")?;
-        let long_bytes = cursor.size_le("bytes of longs")?;
-        let double_bytes = cursor.size_le("bytes of doubles")?;
+        let long_bytes = cursor.size_native("bytes of longs")?;
+        let double_bytes = cursor.size_native("bytes of doubles")?;
         let longs = cursor.take_blob(long_bytes, "longs")?;
         let doubles = cursor.take_blob(double_bytes, "doubles")?;
         let numbers = match (long_bytes, double_bytes) {
@@ -239,8 +239,7 @@ impl Fields {
         types: &[u8],
         null_indexes: NullIndexes,
     ) -> Result<Self, SegmentError> {
-        let dictionary =
-            GlobalDictionary::open(files, files.container.file(&files.name("__arrayDictionary")).is_some())?;
+        let dictionary = GlobalDictionary::open(files, files.file("__arrayDictionary").is_some())?;
         let fields = types
             .iter()
             .enumerate()

@@ -20,7 +20,7 @@ use crate::codec::bitmap::{read_bitmap, take_null_rows};
 use crate::codec::block_store::{BlobBuffers, BlobColumn};
 use crate::codec::dictionary::StringDictionary;
 use crate::codec::smile;
-use crate::reader::column::Opening;
+use crate::reader::column::{Opening, byte_order};
 use crate::{BitmapKind, RowSelection, SegmentError};
 
 /// An open JSON column.
@@ -43,6 +43,7 @@ struct OldHead {
     #[serde(default)]
     has_nulls: bool,
     bitmap_serde_factory: Option<BitmapKind>,
+    byte_order: Option<String>,
 }
 
 impl Json {
@@ -57,7 +58,7 @@ impl Json {
         let paths = StringDictionary::read(cursor, opening.container)?;
         let types = cursor.take(paths.len(), "field types")?.to_vec();
         let place = cursor.take_blob(0, "end of fields")?;
-        let has_raw = files.container.file(&files.name("__raw")).is_some();
+        let has_raw = files.file("__raw").is_some();
         let fields = Fields::open(files, opening, &paths, &types, null_indexes)?;
         Self::finish(
             has_raw,
@@ -78,6 +79,7 @@ impl Json {
         let files = SubFiles {
             container: opening.container,
             base: head.file_name_base,
+            order: byte_order(head.byte_order.as_deref()),
         };
         let place = cursor.take_blob(0, "head of a JSON column")?;
         let bitmap = head.bitmap_serde_factory.unwrap_or_default();
@@ -102,7 +104,11 @@ impl Json {
         place: Blob,
     ) -> Result<Self, SegmentError> {
         let raw = match has_raw {
-            true => Some(Box::new(BlobColumn::open(files.container, &files.name("__raw"))?)),
+            true => Some(Box::new(BlobColumn::open(
+                files.container,
+                &files.name("__raw"),
+                files.order,
+            )?)),
             false => None,
         };
         let rows_of_fields = fields.as_ref().and_then(Fields::rows);

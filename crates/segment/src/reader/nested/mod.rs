@@ -21,7 +21,7 @@ pub(super) use variant::Variant;
 use super::column::{Column, Opening};
 use super::numbers::{NumberIndex, NumberKind, Numbers};
 use super::strings::Strings;
-use crate::blob::{Blob, Cursor};
+use crate::blob::{Blob, ByteOrder, Cursor};
 use crate::codec::bitmap::BitmapIndex;
 use crate::codec::blocks::ValueBlocks;
 use crate::codec::dictionary::StringDictionary;
@@ -62,6 +62,7 @@ struct Kind {
 pub(super) struct SubFiles<'a> {
     container: &'a Container,
     base: String,
+    order: ByteOrder,
 }
 
 impl SubFiles<'_> {
@@ -70,7 +71,11 @@ impl SubFiles<'_> {
     }
 
     fn require(&self, file: &str) -> Result<Blob, SegmentError> {
-        self.container.require(&self.name(file))
+        Ok(self.container.require(&self.name(file))?.with_order(self.order))
+    }
+
+    fn file(&self, file: &str) -> Option<Blob> {
+        Some(self.container.file(&self.name(file))?.with_order(self.order))
     }
 
     fn string_dictionary(&self) -> Result<StringDictionary, SegmentError> {
@@ -120,6 +125,7 @@ pub(super) fn open(
     let files = SubFiles {
         container: opening.container,
         base: base.to_owned(),
+        order: cursor.order(),
     };
     let array_of = |value| Variant::open(&files, opening, value, true, part.is_variant_type);
     let logical_type = part.logical_type.as_deref().unwrap_or("COMPLEX<json>");

@@ -76,8 +76,8 @@ impl Variant {
         rows: usize,
     ) -> Result<Option<(FixedIndexed<4>, BitmapIndex)>, SegmentError> {
         let (Some(elements), Some(index)) = (
-            files.container.file(&files.name("__arrayElementDictionary")),
-            files.container.file(&files.name("__arrayElementIndexes")),
+            files.file("__arrayElementDictionary"),
+            files.file("__arrayElementIndexes"),
         ) else {
             return Ok(None);
         };
