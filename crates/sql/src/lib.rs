@@ -18,6 +18,7 @@ mod context;
 mod error;
 mod explain;
 pub mod functions;
+mod group_order;
 pub mod limits;
 mod lookup;
 mod native;

@@ -3,14 +3,16 @@
 use std::sync::{Arc, LazyLock};
 
 use datafusion::common::DataFusionError;
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
 
 use crate::bind::{self, Binder};
 use crate::parse::{self, Tokens};
-use crate::{EngineKind, OutputColumn, Planned, QueryContext, SchemaCatalog, SqlError, SqlRequest, functions, native};
+use crate::{
+    EngineKind, OutputColumn, Planned, QueryContext, SchemaCatalog, SqlError, SqlRequest, functions, group_order,
+    native,
+};
 
 /// Plans statements against a catalog. Cheap to keep, made once for each engine.
 pub struct Planner {
@@ -68,7 +70,7 @@ impl Planner {
         let bound = binder.statement()?;
         let (tables, resources) = binder.finish();
         let plan = match self.engine {
-            EngineKind::Native => self.optimise(&limited_in_group_order(bound.query.plan.clone())?)?,
+            EngineKind::Native => self.optimise(&group_order::in_group_order(bound.query.plan.clone())?)?,
             EngineKind::Task => self.optimise(&bound.query.plan)?,
         };
         let columns: Vec<OutputColumn> = bound
@@ -106,48 +108,6 @@ impl Planner {
 
     fn optimise(&self, plan: &LogicalPlan) -> Result<LogicalPlan, SqlError> {
         self.session.optimize(plan).map_err(|e| bind::from_datafusion(&e))
-    }
-}
-
-/// Sorts groups below a LIMIT without ORDER BY: Druid's engine gives groups in the order of their keys, so that such a
-/// statement has one answer.
-fn limited_in_group_order(plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
-    let sorted = plan.transform_up(|node| {
-        let LogicalPlan::Limit(limit) = &node else {
-            return Ok(Transformed::no(node));
-        };
-        match sorted_groups(&limit.input)? {
-            Some(input) => Ok(Transformed::yes(node.with_new_exprs(node.expressions(), vec![input])?)),
-            None => Ok(Transformed::no(node)),
-        }
-    });
-    sorted.map(|sorted| sorted.data).map_err(|e| bind::from_datafusion(&e))
-}
-
-/// Puts a sort by the keys above a grouping that nothing but projections and filters stand upon.
-fn sorted_groups(plan: &LogicalPlan) -> Result<Option<LogicalPlan>, DataFusionError> {
-    let by_first = |plan: &LogicalPlan, count: usize| {
-        let keys = plan
-            .schema()
-            .columns()
-            .into_iter()
-            .take(count)
-            .map(|column| Expr::Column(column).sort(true, true));
-        LogicalPlanBuilder::from(plan.clone()).sort(keys)?.build().map(Some)
-    };
-    match plan {
-        LogicalPlan::Projection(node) => match sorted_groups(&node.input)? {
-            Some(input) => plan.with_new_exprs(plan.expressions(), vec![input]).map(Some),
-            None => Ok(None),
-        },
-        LogicalPlan::Filter(node) => match sorted_groups(&node.input)? {
-            Some(input) => plan.with_new_exprs(plan.expressions(), vec![input]).map(Some),
-            None => Ok(None),
-        },
-        LogicalPlan::Aggregate(node) if node.group_expr.iter().any(|e| matches!(e, Expr::GroupingSet(_))) => Ok(None),
-        LogicalPlan::Aggregate(node) if !node.group_expr.is_empty() => by_first(plan, node.group_expr.len()),
-        LogicalPlan::Distinct(Distinct::All(_)) => by_first(plan, plan.schema().fields().len()),
-        _ => Ok(None),
     }
 }
 

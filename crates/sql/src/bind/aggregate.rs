@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Column, ScalarValue, TableReference};
 use datafusion::functions_aggregate as df;
-use datafusion::logical_expr::expr::{AggregateFunction, Cast, Sort};
+use datafusion::logical_expr::expr::{AggregateFunction, Case, Cast, Sort};
 use datafusion::logical_expr::{AggregateUDF, BinaryExpr, Expr, Operator, lit};
 use datafusion::sql::sqlparser::ast;
 
@@ -202,6 +202,10 @@ impl Binder<'_> {
             "COUNT" => {
                 if star || args.is_empty() {
                     (df::count::count_udaf(), vec![lit(1i64)], SqlType::BigInt)
+                } else if distinct && args.len() == 1 && self.counts_approximately(&args[0].ty)? {
+                    is_distinct = false;
+                    let builtin = super::sketches::find("APPROX_COUNT_DISTINCT").unwrap_or(def);
+                    self.sketch_aggregate(builtin, args, whole)?
                 } else if distinct && args.len() == 1 && args[0].ty == SqlType::MultiVarchar {
                     // Values are counted, not rows.
                     is_distinct = false;
@@ -333,16 +337,16 @@ impl Binder<'_> {
                 } else {
                     arg
                 };
-                let most = lit(most_bytes(args.get(1)));
+                let most = lit(self.most_bytes(def.name, args.get(1), whole)?);
                 (collect::udaf(kind), vec![plain(&arg), most], ty)
             }
             "STRING_AGG" | "LISTAGG" => {
                 arity(2, 3)?;
-                let separator = match &args[1].expr {
-                    Expr::Literal(value, _) => value.try_as_str().flatten().unwrap_or_default().to_string(),
-                    _ => return Err(signature()),
+                let separator = match super::literal::constant(&args[1].expr) {
+                    Some(value) => value.try_as_str().flatten().unwrap_or_default().to_string(),
+                    None => return Err(signature()),
                 };
-                let most = lit(most_bytes(args.get(2)));
+                let most = lit(self.most_bytes(def.name, args.get(2), whole)?);
                 let arg = self.cast(args[0].clone(), &SqlType::Varchar)?;
                 let ordered = function.within_group.first().map(|key| key.options.asc.unwrap_or(true));
                 let multi = arg.ty == SqlType::MultiVarchar;
@@ -405,13 +409,22 @@ impl Binder<'_> {
                 } else {
                     SqlType::BigInt
                 };
-                let text = args[0].ty.is_text();
+                let text = args[0].ty.is_text().then(|| args[0].expr.clone());
                 let arg = self.cast(args.remove(0), &ty)?;
                 // What is no number counts as 0 where it is not NULL.
-                let bits = if text {
-                    datafusion::functions::core::expr_fn::coalesce(vec![arg.expr, lit(0i64)])
-                } else {
-                    arg.expr
+                let bits = match text {
+                    Some(text) => Expr::Case(Case::new(
+                        None,
+                        vec![(
+                            Box::new(Expr::IsNotNull(Box::new(text))),
+                            Box::new(datafusion::functions::core::expr_fn::coalesce(vec![
+                                arg.expr,
+                                lit(0i64),
+                            ])),
+                        )],
+                        None,
+                    )),
+                    None => arg.expr,
                 };
                 let udaf = match def.name {
                     "BIT_AND" => df::bit_and_or_xor::bit_and_udaf(),
@@ -451,6 +464,25 @@ impl Binder<'_> {
             finish,
             ty,
         })
+    }
+
+    /// Reads how many bytes an aggregate may gather.
+    fn most_bytes(&self, name: &str, arg: Option<&Typed>, whole: &ast::Expr) -> Result<i64, SqlError> {
+        match arg {
+            None => Ok(crate::limits::AGGREGATE_BYTES),
+            Some(arg) => super::literal::as_long(&arg.expr).ok_or_else(|| {
+                SqlError::invalid_at(
+                    format!("{name} parameter `maxBytes` must be a numeric literal"),
+                    self.place(whole),
+                )
+            }),
+        }
+    }
+
+    /// Tells whether distinct values are counted with a sketch, as they are unless the context says otherwise.
+    fn counts_approximately(&self, ty: &SqlType) -> Result<bool, SqlError> {
+        let counted = ty.is_text() || ty.is_numeric() || ty.is_time() || matches!(ty, SqlType::Complex(_));
+        Ok(counted && self.context.boolean("useApproximateCountDistinct")?.unwrap_or(true))
     }
 
     /// Makes one value of a row's several: as Java prints the list, or the first.

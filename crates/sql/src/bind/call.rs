@@ -25,6 +25,10 @@ impl Binder<'_> {
         {
             return Ok(constant);
         }
+        if let (ast::FunctionArguments::None, Some(ident)) = (&function.args, bare_name(function)) {
+            // A niladic name that no function has is a column's.
+            return self.identifier(std::slice::from_ref(ident), cx);
+        }
         if let Some(def) = aggregate::find(&upper) {
             return self.aggregate(def, function, whole, cx);
         }
@@ -272,6 +276,14 @@ impl Binder<'_> {
             )));
         }
         Ok(())
+    }
+}
+
+/// Gives the name of a call without parentheses, which the parser takes niladic names such as `user` for.
+pub(super) fn bare_name(function: &ast::Function) -> Option<&ast::Ident> {
+    match (&function.args, function.name.0.as_slice()) {
+        (ast::FunctionArguments::None, [only]) => only.as_ident(),
+        _ => None,
     }
 }
 

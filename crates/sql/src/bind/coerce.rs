@@ -155,6 +155,11 @@ impl Binder<'_> {
                 "timestamp_format",
                 vec![expr, lit("yyyy-MM-dd HH:mm:ss"), lit(self.zone.name())],
             )?),
+            // Expressions read 32 bits as 64, and show them so.
+            (T::Float, y) if y.is_text() => {
+                let wide = Expr::Cast(Cast::new(Box::new(expr), DataType::Float64));
+                done(self.call_native("cast_string", vec![wide])?)
+            }
             (x, y) if x.is_numeric() && y.is_text() => done(self.call_native("cast_string", vec![expr])?),
             (T::Array(x), T::Array(y)) => {
                 if x.arrow() == y.arrow() {
@@ -211,6 +216,9 @@ impl Binder<'_> {
             _ => {}
         }
         let target = match (&a, &b) {
+            // A filter on a column of 32 bits takes its literal for 32 bits too.
+            (T::Float, y) if y.is_numeric() && is_column(&left.expr) && is_literal(&right.expr) => T::Float,
+            (x, T::Float) if x.is_numeric() && is_column(&right.expr) && is_literal(&left.expr) => T::Float,
             (x, y) if x.is_time() && y.is_text() || x.is_text() && y.is_time() => T::Timestamp,
             (x, y) if x.is_text() && y.is_numeric() => text_number(&left.expr, y),
             (x, y) if x.is_numeric() && y.is_text() => text_number(&right.expr, x),
@@ -265,6 +273,14 @@ fn text_number(text: &Expr, number: &SqlType) -> SqlType {
         Some(literal) if number.is_integer() && literal.trim().parse::<i64>().is_ok() => number.clone(),
         _ => SqlType::Double,
     }
+}
+
+fn is_column(expr: &Expr) -> bool {
+    matches!(expr, Expr::Column(_))
+}
+
+fn is_literal(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(..))
 }
 
 fn expr_is_text(ty: &SqlType) -> bool {

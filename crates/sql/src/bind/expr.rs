@@ -355,7 +355,7 @@ impl Binder<'_> {
             .unwrap_or(self.tokens.list().len())
     }
 
-    fn identifier(&self, parts: &[ast::Ident], cx: &Cx) -> Result<Typed, SqlError> {
+    pub(super) fn identifier(&self, parts: &[ast::Ident], cx: &Cx) -> Result<Typed, SqlError> {
         if let [only] = parts {
             if let Some((_, typed)) = cx.aliases.iter().find(|(name, _)| *name == only.value) {
                 return Ok(typed.clone());

@@ -1,5 +1,6 @@
 //! FROM: tables, subqueries, joins, EXTERN, UNNEST.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Subquery, 
 use datafusion::sql::sqlparser::ast::{
     self, JoinConstraint, JoinOperator, Spanned, TableAlias, TableFactor, TableWithJoins,
 };
-use henge_input::{ExternColumn, ExternSpec};
+use henge_input::{ExternColumn, ExternSpec, ExternType, InputFormat};
 
 use super::pivot::{Pivot, Unpivot};
 use super::scope::{Relation, ScopeColumn, did_you_mean};
@@ -209,7 +210,7 @@ impl Binder<'_> {
                 } else {
                     bound.plan
                 };
-                self.named(plan, bound.columns, alias.as_ref(), "subquery")
+                self.named(plan, told_apart(bound.columns), alias.as_ref(), "subquery")
             }
             TableFactor::NestedJoin {
                 table_with_joins,
@@ -507,10 +508,14 @@ impl Binder<'_> {
             signature.as_deref(),
         )
         .map_err(|error| extern_error(&error))?;
-        let spec = match columns {
+        let mut spec = match columns {
             Some(columns) => spec.with_columns(columns.clone()),
             None => spec,
         };
+        if may_hold_lists(&spec) {
+            // A source that cannot be read fails when the statement runs, with the file and the line.
+            let _ = spec.mark_multi_values();
+        }
         self.add_resource("EXTERNAL", "EXTERNAL");
         let qualifier = self.qualifier(alias.map_or("external", |a| a.name.value.as_str()));
         self.state
@@ -695,6 +700,32 @@ fn renamed(alias: Option<&TableAlias>, columns: &[(String, SqlType)]) -> Result<
         _ => Ok(own()),
     }
 }
+
+/// Renames all but the first of several columns of one name, as a subquery does: `a`, `a0`, `a1`.
+pub(super) fn told_apart(columns: Vec<(String, SqlType)>) -> Vec<(String, SqlType)> {
+    let mut taken = HashSet::new();
+    columns
+        .into_iter()
+        .map(|(name, ty)| (super::select::unique(&name, &mut taken), ty))
+        .collect()
+}
+
+/// Tells whether a text column of the source may have several values in a row, which the first rows tell.
+fn may_hold_lists(spec: &ExternSpec) -> bool {
+    let lists = match &spec.format {
+        InputFormat::Json(_) | InputFormat::Parquet(_) => true,
+        InputFormat::Csv(format) | InputFormat::Tsv(format) => format.list_delimiter != DEFAULT_LIST_DELIMITER,
+        InputFormat::Lines => false,
+    };
+    lists
+        && spec
+            .columns
+            .iter()
+            .any(|column| column.column_type == ExternType::String)
+}
+
+/// The character that Druid separates the values of a field by where the format names none.
+const DEFAULT_LIST_DELIMITER: &str = "\u{1}";
 
 fn extern_error(error: &henge_input::InputError) -> SqlError {
     match error {

@@ -1,8 +1,12 @@
 //! Literals: numbers, text, TIMESTAMP, DATE, INTERVAL, `?`.
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use chrono::NaiveDate;
-use datafusion::common::ScalarValue;
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, lit};
+use datafusion::physical_expr::create_physical_expr;
 use datafusion::sql::sqlparser::ast::{self, DateTimeField, Value, ValueWithSpan};
 use serde_json::Value as Json;
 
@@ -46,6 +50,35 @@ pub(crate) fn as_long(expr: &Expr) -> Option<i64> {
         Expr::Literal(ScalarValue::Int64(Some(value)), _) => Some(*value),
         _ => None,
     }
+}
+
+/// Computes an expression that sees no columns; `None` where it does, or fails.
+pub(crate) fn constant(expr: &Expr) -> Option<ScalarValue> {
+    if let Expr::Literal(value, _) = expr {
+        return Some(value.clone());
+    }
+    let computed = expr.column_refs().is_empty() && !expr.contains_outer() && !expr.is_volatile();
+    if !computed {
+        return None;
+    }
+    let schema = DFSchema::empty();
+    let physical = create_physical_expr(
+        expr,
+        &schema,
+        &ExecutionProps::new(),
+        &PhysicalPlanningContext::default(),
+    )
+    .ok()?;
+    let one_row = RecordBatchOptions::new().with_row_count(Some(1));
+    let batch = RecordBatch::try_new_with_options(schema.inner().clone(), vec![], &one_row).ok()?;
+    let array = physical.evaluate(&batch).ok()?.into_array(1).ok()?;
+    ScalarValue::try_from_array(&array, 0).ok()
+}
+
+/// Gives the text of an expression that sees no columns.
+pub(crate) fn constant_text(expr: &Expr) -> Option<String> {
+    let value = constant(expr)?;
+    value.try_as_str().flatten().map(str::to_string)
 }
 
 impl Binder<'_> {

@@ -3,7 +3,7 @@
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{ScalarValue, Spans};
 use datafusion::functions_aggregate as df;
-use datafusion::logical_expr::expr::{AggregateFunction, Case, InList, InSubquery, Like};
+use datafusion::logical_expr::expr::{AggregateFunction, Case, Exists, InList, InSubquery, Like};
 use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, lit};
 use datafusion::sql::sqlparser::ast::{self, BinaryOperator as B};
 
@@ -111,6 +111,9 @@ impl Binder<'_> {
         negated: bool,
         cx: &Cx,
     ) -> Result<Typed, SqlError> {
+        if let ast::Expr::Tuple(row) = inner {
+            return self.row_in_subquery(inner, row, query, negated, cx);
+        }
         let value = self.expr(inner, cx)?;
         let (mut subquery, columns) = self.subquery(query, cx)?;
         let [(_, ty)] = columns.as_slice() else {
@@ -143,31 +146,46 @@ impl Binder<'_> {
         ))
     }
 
+    /// `(a, b) IN (query)`: there is a row that equals it.
+    fn row_in_subquery(
+        &self,
+        whole: &ast::Expr,
+        row: &[ast::Expr],
+        query: &ast::Query,
+        negated: bool,
+        cx: &Cx,
+    ) -> Result<Typed, SqlError> {
+        let (mut subquery, columns) = self.subquery(query, cx)?;
+        if columns.len() != row.len() {
+            return Err(self.incompatible_in(whole));
+        }
+        let plan = subquery.subquery.as_ref().clone();
+        let mut equal = Vec::with_capacity(row.len());
+        for ((item, (_, ty)), column) in row.iter().zip(columns).zip(plan.schema().columns()) {
+            let item = self.expr(item, cx)?;
+            let outer = Typed::new(seen_from_inside(item.expr, cx)?, item.ty);
+            let inner = Typed::new(Expr::Column(column), ty);
+            equal.push(self.compared(whole, inner, Operator::Eq, outer)?.expr);
+        }
+        let condition = equal.into_iter().reduce(Expr::and).unwrap_or(lit(true));
+        let plan = LogicalPlanBuilder::from(plan)
+            .filter(condition)
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(|e| super::from_datafusion(&e))?;
+        subquery.outer_ref_columns = plan.all_out_ref_exprs();
+        subquery.subquery = std::sync::Arc::new(plan);
+        Ok(Typed::new(
+            Expr::Exists(Exists::new(subquery, negated)),
+            SqlType::Boolean,
+        ))
+    }
+
     /// `x IN (query)` as a value: of nothing it is false; it is true where counting finds x, and unknown where x is NULL or
     /// a NULL is among the values.
     fn counted_in(&self, value: Typed, subquery: Subquery, cx: &Cx) -> Result<Expr, SqlError> {
         let plan = subquery.subquery.as_ref();
         let column = Expr::Column(plan.schema().columns()[0].clone());
-        let outer = value
-            .expr
-            .clone()
-            .transform_down(|e| {
-                let Expr::Column(name) = &e else {
-                    return Ok(Transformed::no(e));
-                };
-                let known = cx
-                    .scope
-                    .and_then(|scope| scope.columns().find(|known| known.column == *name));
-                Ok(match known {
-                    Some(known) => Transformed::yes(Expr::OuterReferenceColumn(
-                        known.ty.field(&name.name, true),
-                        name.clone(),
-                    )),
-                    None => Transformed::no(e),
-                })
-            })
-            .map_err(|e| super::from_datafusion(&e))?
-            .data;
+        let outer = seen_from_inside(value.expr.clone(), cx)?;
         let count = |condition: Option<Expr>| -> Result<Expr, SqlError> {
             let mut builder = LogicalPlanBuilder::from(plan.clone());
             if let Some(condition) = condition {
@@ -424,6 +442,27 @@ impl Binder<'_> {
             spans: Spans::new(),
         }))
     }
+}
+
+/// Makes the columns of an expression those of the query around.
+fn seen_from_inside(expr: Expr, cx: &Cx) -> Result<Expr, SqlError> {
+    expr.transform_down(|e| {
+        let Expr::Column(name) = &e else {
+            return Ok(Transformed::no(e));
+        };
+        let known = cx
+            .scope
+            .and_then(|scope| scope.columns().find(|known| known.column == *name));
+        Ok(match known {
+            Some(known) => Transformed::yes(Expr::OuterReferenceColumn(
+                known.ty.field(&name.name, true),
+                name.clone(),
+            )),
+            None => Transformed::no(e),
+        })
+    })
+    .map(|seen| seen.data)
+    .map_err(|e| super::from_datafusion(&e))
 }
 
 /// Makes an IN out of its comparisons; without any it does not hold.

@@ -36,7 +36,7 @@ impl Binder<'_> {
                 let before = self.state.borrow().relations;
                 let bound = self.deeper(|| self.query(&cte.query, &ctes, parent))?;
                 let columns = if cte.alias.columns.is_empty() {
-                    bound.columns
+                    super::from::told_apart(bound.columns)
                 } else {
                     bound
                         .columns

@@ -124,6 +124,10 @@ impl Binder<'_> {
             }
             for expr in &mut window_exprs {
                 *expr = self.regroup(expr.clone(), &map, None, &scope)?;
+                if sets.len() == 1 {
+                    // Groups come in the order of their keys, which settles what a window leaves open.
+                    super::window::settle_order(expr, map.groups.iter().map(|(_, column)| column));
+                }
             }
             if let Some(condition) = having.take() {
                 let condition = self.regroup(condition, &map, select.having.as_ref(), &scope)?;
@@ -136,7 +140,14 @@ impl Binder<'_> {
         if !window_exprs.is_empty() {
             let before = plan.schema().fields().len();
             let sources: Vec<String> = window_exprs.iter().map(|e| e.schema_name().to_string()).collect();
-            plan = LogicalPlanBuilder::window_plan(plan, window_exprs).map_err(|e| from_datafusion(&e))?;
+            // What needs no order sees the rows as they come, before other windows sort them.
+            let (unsorted, sorted): (Vec<Expr>, Vec<Expr>) =
+                window_exprs.into_iter().partition(super::window::is_over_everything);
+            for exprs in [unsorted, sorted] {
+                if !exprs.is_empty() {
+                    plan = LogicalPlanBuilder::window_plan(plan, exprs).map_err(|e| from_datafusion(&e))?;
+                }
+            }
             let columns: Vec<Column> = plan.schema().columns().split_off(before);
             let resolve = |expr: Expr| -> Result<Expr, SqlError> {
                 expr.transform_down(|e| {
@@ -296,6 +307,9 @@ impl Binder<'_> {
                         ast::Expr::Identifier(ident) => ident.value.clone(),
                         ast::Expr::CompoundIdentifier(parts) => {
                             parts.last().map(|ident| ident.value.clone()).unwrap_or_default()
+                        }
+                        ast::Expr::Function(function) if super::call::bare_name(function).is_some() => {
+                            super::call::bare_name(function).map_or(String::new(), |ident| ident.value.clone())
                         }
                         _ => format!("EXPR${}", items.len()),
                     };

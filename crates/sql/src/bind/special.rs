@@ -163,10 +163,7 @@ impl Binder<'_> {
             }
             "DECODE_BASE64_COMPLEX" | "COMPLEX_DECODE_BASE64" => {
                 let (mut args, _, _) = self.arguments(function, cx)?;
-                let kind = args
-                    .first()
-                    .and_then(|arg| super::literal::as_text(&arg.expr))
-                    .map(str::to_string);
+                let kind = args.first().and_then(|arg| super::literal::constant_text(&arg.expr));
                 let (Some(kind), 2) = (kind, args.len()) else {
                     return Err(SqlError::invalid_at(
                         format!("Invalid number of arguments to function '{name}'. Was expecting 2 arguments"),
@@ -295,7 +292,7 @@ impl Binder<'_> {
                 self.place(whole),
             )
         };
-        let Some(lookup_name) = super::literal::as_text(&name.expr).map(str::to_string) else {
+        let Some(lookup_name) = super::literal::constant_text(&name.expr) else {
             return Err(literal(2));
         };
         let Some(lookup) = self.catalog.lookup(&lookup_name) else {

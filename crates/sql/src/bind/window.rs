@@ -197,9 +197,11 @@ impl Binder<'_> {
             })
         };
         let start = bound(&frame.start_bound)?;
-        let end = match &frame.end_bound {
-            Some(end) => bound(end)?,
-            None => WindowFrameBound::CurrentRow,
+        let (start, end) = match (&frame.end_bound, start) {
+            (Some(end), start) => (start, bound(end)?),
+            // A single bound behind the current row is where the frame ends.
+            (None, end @ WindowFrameBound::Following(_)) => (WindowFrameBound::CurrentRow, end),
+            (None, start) => (start, WindowFrameBound::CurrentRow),
         };
         Ok(WindowFrame::new_bounds(units, start, end))
     }
@@ -286,5 +288,43 @@ impl Binder<'_> {
             finish: Finish::None,
             ty,
         })
+    }
+}
+
+/// Tells whether a window is all rows as they come.
+pub(super) fn is_over_everything(expr: &Expr) -> bool {
+    match expr {
+        Expr::WindowFunction(call) => call.params.partition_by.is_empty() && call.params.order_by.is_empty(),
+        _ => false,
+    }
+}
+
+/// Orders rows that a window leaves in any order by more keys, where that changes no peers: frames of rows, and functions
+/// that number rows.
+pub(super) fn settle_order<'e>(expr: &mut Expr, keys: impl Iterator<Item = &'e Expr>) {
+    let Expr::WindowFunction(call) = expr else { return };
+    let params = &mut call.params;
+    let name = call.fun.name().to_string();
+    let by_place = ["row_number", "ntile", "lag", "lead"].contains(&name.as_str());
+    let picks = ["first_value", "last_value"].contains(&name.as_str());
+    let rows = params.window_frame.units == WindowFrameUnits::Rows;
+    let unordered = params.order_by.is_empty();
+    let open = by_place || rows || unordered && picks;
+    if !open {
+        return;
+    }
+    if unordered && !by_place && !rows {
+        // Without an order every row is a peer of every other: the frame is the partition.
+        params.window_frame = WindowFrame::new_bounds(
+            WindowFrameUnits::Rows,
+            WindowFrameBound::Preceding(ScalarValue::UInt64(None)),
+            WindowFrameBound::Following(ScalarValue::UInt64(None)),
+        );
+    }
+    for key in keys {
+        let known = params.order_by.iter().any(|sort| sort.expr == *key) || params.partition_by.contains(key);
+        if !known {
+            params.order_by.push(Sort::new(key.clone(), true, true));
+        }
     }
 }

@@ -58,8 +58,13 @@ pub(crate) enum Body {
 /// Reads a statement. Call it on a stack of [`stack_bytes`].
 pub(crate) fn parse(tokens: &Tokens) -> Result<Parsed, SqlError> {
     let (sets, first) = split_sets(tokens)?;
+    // Any number of semicolons may end the last statement.
     let list = &tokens.list()[first..];
-    let mut rest = list;
+    let end = list
+        .iter()
+        .rposition(|t| t.token != Token::SemiColon)
+        .map_or(0, |last| last + 1);
+    let mut rest = &list[..end];
     let explain = rest.len() > 2
         && is_word(&rest[0].token, "EXPLAIN")
         && is_word(&rest[1].token, "PLAN")
@@ -156,7 +161,7 @@ fn split_sets(tokens: &Tokens) -> Result<(Vec<(String, Value)>, usize), SqlError
     }
     if let Some(n) = list[at..].iter().position(|t| t.token == Token::SemiColon) {
         let semicolon = at + n;
-        if let Some(next) = list.get(semicolon + 1) {
+        if let Some(next) = list[semicolon..].iter().find(|t| t.token != Token::SemiColon) {
             if !["SELECT", "WITH", "INSERT", "REPLACE", "EXPLAIN", "VALUES", "SET"]
                 .iter()
                 .any(|word| is_word(&next.token, word))

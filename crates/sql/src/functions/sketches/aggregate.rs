@@ -327,6 +327,14 @@ impl Gathering {
         let binary = column.as_binary::<i32>();
         for bytes in binary.iter().flatten() {
             let other = Complex::parse(kind, bytes, &settings).map_err(failed)?;
+            // A single sketch is kept as it is: a union forgets the order of its values, which sharpens the estimate.
+            if let (None, Complex::Hll(first)) = (&self.sketch, &other)
+                && first.lg_k() == settings.hll_lg_k
+                && first.register_type() == settings.hll_type
+            {
+                self.sketch = Some(other);
+                continue;
+            }
             match (self.sketch()?, &other) {
                 // The aggregate's own lgK and type hold, also of the first sketch.
                 (Complex::Hll(sketch), Complex::Hll(other)) => sketch.merge(other).map_err(failed)?,
