@@ -58,6 +58,26 @@ fn sorted_groups(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
             None => Ok(None),
         },
         LogicalPlan::Aggregate(node) if is_plain(node) => by_first(plan, node.group_expr.len()),
+        // Set by set, those with more keys first.
+        LogicalPlan::Aggregate(node) if matches!(node.group_expr.as_slice(), [Expr::GroupingSet(_)]) => {
+            // GROUPING takes the place of the set's own number.
+            let counted = |e: &Expr| matches!(e, Expr::AggregateFunction(call) if call.func.name() == "grouping");
+            if node.aggr_expr.iter().any(counted) {
+                return Ok(None);
+            }
+            let columns = plan.schema().columns();
+            let Some(set) = columns
+                .iter()
+                .position(|column| column.name == Aggregate::INTERNAL_GROUPING_ID)
+            else {
+                return Ok(None);
+            };
+            let keys = std::iter::once(columns[set].clone()).chain(columns[..set].iter().cloned());
+            LogicalPlanBuilder::from(plan.clone())
+                .sort(keys.map(ascending))?
+                .build()
+                .map(Some)
+        }
         LogicalPlan::Distinct(Distinct::All(_)) => by_first(plan, plan.schema().fields().len()),
         _ => Ok(None),
     }

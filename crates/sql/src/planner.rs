@@ -70,8 +70,11 @@ impl Planner {
         let bound = binder.statement()?;
         let (tables, resources) = binder.finish();
         let plan = match self.engine {
-            EngineKind::Native => self.optimise(&group_order::in_group_order(bound.query.plan.clone())?)?,
-            EngineKind::Task => self.optimise(&bound.query.plan)?,
+            EngineKind::Native if !tables.values().any(bind::TableSource::is_system) => {
+                self.optimise(&group_order::in_group_order(bound.query.plan.clone())?)?
+            }
+            // Druid's system tables are not queried by its engine, and their groups have no order.
+            EngineKind::Native | EngineKind::Task => self.optimise(&bound.query.plan)?,
         };
         let columns: Vec<OutputColumn> = bound
             .query

@@ -47,7 +47,7 @@ const fn def(name: &'static str, signatures: &'static str) -> AggregateDef {
 pub(crate) const AGGREGATES: [AggregateDef; 26] = [
     def(
         "ANY_VALUE",
-        "'ANY_VALUE(expr, [maxBytesPerStringInt, [aggregateMultipleValuesBoolean]])'",
+        "'ANY_VALUE(<expr>, [<maxBytesPerStringInt>, [<aggregateMultipleValuesBoolean>]])'",
     ),
     def("ARRAY_AGG", "'ARRAY_AGG(expr, [size])'"),
     def("AVG", "'AVG(<NUMERIC>)'"),
@@ -185,11 +185,6 @@ impl Binder<'_> {
                 ))
             }
         };
-        let mut order_by: Vec<Sort> = Vec::new();
-        let mut is_distinct = distinct;
-        let mut fallback = None;
-        let mut finish = Finish::None;
-        let mut filter = filter;
         let plain = |typed: &Typed| {
             // Dictionaries would end up inside of lists; aggregates that keep values take plain text.
             if typed.ty.is_text() && typed.ty != SqlType::MultiVarchar {
@@ -198,6 +193,18 @@ impl Binder<'_> {
                 typed.expr.clone()
             }
         };
+        let mut inner_order: Vec<Sort> = Vec::new();
+        for key in order_inside(function) {
+            let typed = self.expr(&key.expr, cx)?;
+            let asc = key.options.asc.unwrap_or(true);
+            inner_order.push(Sort::new(plain(&typed), asc, key.options.nulls_first.unwrap_or(asc)));
+        }
+        let inline = self.engine == crate::EngineKind::Native && cx.scope.is_some_and(|scope| scope.inline);
+        let mut order_by: Vec<Sort> = Vec::new();
+        let mut is_distinct = distinct;
+        let mut fallback = None;
+        let mut finish = Finish::None;
+        let mut filter = filter;
         let (udaf, exprs, ty): (Arc<AggregateUDF>, Vec<Expr>, SqlType) = match def.name {
             "COUNT" => {
                 if star || args.is_empty() {
@@ -205,7 +212,7 @@ impl Binder<'_> {
                 } else if distinct && args.len() == 1 && self.counts_approximately(&args[0].ty)? {
                     is_distinct = false;
                     let builtin = super::sketches::find("APPROX_COUNT_DISTINCT").unwrap_or(def);
-                    self.sketch_aggregate(builtin, args, whole)?
+                    self.sketch_aggregate(builtin, args, whole, inline)?
                 } else if distinct && args.len() == 1 && args[0].ty == SqlType::MultiVarchar {
                     // Values are counted, not rows.
                     is_distinct = false;
@@ -224,7 +231,7 @@ impl Binder<'_> {
             name if super::sketches::find(name).is_some() => {
                 // Counting a value once or several times is the same.
                 is_distinct = false;
-                self.sketch_aggregate(def, args, whole)?
+                self.sketch_aggregate(def, args, whole, inline)?
             }
             "SUM" | "$SUM0" => {
                 arity(1, 1)?;
@@ -263,6 +270,12 @@ impl Binder<'_> {
             }
             "ANY_VALUE" => {
                 arity(1, 3)?;
+                self.no_null_literal(function, 1)?;
+                if args.get(1).is_some_and(|bytes| !bytes.ty.is_integer())
+                    || args.get(2).is_some_and(|all| all.ty != SqlType::Boolean)
+                {
+                    return Err(signature());
+                }
                 let arg = self.one_value(args[0].clone(), args.get(2))?;
                 let ty = varchar(&arg.ty);
                 if ty.is_text() {
@@ -332,13 +345,29 @@ impl Binder<'_> {
                     (true, false) => collect::Kind::Elements,
                     (true, true) => collect::Kind::DistinctElements,
                 };
-                let arg = if arg.ty == SqlType::Null {
-                    self.cast(arg, &SqlType::Varchar)?
-                } else {
-                    arg
+                let arg = match &arg.ty {
+                    SqlType::Null => self.cast(arg, &SqlType::Varchar)?,
+                    // A row without values adds one NULL.
+                    SqlType::MultiVarchar if !concat => {
+                        Typed::new(self.call_native("mv_harmonize", vec![arg.expr])?, arg.ty)
+                    }
+                    _ => arg,
                 };
                 let most = lit(self.most_bytes(def.name, args.get(1), whole)?);
-                (collect::udaf(kind), vec![plain(&arg), most], ty)
+                if !inner_order.is_empty() {
+                    if concat || arg.ty == SqlType::MultiVarchar {
+                        return Err(SqlError::unsupported(format!(
+                            "{} of lists with ORDER BY is not supported; unnest them first",
+                            def.name
+                        )));
+                    }
+                    order_by = inner_order;
+                    is_distinct = distinct;
+                    let udaf = df::array_agg::array_agg_udaf();
+                    (udaf, vec![plain(&arg)], ty)
+                } else {
+                    (collect::udaf(kind), vec![plain(&arg), most], ty)
+                }
             }
             "STRING_AGG" | "LISTAGG" => {
                 arity(2, 3)?;
@@ -348,7 +377,12 @@ impl Binder<'_> {
                 };
                 let most = lit(self.most_bytes(def.name, args.get(2), whole)?);
                 let arg = self.cast(args[0].clone(), &SqlType::Varchar)?;
-                let ordered = function.within_group.first().map(|key| key.options.asc.unwrap_or(true));
+                let own = || inner_order.first().map(|key| key.asc);
+                let ordered = function
+                    .within_group
+                    .first()
+                    .map(|key| key.options.asc.unwrap_or(true))
+                    .or_else(own);
                 let multi = arg.ty == SqlType::MultiVarchar;
                 if !distinct && ordered.is_some() {
                     for key in &function.within_group {
@@ -356,6 +390,7 @@ impl Binder<'_> {
                         let asc = key.options.asc.unwrap_or(true);
                         order_by.push(Sort::new(plain(&typed), asc, asc));
                     }
+                    order_by.extend(inner_order);
                     finish = Finish::Text;
                     (
                         df::string_agg::string_agg_udaf(),
@@ -466,6 +501,24 @@ impl Binder<'_> {
         })
     }
 
+    /// Refuses NULL as an argument from an index on.
+    fn no_null_literal(&self, function: &ast::Function, from: usize) -> Result<(), SqlError> {
+        let ast::FunctionArguments::List(list) = &function.args else {
+            return Ok(());
+        };
+        for argument in list.args.iter().skip(from) {
+            if let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) = argument
+                && matches!(expr, ast::Expr::Value(value) if value.value == ast::Value::Null)
+            {
+                return Err(SqlError::invalid_at(
+                    "Illegal use of 'NULL'".to_string(),
+                    self.place(expr),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Reads how many bytes an aggregate may gather.
     fn most_bytes(&self, name: &str, arg: Option<&Typed>, whole: &ast::Expr) -> Result<i64, SqlError> {
         match arg {
@@ -479,10 +532,10 @@ impl Binder<'_> {
         }
     }
 
-    /// Tells whether distinct values are counted with a sketch, as they are unless the context says otherwise.
+    /// Tells whether distinct values are counted with a sketch, which the context may ask for.
     fn counts_approximately(&self, ty: &SqlType) -> Result<bool, SqlError> {
         let counted = ty.is_text() || ty.is_numeric() || ty.is_time() || matches!(ty, SqlType::Complex(_));
-        Ok(counted && self.context.boolean("useApproximateCountDistinct")?.unwrap_or(true))
+        Ok(counted && self.context.boolean("useApproximateCountDistinct")?.unwrap_or(false))
     }
 
     /// Makes one value of a row's several: as Java prints the list, or the first.
@@ -512,6 +565,20 @@ impl Binder<'_> {
             Finish::Join(separator) => self.call_native("joined_text", vec![column, lit(separator.as_str())]),
         }
     }
+}
+
+/// Gives the ORDER BY among the arguments of a call.
+fn order_inside(function: &ast::Function) -> &[ast::OrderByExpr] {
+    let ast::FunctionArguments::List(list) = &function.args else {
+        return &[];
+    };
+    list.clauses
+        .iter()
+        .find_map(|clause| match clause {
+            ast::FunctionArgumentClause::OrderBy(keys) => Some(keys.as_slice()),
+            _ => None,
+        })
+        .unwrap_or(&[])
 }
 
 /// What is done to an aggregate's result.

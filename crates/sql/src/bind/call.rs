@@ -25,6 +25,17 @@ impl Binder<'_> {
         {
             return Ok(constant);
         }
+        if matches!(upper.as_str(), "CURRENT_TIMESTAMP" | "LOCALTIMESTAMP")
+            && let Some(now) = self.niladic(&upper)
+        {
+            let (args, _, _) = self.arguments(function, cx)?;
+            let digits = args.first().map(|arg| super::literal::as_long(&arg.expr));
+            return match (args.len(), digits) {
+                (0, _) => Ok(now),
+                (1, Some(Some(digits))) => Ok(self.cut_to(digits)),
+                _ => Err(self.unknown_function(&upper, function, whole, cx)),
+            };
+        }
         if let (ast::FunctionArguments::None, Some(ident)) = (&function.args, bare_name(function)) {
             // A niladic name that no function has is a column's.
             return self.identifier(std::slice::from_ref(ident), cx);
@@ -40,6 +51,13 @@ impl Binder<'_> {
         }
         let (args, _, _) = self.arguments(function, cx)?;
         self.named_call(&upper, args, whole)
+    }
+
+    /// Gives the query's time with so many digits of a second.
+    fn cut_to(&self, digits: i64) -> Typed {
+        let step = 10_i64.pow(u32::try_from((3 - digits).clamp(0, 3)).unwrap_or(0));
+        let cut = self.now_ms - self.now_ms.rem_euclid(step);
+        Typed::new(super::literal::timestamp(cut), SqlType::Timestamp)
     }
 
     /// Binds the arguments; tells whether there was DISTINCT, and whether the only argument is `*`.

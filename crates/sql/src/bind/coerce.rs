@@ -262,6 +262,8 @@ impl Binder<'_> {
         match &value.ty {
             SqlType::Boolean => Ok(value.expr),
             SqlType::Null => Ok(self.null_of(&SqlType::Boolean).expr),
+            // A condition on every value of a row holds where it does for any.
+            SqlType::Array(element) if **element == SqlType::Boolean => self.call_native("any_true", vec![value.expr]),
             _ => Ok(self.cast(value, &SqlType::Boolean)?.expr),
         }
     }
@@ -270,9 +272,15 @@ impl Binder<'_> {
 /// Gives the type in which text and a number are compared.
 fn text_number(text: &Expr, number: &SqlType) -> SqlType {
     match as_text(text) {
+        // A JSON value takes the type of what it is compared with.
+        None if number.is_numeric() && is_json_value(text) => number.clone(),
         Some(literal) if number.is_integer() && literal.trim().parse::<i64>().is_ok() => number.clone(),
         _ => SqlType::Double,
     }
+}
+
+fn is_json_value(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.func.name().starts_with("json_value"))
 }
 
 fn is_column(expr: &Expr) -> bool {

@@ -5,7 +5,9 @@ use std::cell::RefCell;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{Case, Exists};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
-use datafusion::sql::sqlparser::ast::{self, BinaryOperator as B, CeilFloorKind, DateTimeField, UnaryOperator as U};
+use datafusion::sql::sqlparser::ast::{
+    self, BinaryOperator as B, CeilFloorKind, DateTimeField, Spanned, UnaryOperator as U,
+};
 
 use super::aggregate::Aggregates;
 use super::coerce::sql_type;
@@ -78,7 +80,9 @@ impl Binder<'_> {
     /// Binds a condition in a context.
     pub(super) fn condition_in(&self, expr: &ast::Expr, cx: &Cx) -> Result<Expr, SqlError> {
         let typed = self.expr(expr, cx)?;
-        if !matches!(typed.ty, SqlType::Boolean | SqlType::Null) && !typed.ty.is_numeric() && !typed.ty.is_text() {
+        let of_values = matches!(&typed.ty, SqlType::Array(element) if **element == SqlType::Boolean);
+        let plain = matches!(typed.ty, SqlType::Boolean | SqlType::Null) || typed.ty.is_numeric() || typed.ty.is_text();
+        if !plain && !of_values {
             return Err(SqlError::invalid_at(
                 format!("{} clause must be a condition", cx.clause),
                 self.place(expr),
@@ -89,7 +93,23 @@ impl Binder<'_> {
 
     /// Binds an expression.
     pub(crate) fn expr(&self, expr: &ast::Expr, cx: &Cx) -> Result<Typed, SqlError> {
-        self.deeper(|| self.expr_inner(expr, cx))
+        let query = match expr {
+            ast::Expr::Subquery(query) => Some(query),
+            ast::Expr::InSubquery { subquery, .. } | ast::Expr::Exists { subquery, .. } => Some(subquery),
+            _ => None,
+        };
+        // Conditions are joined, each on its own.
+        let shared = query.filter(|_| !["WHERE", "HAVING", "ON", "QUALIFY"].contains(&cx.clause));
+        let Some(place) = shared.map(|query| query.span().start).filter(|start| start.line > 0) else {
+            return self.deeper(|| self.expr_inner(expr, cx));
+        };
+        let place = (place.line, place.column);
+        if let Some(known) = self.state.borrow().asked.get(&place) {
+            return Ok(known.clone());
+        }
+        let typed = self.deeper(|| self.expr_inner(expr, cx))?;
+        self.state.borrow_mut().asked.insert(place, typed.clone());
+        Ok(typed)
     }
 
     fn expr_inner(&self, expr: &ast::Expr, cx: &Cx) -> Result<Typed, SqlError> {
@@ -422,6 +442,10 @@ impl Binder<'_> {
                 }
                 let typed = self.expr(inner, cx)?;
                 match typed.expr {
+                    // A decimal zero has no sign.
+                    Expr::Literal(ScalarValue::Float64(Some(value)), _) if typed.ty == SqlType::Decimal => {
+                        Ok(Typed::new(lit(0.0 - value), typed.ty))
+                    }
                     Expr::Literal(ScalarValue::Float64(Some(value)), _) => Ok(Typed::new(lit(-value), typed.ty)),
                     Expr::Literal(ScalarValue::Int64(Some(value)), _) => {
                         Ok(Typed::new(lit(value.wrapping_neg()), typed.ty))
@@ -650,6 +674,27 @@ impl Binder<'_> {
         }
         let (items, ty) = self.unify(items).map_err(|_| different())?;
         let element = if ty == SqlType::Null { SqlType::Varchar } else { ty };
+        if element == SqlType::MultiVarchar {
+            // One array for every value.
+            let lists: Vec<&Expr> = items
+                .iter()
+                .map(|item| &item.expr)
+                .filter(|expr| !is_call(expr, "to_list"))
+                .collect();
+            let paired = lists.windows(2).all(|pair| pair[0] == pair[1]);
+            let udf = if paired {
+                crate::functions::mapped_udf("array")
+            } else {
+                crate::functions::crossed_udf("array")
+            };
+            let exprs: Vec<Expr> = items.into_iter().map(|item| item.expr).collect();
+            if let Some(udf) = udf {
+                let expr = Expr::ScalarFunction(datafusion::logical_expr::expr::ScalarFunction::new_udf(udf, exprs));
+                let array = SqlType::Array(Box::new(SqlType::Varchar));
+                return Ok(Typed::new(expr, SqlType::Array(Box::new(array))));
+            }
+            return Err(different());
+        }
         let exprs: Vec<Expr> = items
             .into_iter()
             .map(|item| self.cast(item, &element).map(|t| t.expr))
@@ -657,6 +702,11 @@ impl Binder<'_> {
         let expr = self.call_native("array", exprs)?;
         Ok(Typed::new(expr, SqlType::Array(Box::new(element))))
     }
+}
+
+/// Tells whether an expression is a call of a function of the table.
+pub(super) fn is_call(expr: &Expr, native: &str) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.func.name() == native)
 }
 
 /// Gives the upper case name of a unit.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, JoinType, Spans, TableReference, UnnestOptions};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Subquery, lit};
@@ -43,6 +44,10 @@ impl Binder<'_> {
                 .build()
                 .map_err(|e| from_datafusion(&e))?,
         };
+        let reads = plan
+            .exists(|node| Ok(matches!(node, LogicalPlan::TableScan(_))))
+            .map_err(|e| from_datafusion(&e))?;
+        scope.inline = !reads;
         Ok((plan, scope))
     }
 
@@ -109,6 +114,7 @@ impl Binder<'_> {
             let visible = Scope {
                 relations: scope.relations.clone(),
                 parent: scope.parent,
+                inline: false,
             };
             self.factor(factor, ctes, Some(&visible))?
         } else {
@@ -334,7 +340,7 @@ impl Binder<'_> {
             item.relations[0].alias.get_or_insert(only.clone());
             return Ok(item);
         }
-        self.reads(1, place.clone())?;
+        self.reads(1, place)?;
         let (schema, table) = match parts.as_slice() {
             [table] => ("druid", table.as_str()),
             [schema, table] => (schema.as_str(), table.as_str()),
@@ -612,6 +618,16 @@ impl Binder<'_> {
                 ));
             }
         };
+        let list = match &typed.expr {
+            // A stored row without values is one NULL.
+            Expr::ScalarFunction(call)
+                if call.func.name() == "mv_to_array"
+                    && matches!(call.args.as_slice(), [stored] if is_stored(stored)) =>
+            {
+                self.call_native("mv_harmonize", call.args.clone())?
+            }
+            _ => typed.expr,
+        };
         let name = alias.as_ref().map(|a| a.name.value.clone());
         let column_name = alias
             .as_ref()
@@ -620,7 +636,7 @@ impl Binder<'_> {
         // The unnested column loses any qualifier, so its own name is made unique.
         let field = self.qualifier("__unnest");
         let mut exprs: Vec<Expr> = left.schema().columns().into_iter().map(Expr::Column).collect();
-        exprs.push(typed.expr.alias(field.as_str()));
+        exprs.push(list.alias(field.as_str()));
         let column = Column::new_unqualified(field);
         let plan = LogicalPlanBuilder::from(left)
             .project(exprs)
@@ -698,6 +714,17 @@ fn renamed(alias: Option<&TableAlias>, columns: &[(String, SqlType)]) -> Result<
             Ok(alias.columns.iter().map(|c| c.name.value.clone()).collect())
         }
         _ => Ok(own()),
+    }
+}
+
+/// Tells whether an expression is a column as it is stored, or its text as a list of one.
+fn is_stored(expr: &Expr) -> bool {
+    match expr {
+        Expr::Column(_) => true,
+        Expr::ScalarFunction(call) => {
+            call.func.name() == "to_list" && matches!(call.args.as_slice(), [Expr::Column(_)])
+        }
+        _ => false,
     }
 }
 

@@ -299,10 +299,14 @@ fn array_parameter(items: &[Json]) -> Option<Typed> {
             })
             .collect();
         (SqlType::Varchar, texts)
-    } else if items.iter().all(|item| item.is_i64() || item.is_null()) {
+    } else if items
+        .iter()
+        .all(|item| item.is_i64() || item.is_null() || item.is_boolean())
+    {
+        let long = |item: &Json| item.as_i64().or(item.as_bool().map(i64::from));
         (
             SqlType::BigInt,
-            items.iter().map(|item| ScalarValue::Int64(item.as_i64())).collect(),
+            items.iter().map(|item| ScalarValue::Int64(long(item))).collect(),
         )
     } else {
         (

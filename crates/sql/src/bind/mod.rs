@@ -77,6 +77,13 @@ pub(crate) enum TableSource {
     Extern(Box<ExternSpec>),
 }
 
+impl TableSource {
+    /// Tells whether it is a table of `sys` or `INFORMATION_SCHEMA`.
+    pub fn is_system(&self) -> bool {
+        matches!(self, TableSource::Table { schema, .. } if schema == "sys" || schema == "INFORMATION_SCHEMA")
+    }
+}
+
 /// Binds one statement.
 pub(crate) struct Binder<'a> {
     pub catalog: &'a dyn SchemaCatalog,
@@ -96,6 +103,8 @@ struct State {
     qualifiers: HashSet<String>,
     tables: HashMap<String, TableSource>,
     resources: BTreeSet<Resource>,
+    /// Queries inside of expressions by their place: a select item that is grouped by too is one and the same.
+    asked: HashMap<(u64, u64), Typed>,
     depth: usize,
     relations: usize,
 }

@@ -431,8 +431,14 @@ impl Binder<'_> {
 
     /// Makes a scalar subquery of one aggregate over a plan.
     fn scalar_of(&self, plan: LogicalPlan, call: Expr) -> Result<Expr, SqlError> {
-        let plan = LogicalPlanBuilder::from(plan)
+        let aggregated = LogicalPlanBuilder::from(plan)
             .aggregate(Vec::<Expr>::new(), vec![call])
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(|e| super::from_datafusion(&e))?;
+        // A name of its own: the query around may compute the same aggregate.
+        let result = Expr::Column(aggregated.schema().columns()[0].clone()).alias(self.qualifier("__scalar"));
+        let plan = LogicalPlanBuilder::from(aggregated)
+            .project([result])
             .and_then(LogicalPlanBuilder::build)
             .map_err(|e| super::from_datafusion(&e))?;
         let outer_ref_columns = plan.all_out_ref_exprs();

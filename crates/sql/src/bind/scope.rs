@@ -45,6 +45,8 @@ pub(crate) struct Relation {
 pub(crate) struct Scope<'p> {
     pub relations: Vec<Relation>,
     pub parent: Option<&'p Scope<'p>>,
+    /// True where no table is read: the rows are written in the statement.
+    pub inline: bool,
 }
 
 impl<'p> Scope<'p> {
@@ -52,6 +54,7 @@ impl<'p> Scope<'p> {
         Scope {
             relations: Vec::new(),
             parent,
+            inline: false,
         }
     }
 

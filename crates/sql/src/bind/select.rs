@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::Sort;
-use datafusion::logical_expr::{Expr, GroupingSet, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, GroupingSet, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{self, GroupByExpr, OrderByExpr, Select, SelectItem};
 
 use super::aggregate::{AGGREGATE, Aggregates};
@@ -347,9 +347,24 @@ impl Binder<'_> {
         multi: Vec<Expr>,
     ) -> Result<(LogicalPlan, Vec<(Expr, Expr)>), SqlError> {
         let mut values = Vec::new();
+        let apart = self
+            .context
+            .boolean("groupByEnableMultiValueUnnesting")?
+            .unwrap_or(true);
         for group in multi {
             let field = self.qualifier("__value");
             let mut exprs: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+            if !apart {
+                let name = match &group {
+                    Expr::Column(column) => column.name.clone(),
+                    other => other.to_string(),
+                };
+                let single = self.call_native("mv_single", vec![group.clone(), lit(name)])?;
+                exprs.push(single.alias(field.as_str()));
+                plan = build(LogicalPlanBuilder::from(plan).project(exprs))?;
+                values.push((group, Expr::Column(Column::new_unqualified(field))));
+                continue;
+            }
             let list = self.call_native("mv_harmonize", vec![group.clone()])?;
             exprs.push(list.alias(field.as_str()));
             let column = Column::new_unqualified(field);
@@ -554,6 +569,11 @@ impl Binder<'_> {
             let found = values.iter().find(|(known, _)| known == group);
             found.map_or_else(|| group.clone(), |(_, column)| column.clone())
         };
+        if sets.is_empty() && aggregates.iter().any(is_grouping) {
+            return Err(SqlError::invalid(
+                "GROUPING operator may only occur in an aggregate query",
+            ));
+        }
         let (group_exprs, groups, skip): (Vec<Expr>, Vec<Expr>, usize) = match sets {
             [] => (Vec::new(), Vec::new(), 0),
             [one] => (one.iter().map(value).collect(), one.clone(), 0),
@@ -565,6 +585,7 @@ impl Binder<'_> {
             }
         };
         let count = aggregates.len();
+        let (plan, group_exprs, aggregates) = self.without_subqueries(plan, group_exprs, aggregates)?;
         let plan = build(LogicalPlanBuilder::from(plan).aggregate(group_exprs, aggregates))?;
         let columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
         // The analyzer may have removed nothing yet: groups first, then the id of the grouping set, then aggregates.
@@ -579,6 +600,39 @@ impl Binder<'_> {
                 aggregates: aggregate_columns,
             },
         ))
+    }
+
+    /// Computes keys, conditions and arguments that ask queries before the aggregation, which cannot.
+    fn without_subqueries(
+        &self,
+        plan: LogicalPlan,
+        mut groups: Vec<Expr>,
+        mut aggregates: Vec<Expr>,
+    ) -> Result<(LogicalPlan, Vec<Expr>, Vec<Expr>), SqlError> {
+        let mut computed: Vec<Expr> = Vec::new();
+        let mut take = |expr: &mut Expr| {
+            if asks(expr) {
+                let name = self.qualifier("__subquery");
+                let column = Expr::Column(Column::new_unqualified(name.as_str()));
+                computed.push(std::mem::replace(expr, column).alias(name));
+            }
+        };
+        groups.iter_mut().for_each(&mut take);
+        for aggregate in &mut aggregates {
+            if let Expr::AggregateFunction(call) = aggregate {
+                call.params.args.iter_mut().for_each(&mut take);
+                if let Some(filter) = &mut call.params.filter {
+                    take(filter);
+                }
+            }
+        }
+        if computed.is_empty() {
+            return Ok((plan, groups, aggregates));
+        }
+        let columns = plan.schema().columns().into_iter().map(Expr::Column);
+        let exprs: Vec<Expr> = columns.chain(computed).collect();
+        let plan = build(LogicalPlanBuilder::from(plan).project(exprs))?;
+        Ok((plan, groups, aggregates))
     }
 
     /// Rewrites an expression onto the output of the aggregation.
@@ -617,6 +671,21 @@ impl Binder<'_> {
             place,
         ))
     }
+}
+
+fn is_grouping(expr: &Expr) -> bool {
+    matches!(expr, Expr::AggregateFunction(call) if call.func.name() == "grouping")
+}
+
+/// Tells whether an expression holds a query.
+fn asks(expr: &Expr) -> bool {
+    expr.exists(|e| {
+        Ok(matches!(
+            e,
+            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_)
+        ))
+    })
+    .unwrap_or(false)
 }
 
 /// Makes the error for a span of time as a result.

@@ -76,6 +76,7 @@ impl Binder<'_> {
         def: &AggregateDef,
         args: Vec<Typed>,
         whole: &ast::Expr,
+        inline: bool,
     ) -> Result<Bound, SqlError> {
         let call = Call {
             binder: self,
@@ -88,7 +89,8 @@ impl Binder<'_> {
             "APPROX_COUNT_DISTINCT" | "APPROX_COUNT_DISTINCT_BUILTIN" => {
                 call.arity(1, 1)?;
                 let value = call.value(Kind::UniqueCount)?;
-                Ok((udaf(Kind::UniqueCount), vec![value], SqlType::BigInt))
+                // Empty strings are counted only among rows that the statement itself holds.
+                Ok((udaf(Kind::UniqueCount), vec![value, lit(inline)], SqlType::BigInt))
             }
             "APPROX_COUNT_DISTINCT_DS_HLL" | "APPROX_COUNT_DISTINCT_DS_HLL_UTF8" | "DS_HLL" => {
                 call.arity(1, 3)?;

@@ -144,10 +144,14 @@ impl Binder<'_> {
                 self.lookup(args, whole)?
             }
             "MV_OVERLAP" => {
-                // A stored row without values overlaps nothing; an expression that gives NULL gives NULL.
-                let (args, _, _) = self.arguments(function, cx)?;
-                let stored = args.first().is_some_and(|arg| matches!(arg.expr, Expr::Column(_)));
-                let name = if stored { "MV_OVERLAP" } else { "ARRAY_OVERLAP" };
+                // A NULL among the values leaves open what the others do not settle.
+                let (mut args, _, _) = self.arguments(function, cx)?;
+                self.one_null_where_empty(&mut args)?;
+                self.named_call(name, args, whole)?
+            }
+            "MV_CONTAINS" => {
+                let (mut args, _, _) = self.arguments(function, cx)?;
+                self.one_null_where_empty(args.get_mut(..1).unwrap_or_default())?;
                 self.named_call(name, args, whole)?
             }
             "MV_FILTER_REGEX" => {
@@ -247,6 +251,18 @@ impl Binder<'_> {
 }
 
 impl Binder<'_> {
+    /// A row without values holds one NULL, which may be asked for.
+    fn one_null_where_empty(&self, args: &mut [Typed]) -> Result<(), SqlError> {
+        for list in args {
+            if list.ty.is_text() || list.ty == SqlType::Null {
+                let values = self.cast(list.clone(), &SqlType::MultiVarchar)?;
+                let expr = self.call_native("mv_harmonize", vec![values.expr])?;
+                *list = Typed::new(expr, SqlType::MultiVarchar);
+            }
+        }
+        Ok(())
+    }
+
     /// Keys and values take turns; values are handed on as JSON.
     fn json_object(&self, args: Vec<Typed>, whole: &ast::Expr) -> Result<Typed, SqlError> {
         if !args.len().is_multiple_of(2) {

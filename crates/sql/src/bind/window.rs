@@ -217,8 +217,10 @@ impl Binder<'_> {
             let Some(def) = aggregate::find(name) else {
                 return Err(self.unknown_function(name, function, whole, cx));
             };
+            let distinct = matches!(&function.args, ast::FunctionArguments::List(list)
+                if matches!(list.duplicate_treatment, Some(ast::DuplicateTreatment::Distinct)));
             let parts = self.aggregate_parts(def, function, whole, cx)?;
-            if parts.distinct {
+            if distinct {
                 return Err(SqlError::invalid_at(
                     "DISTINCT is not supported for window functions".to_string(),
                     Some(position(function.name.span())),

@@ -14,24 +14,17 @@ const TWO: &[Param] = &[Param::Arr, Param::Arr];
 
 /// The family.
 pub(super) const FUNCTIONS: &[ScalarDef] = &[
-    ScalarDef::new("MV_TO_ARRAY", "mv_to_array", ONE, returns::text_array, |args| {
-        args.array(0)
-    }),
-    ScalarDef::new("ARRAY_TO_MV", "array_to_mv", ONE, returns::multi, |args| {
-        let list = args.list(0)?;
-        let words: ArrayRef = Arc::new(super::cast::word(list.values())?);
-        lists(
-            &words,
-            (0..args.rows())
-                .map(|row| {
-                    list.is_valid(row).then(|| {
-                        let (start, end) = range(&list, row);
-                        (start..end).map(|i| Some(i as u32)).collect()
-                    })
-                })
-                .collect(),
-        )
-    }),
+    ScalarDef::new(
+        "MV_TO_ARRAY",
+        "mv_to_array",
+        ONE,
+        returns::text_array,
+        |args| match args.array(0)?.data_type() {
+            arrow::datatypes::DataType::List(item) if item.data_type().is_numeric() => words(args),
+            _ => args.array(0),
+        },
+    ),
+    ScalarDef::new("ARRAY_TO_MV", "array_to_mv", ONE, returns::multi, words),
     ScalarDef::new("", "to_list", &[Param::Any], returns::multi, |args| {
         let text: ArrayRef = Arc::new(strings(&args.array(0)?)?);
         let valid = text.nulls().cloned();
@@ -63,7 +56,16 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         |args| never_null(contains(args, true)?),
     ),
     ScalarDef::new("MV_OVERLAP", "mv_overlap", TWO, returns::boolean, |args| {
-        never_null(contains(args, false)?)
+        let found = contains(args, false)?;
+        let (found, list) = (arrow::array::AsArray::as_boolean(&found), args.list(0)?);
+        boolean_result(args.rows(), |row| {
+            if found.is_valid(row) && found.value(row) {
+                return Some(true);
+            }
+            let (start, end) = range(&list, row);
+            let open = list.is_null(row) || (start..end).any(|i| list.values().is_null(i));
+            (!open).then_some(false)
+        })
     }),
     ScalarDef::new(
         "MV_TO_STRING",
@@ -204,6 +206,35 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             }
         })
     }),
+    ScalarDef::new("", "any_true", ONE, returns::boolean, |args| {
+        let list = args.list(0)?;
+        let values = arrow::compute::cast(list.values(), &arrow::datatypes::DataType::Boolean)?;
+        let values = arrow::array::AsArray::as_boolean(&values).clone();
+        boolean_result(args.rows(), |row| {
+            if list.is_null(row) {
+                return None;
+            }
+            let (start, end) = range(&list, row);
+            let known = (start..end).any(|i| values.is_valid(i)) || start == end;
+            known.then(|| (start..end).any(|i| values.is_valid(i) && values.value(i)))
+        })
+    }),
+    // The one value of a row that is grouped as a whole.
+    ScalarDef::new("", "mv_single", &[Param::Arr, Param::Str], returns::varchar, |args| {
+        let list = args.list(0)?;
+        let name = args.text(1)?;
+        let words = strings(list.values())?;
+        super::args::try_text_result(args.rows(), |row| {
+            let (start, end) = range(&list, row);
+            match (list.is_valid(row), end - start) {
+                (true, 1) => Ok(words.is_valid(start).then(|| words.value(start).to_string())),
+                (true, 2..) => Err(datafusion::common::DataFusionError::External(Box::new(several_values(
+                    name.get(row).unwrap_or_default(),
+                )))),
+                _ => Ok(None),
+            }
+        })
+    }),
     // A NULL or empty row becomes one NULL, so that unnesting keeps it.
     ScalarDef::new("", "mv_harmonize", ONE, returns::multi, |args| {
         let list = args.list(0)?;
@@ -263,6 +294,33 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         },
     ),
 ];
+
+fn several_values(column: &str) -> crate::SqlError {
+    crate::SqlError::general(
+        crate::Persona::Admin,
+        crate::Category::Uncategorized,
+        format!(
+            "Encountered multi-value dimension [{column}] that cannot be processed with 'groupByEnableMultiValueUnnesting' set to false. Consider setting 'groupByEnableMultiValueUnnesting' to true in your query context."
+        ),
+    )
+}
+
+/// Words every element.
+fn words(args: &Args) -> Result<ArrayRef> {
+    let list = args.list(0)?;
+    let words: ArrayRef = Arc::new(super::cast::word(list.values())?);
+    lists(
+        &words,
+        (0..args.rows())
+            .map(|row| {
+                list.is_valid(row).then(|| {
+                    let (start, end) = range(&list, row);
+                    (start..end).map(|i| Some(i as u32)).collect()
+                })
+            })
+            .collect(),
+    )
+}
 
 /// A NULL row has nothing: false.
 fn never_null(array: ArrayRef) -> Result<ArrayRef> {

@@ -123,7 +123,7 @@ fn distinct_count(
     types: &AggregateTypes,
     column: &mut dyn FnMut(&Expr, &str) -> Option<String>,
 ) -> Option<Value> {
-    let ([arg], None) = (call.params.args.as_slice(), &call.params.filter) else {
+    let ([arg, _], None) = (call.params.args.as_slice(), &call.params.filter) else {
         return None;
     };
     let dimension = column(arg, &types.argument)?;

@@ -169,6 +169,29 @@ pub(super) fn plain_hexadecimal(list: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> 
     out
 }
 
+/// Words `TRIM(BOTH FROM x)` as `TRIM(BOTH x)`, and `TRIM(c FROM x)` as `TRIM(BOTH c FROM x)`.
+pub(super) fn plain_trim(list: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if !list.iter().any(|t| is_word(&t.token, "TRIM")) {
+        return list;
+    }
+    let side = |token: &Token| ["BOTH", "LEADING", "TRAILING"].iter().any(|word| is_word(token, word));
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(list.len() + 1);
+    for (i, token) in list.iter().enumerate() {
+        let before = |n: usize| i.checked_sub(n).and_then(|at| list.get(at)).map(|t| &t.token);
+        let opened =
+            |n: usize| before(n) == Some(&Token::LParen) && before(n + 1).is_some_and(|token| is_word(token, "TRIM"));
+        if is_word(&token.token, "FROM") && before(1).is_some_and(side) && opened(2) {
+            continue;
+        }
+        let of_characters = list.get(i + 1).is_some_and(|next| is_word(&next.token, "FROM"));
+        if opened(1) && of_characters && !side(&token.token) {
+            out.push(TokenWithSpan::new(Token::make_keyword("BOTH"), token.span));
+        }
+        out.push(token.clone());
+    }
+    out
+}
+
 /// Words `JSON_OBJECT(k : v)` and `JSON_OBJECT(KEY k VALUE v)` as `JSON_OBJECT(k, v)`.
 pub(super) fn plain_json_object(mut list: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     if !list.iter().any(|t| is_word(&t.token, "JSON_OBJECT")) {

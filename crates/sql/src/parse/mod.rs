@@ -76,7 +76,7 @@ pub(crate) fn parse(tokens: &Tokens) -> Result<Parsed, SqlError> {
         return Err(tokens.unexpected(tokens.list().len(), STATEMENT_STARTS));
     };
     let (owned, extends) = extend::take_columns(tokens, rest)?;
-    let owned = extend::plain_json_object(extend::plain_hexadecimal(owned));
+    let owned = extend::plain_trim(extend::plain_json_object(extend::plain_hexadecimal(owned)));
     let word = match &start.token {
         Token::Word(word) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
         _ => String::new(),

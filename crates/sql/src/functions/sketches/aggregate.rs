@@ -183,6 +183,8 @@ struct Recipe {
     /// Whether a variance is that of the whole population, and whether its root is wanted.
     population: bool,
     root: bool,
+    /// Whether a distinct count counts empty strings.
+    empty_text: bool,
 }
 
 impl Recipe {
@@ -214,6 +216,7 @@ impl Recipe {
             metrics: 0,
             population: false,
             root: false,
+            empty_text: false,
         };
         match kind {
             Kind::HllSketch | Kind::HllCount => {
@@ -226,7 +229,7 @@ impl Recipe {
             Kind::ThetaSketch | Kind::ThetaCount => {
                 recipe.settings.theta_size = usize::try_from(long(1)?).unwrap_or(0);
             }
-            Kind::UniqueCount => {}
+            Kind::UniqueCount => recipe.empty_text = flag(1)?,
             Kind::TupleSketch => {
                 let last = literals.len().saturating_sub(1);
                 recipe.settings.tuple_entries = usize::try_from(long(last)?).unwrap_or(0);
@@ -386,6 +389,7 @@ impl Accumulator for Gathering {
             return self.tuple(values);
         }
         let encoding = self.recipe.encoding;
+        let empty_text = self.recipe.empty_text;
         let sketch = self.sketch()?;
         each(column, &mut |_, value| match (&mut *sketch, value) {
             (Complex::Bloom(filter), value) => filter.update(value),
@@ -393,8 +397,7 @@ impl Accumulator for Gathering {
             (_, None) => {}
             (Complex::Hll(sketch), Some(value)) => sketch.update(value, encoding),
             (Complex::Theta(sketch), Some(value)) => sketch.update(value),
-            // Neither are empty strings counted.
-            (Complex::HyperUnique(_), Some(Value::Text(""))) => {}
+            (Complex::HyperUnique(_), Some(Value::Text(""))) if !empty_text => {}
             (Complex::HyperUnique(collector), Some(value)) => collector.update(value),
             (Complex::QuantilesDoubles(sketch), Some(value)) => sketch.update(number(value)),
             (Complex::ApproximateHistogram(histogram), Some(value)) => histogram.update(number(value) as f32),
