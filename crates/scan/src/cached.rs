@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray};
 use datafusion::error::{DataFusionError, Result};
-use henge_segment::{ColumnType, RowSelection, Segment, SegmentError, TIME_COLUMN};
+use henge_segment::{ColumnType, IndexValue, RowSelection, Segment, SegmentError, TIME_COLUMN, ValueType};
 use henge_storage::SegmentCache;
 use roaring::RoaringBitmap;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -113,6 +113,44 @@ impl SegmentData for CachedSegment {
 
     fn bitmap(&self, name: &str, id: u32) -> Result<Option<RoaringBitmap>> {
         self.segment.bitmap(name, id).map_err(external)
+    }
+
+    fn rows_with_element(&self, name: &str, element: &IndexValue<'_>) -> Result<Option<RoaringBitmap>> {
+        let fits = matches!(
+            (self.segment.column(name).map(|info| &info.column_type), element),
+            (Some(ColumnType::Array(ValueType::String)), IndexValue::String(_))
+                | (Some(ColumnType::Array(ValueType::Long)), IndexValue::Long(_))
+        );
+        // Where rows have several types, their elements are looked up by their own and read by another.
+        let mixed = || {
+            self.segment
+                .read_json(name, RowSelection::Range(0..0))
+                .map(|text| text.is_some())
+        };
+        if !fits || mixed().map_err(external)? {
+            return Ok(None);
+        }
+        self.segment.rows_with_element(name, element).map_err(external)
+    }
+
+    fn rows_of_json_field(&self, name: &str, path: &str, value: &IndexValue<'_>) -> Result<Option<RoaringBitmap>> {
+        let wanted: &[&str] = match value {
+            IndexValue::String(_) => &["STRING"],
+            IndexValue::Long(_) => &["LONG"],
+            _ => return Ok(None),
+        };
+        let Some(fields) = self.segment.json_fields(name).map_err(external)? else {
+            return Ok(None);
+        };
+        // An array of one stands for its element, and in old segments elements are fields of their own.
+        let has_elements = |field: &str| field.strip_prefix(path).is_some_and(|rest| rest.starts_with('['));
+        let other = fields
+            .iter()
+            .any(|field| has_elements(&field.path) || (field.path == path && field.types != wanted));
+        if other {
+            return Ok(None);
+        }
+        self.segment.rows_of_json_field(name, path, value).map_err(external)
     }
 
     fn null_rows(&self, name: &str) -> Result<Option<RoaringBitmap>> {

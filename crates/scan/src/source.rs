@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, StringArray};
 use datafusion::error::Result;
 use henge_metadata::DataSegment;
-use henge_segment::ColumnType;
+use henge_segment::{ColumnType, IndexValue};
 use henge_time::Interval;
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,11 @@ pub trait SegmentData: Debug + Send + Sync {
     fn lookup(&self, name: &str, value: &str) -> Result<Option<u32>>;
     /// Gives the rows that hold a dictionary id; none if the column has no index.
     fn bitmap(&self, name: &str, id: u32) -> Result<Option<RoaringBitmap>>;
+    /// Gives the rows whose array has an element; none if the column is no array of such elements alone, or has no bitmaps.
+    fn rows_with_element(&self, name: &str, element: &IndexValue<'_>) -> Result<Option<RoaringBitmap>>;
+    /// Gives the rows in which a field of a JSON column has a value; none if the field has, or may have, values of other types too, or no
+    /// bitmaps.
+    fn rows_of_json_field(&self, name: &str, path: &str, value: &IndexValue<'_>) -> Result<Option<RoaringBitmap>>;
     /// Gives the rows that are null; none if that takes reading them.
     fn null_rows(&self, name: &str) -> Result<Option<RoaringBitmap>>;
 }

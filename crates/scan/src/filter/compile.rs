@@ -10,6 +10,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, InListExpr, LikeExpr, Literal, NotExpr};
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns, split_conjunction, split_disjunction};
 
+use super::hint::Hint;
 use super::like::LikePattern;
 use super::{Filter, RowsTest, Test, TextKind, TextTest};
 use crate::handle::is_text;
@@ -116,8 +117,14 @@ fn any_test(expr: &Arc<dyn PhysicalExpr>, table: &SchemaRef) -> Result<Option<Te
 
 fn rows_test(expr: &Arc<dyn PhysicalExpr>, columns: Vec<usize>, table: &SchemaRef) -> Result<RowsTest> {
     let schema = Arc::new(table.project(&columns)?);
+    let hint = Hint::recognise(expr);
     let expr = reassign_expr_columns(expr.clone(), &schema)?;
-    Ok(RowsTest { columns, schema, expr })
+    Ok(RowsTest {
+        columns,
+        schema,
+        expr,
+        hint,
+    })
 }
 
 /// Lists the columns of an expression, ascending.

@@ -5,11 +5,13 @@
 //!  2. text = IN  dictionary lookup, bitmaps, AND and OR over them   -> row list
 //!  3. text f(x)  decided once a dictionary value, ids looked up     -> row list
 //!  4. numbers    one comparison loop over a decoded column          -> row list
-//!  5. the rest   DataFusion's expression over the rows still there  -> row list
+//!  5. arrays and fields of JSON columns: rows that may pass, by their bitmaps (see `hint`) -> row list
+//!  6. the rest   DataFusion's expression over the rows still there  -> row list
 //! ```
 //! A predicate is true, false or null; only true passes, so a conjunction may be taken apart, and a disjunction too.
 
 mod compile;
+mod hint;
 mod like;
 mod select;
 
@@ -74,6 +76,8 @@ struct RowsTest {
     columns: Vec<usize>,
     schema: SchemaRef,
     expr: Arc<dyn PhysicalExpr>,
+    /// Where bitmaps tell which rows may pass.
+    hint: Option<hint::Hint>,
 }
 
 impl Filter {

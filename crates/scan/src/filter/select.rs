@@ -132,6 +132,7 @@ impl Filter {
                     }
                 }
                 Test::Any(branches) => bitmaps.push(any_bitmap(branches, columns, &selection)?),
+                Test::Rows(rows) => bitmaps.extend(rows.candidates(columns)?),
                 _ => {}
             }
         }
@@ -395,6 +396,14 @@ impl Matches {
 }
 
 impl RowsTest {
+    /// Gives the rows that may pass by the segment's bitmaps, which number the rows of the segment, not of a window.
+    fn candidates(&self, columns: &Columns) -> Result<Option<RoaringBitmap>> {
+        match &self.hint {
+            Some(hint) if columns.is_cached() => hint.rows(columns),
+            _ => Ok(None),
+        }
+    }
+
     fn select(&self, columns: &Columns, selection: Selection) -> Result<Selection> {
         let arrays = self
             .columns
