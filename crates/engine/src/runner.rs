@@ -174,8 +174,10 @@ impl LocalRunner {
         }
     }
 
-    fn attempt_env(&self, cancel: &CancellationToken) -> Result<AttemptEnv, Fault> {
+    /// Makes what an attempt of a stage of so many tasks works with.
+    fn attempt_env(&self, tasks: usize, cancel: &CancellationToken) -> Result<AttemptEnv, Fault> {
         Ok(AttemptEnv {
+            threads: (self.shares.slots / tasks.max(1)).max(1),
             runtime: limited_runtime(&self.base, self.shares.slot_bytes)?,
             memory_bytes: self.shares.slot_bytes,
             store: self.store.clone(),
@@ -232,7 +234,7 @@ impl StageRunner for LocalRunner {
                     stage: stage.clone(),
                     task: task.clone(),
                     slots: self.slots.clone(),
-                    env: self.attempt_env(&stop)?,
+                    env: self.attempt_env(stage.tasks.len(), &stop)?,
                     attempts: attempts.clone(),
                     running: running.clone(),
                     events: events.clone(),

@@ -193,6 +193,7 @@ impl Staged {
             store: Arc::clone(&self.store),
             budget: self.budget.clone(),
             budget_bytes: 40_000,
+            threads: 2,
             tmp_dir: self.folder.path(),
             progress: &progress,
             cancelled: &|| false,

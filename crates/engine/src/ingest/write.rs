@@ -59,6 +59,8 @@ pub struct WriteEnv<'a> {
     pub budget: Arc<dyn MemoryBudget>,
     /// Bytes of that memory.
     pub budget_bytes: usize,
+    /// Threads that encode the segment.
+    pub threads: usize,
     /// Folder for segments that are being written.
     pub tmp_dir: &'a std::path::Path,
     /// Hears of progress.
@@ -131,7 +133,8 @@ pub fn write_segment(
     }
     let folder = tempfile::Builder::new().prefix("segment-").tempdir_in(env.tmp_dir)?;
     let path = folder.path().join(SEGMENT_FOLDER);
-    let mut writer = SegmentWriter::create(&path, work.segment_schema()?, work.index_spec()?, task.interval)?;
+    let writer = SegmentWriter::create(&path, work.segment_schema()?, work.index_spec()?, task.interval)?;
+    let mut writer = writer.with_threads(env.threads)?;
     let mut held = Reservation::new(Arc::clone(&env.budget));
     for batch in sorted {
         check()?;

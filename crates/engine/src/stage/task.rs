@@ -28,6 +28,8 @@ pub struct AttemptEnv {
     pub runtime: Arc<RuntimeEnv>,
     /// Bytes of that memory.
     pub memory_bytes: usize,
+    /// Threads that encode a segment: more than one where the stage has fewer tasks than there are slots.
+    pub threads: usize,
     /// Where runs lie.
     pub store: Arc<dyn RunStore>,
     /// Where segments go.
@@ -170,7 +172,7 @@ async fn run_segments(
         let (work, planned, progress) = (work.clone(), planned.clone(), progress.clone());
         let (store, tmp_dir, cancel) = (env.store.clone(), env.tmp_dir.clone(), env.cancel.clone());
         let pool = env.runtime.memory_pool.clone();
-        let budget_bytes = env.memory_bytes;
+        let (budget_bytes, threads) = (env.memory_bytes, env.threads);
         // Merging, encoding and compressing all of a segment: not for a thread that others share.
         let write = tokio::task::spawn_blocking(move || {
             let rows = Rows {
@@ -182,6 +184,7 @@ async fn run_segments(
                 store,
                 budget: PoolBudget::new(&pool, "SegmentWriter", false),
                 budget_bytes,
+                threads,
                 tmp_dir: &tmp_dir,
                 progress: &progress,
                 cancelled: &|| cancel.is_cancelled(),
