@@ -106,7 +106,8 @@ impl fmt::Display for ColumnType {
 pub(crate) fn canonical_type(name: &str) -> &str {
     match name {
         "HLLSketchBuild" | "HLLSketchMerge" => "HLLSketch",
-        "thetaSketchBuild" | "thetaSketchMerge" => "thetaSketch",
+        // The last three are of the aggregators of old clusters.
+        "thetaSketchBuild" | "thetaSketchMerge" | "setSketch" | "sketchBuild" | "sketchMerge" => "thetaSketch",
         "quantilesDoublesSketchBuild" | "quantilesDoublesSketchMerge" => "quantilesDoublesSketch",
         "KllDoublesSketchBuild" | "KllDoublesSketchMerge" => "KllDoublesSketch",
         "KllFloatsSketchBuild" | "KllFloatsSketchMerge" => "KllFloatsSketch",
