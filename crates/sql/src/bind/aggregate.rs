@@ -238,6 +238,7 @@ impl Binder<'_> {
                 let arg = args[0].clone();
                 let target = match &arg.ty {
                     ty if ty.is_integer() => SqlType::BigInt,
+                    SqlType::MultiVarchar => return Err(signature()),
                     ty if ty.is_numeric() || ty.is_text() || *ty == SqlType::Null => SqlType::Double,
                     _ => return Err(signature()),
                 };
@@ -246,7 +247,8 @@ impl Binder<'_> {
             }
             "AVG" => {
                 arity(1, 1)?;
-                if !(args[0].ty.is_numeric() || args[0].ty.is_text() || args[0].ty == SqlType::Null) {
+                let readable = args[0].ty.is_text() && args[0].ty != SqlType::MultiVarchar;
+                if !(args[0].ty.is_numeric() || readable || args[0].ty == SqlType::Null) {
                     return Err(signature());
                 }
                 let arg = self.cast(args.remove(0), &SqlType::Double)?;
@@ -439,6 +441,9 @@ impl Binder<'_> {
             }
             "BIT_AND" | "BIT_OR" | "BIT_XOR" => {
                 arity(1, 1)?;
+                if args[0].ty == SqlType::MultiVarchar {
+                    return Err(signature());
+                }
                 let ty = if args[0].ty.is_integer() {
                     args[0].ty.clone()
                 } else {

@@ -160,7 +160,12 @@ impl Binder<'_> {
                 cast_types.push(SqlType::Varchar);
                 continue;
             }
-            let arg = self.to_param(arg, param).ok_or_else(wrong)?;
+            let mut arg = self.to_param(arg, param).ok_or_else(wrong)?;
+            let numbers = matches!(&arg.ty, SqlType::Array(element) if !element.is_text());
+            if numbers && param == Param::Arr && (def.returns)(&types) == SqlType::MultiVarchar {
+                let words = self.call_native("array_to_mv", vec![arg.expr])?;
+                arg = Typed::new(words, SqlType::MultiVarchar);
+            }
             exprs.push(arg.expr);
             cast_types.push(arg.ty);
         }
@@ -180,6 +185,9 @@ impl Binder<'_> {
         }
         let returned = (def.returns)(&cast_types);
         let (udf, ty) = if mapped.is_some() {
+            if matches!(returned, SqlType::MultiVarchar) {
+                return Err(wrong());
+            }
             let ty = if returned.is_text() {
                 SqlType::MultiVarchar
             } else {

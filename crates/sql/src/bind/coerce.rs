@@ -22,7 +22,11 @@ pub(crate) fn common_type(a: &SqlType, b: &SqlType) -> Option<SqlType> {
             // Calcite keeps CHAR only for literals of one length; Druid reports VARCHAR otherwise.
             if x == y { T::Char(*x) } else { T::Varchar }
         }
-        (T::MultiVarchar, other) | (other, T::MultiVarchar) if other.is_text() => T::MultiVarchar,
+        (T::MultiVarchar, other) | (other, T::MultiVarchar)
+            if other.is_text() || other.is_numeric() || other.is_time() || *other == T::Boolean =>
+        {
+            T::MultiVarchar
+        }
         (x, y) if x.is_text() && y.is_text() => T::Varchar,
         (x, y) if x.is_integer() && y.is_integer() => {
             if *x == T::BigInt || *y == T::BigInt {
@@ -63,6 +67,24 @@ impl Binder<'_> {
         }
     }
 
+    /// Calls a function on every value of multi-value strings, or on every combination of their values.
+    pub(crate) fn call_on_values(&self, native: &str, lists: Vec<Expr>) -> Result<Expr, SqlError> {
+        let several: Vec<&Expr> = lists
+            .iter()
+            .filter(|expr| !super::expr::is_call(expr, "to_list"))
+            .collect();
+        let paired = several.windows(2).all(|pair| pair[0] == pair[1]);
+        let udf = if paired {
+            functions::mapped_udf(native)
+        } else {
+            functions::crossed_udf(native)
+        };
+        match udf {
+            Some(udf) => Ok(Expr::ScalarFunction(ScalarFunction::new_udf(udf, lists))),
+            None => self.call_native(native, lists),
+        }
+    }
+
     /// Calls a function on every value where an argument is a multi-value string.
     pub(crate) fn call_mapped(&self, native: &str, args: Vec<Expr>) -> Result<Expr, SqlError> {
         match functions::mapped_udf(native) {
@@ -86,6 +108,10 @@ impl Binder<'_> {
             (T::MultiVarchar, T::Array(element)) if element.is_text() => done(expr),
             (T::Array(element), T::MultiVarchar) if element.is_text() => done(expr),
             (x, T::MultiVarchar) if x.is_text() => done(self.call_native("to_list", vec![expr])?),
+            (x, T::MultiVarchar) if x.is_numeric() || x.is_time() || *x == T::Boolean => {
+                let text = self.cast(Typed::new(expr, ty), &T::Varchar)?;
+                self.cast(text, to)
+            }
             (x, y) if x.is_text() && y.is_text() => done(expr),
             (x, y) if x.is_integer() && (y.is_integer() || y.is_interval()) => done(expr),
             (T::Timestamp, T::Date) => {

@@ -676,24 +676,10 @@ impl Binder<'_> {
         let element = if ty == SqlType::Null { SqlType::Varchar } else { ty };
         if element == SqlType::MultiVarchar {
             // One array for every value.
-            let lists: Vec<&Expr> = items
-                .iter()
-                .map(|item| &item.expr)
-                .filter(|expr| !is_call(expr, "to_list"))
-                .collect();
-            let paired = lists.windows(2).all(|pair| pair[0] == pair[1]);
-            let udf = if paired {
-                crate::functions::mapped_udf("array")
-            } else {
-                crate::functions::crossed_udf("array")
-            };
             let exprs: Vec<Expr> = items.into_iter().map(|item| item.expr).collect();
-            if let Some(udf) = udf {
-                let expr = Expr::ScalarFunction(datafusion::logical_expr::expr::ScalarFunction::new_udf(udf, exprs));
-                let array = SqlType::Array(Box::new(SqlType::Varchar));
-                return Ok(Typed::new(expr, SqlType::Array(Box::new(array))));
-            }
-            return Err(different());
+            let array = SqlType::Array(Box::new(SqlType::Varchar));
+            let expr = self.call_on_values("array", exprs)?;
+            return Ok(Typed::new(expr, SqlType::Array(Box::new(array))));
         }
         let exprs: Vec<Expr> = items
             .into_iter()

@@ -47,6 +47,8 @@ enum Key {
 /// The plan's columns for grouped expressions and aggregates.
 struct Grouped {
     groups: Vec<(Expr, Expr)>,
+    /// Those of the groups that were multi-value strings: what comes out has one value.
+    lists: Vec<Expr>,
     aggregates: Vec<Expr>,
 }
 
@@ -180,6 +182,22 @@ impl Binder<'_> {
         }
         if let Some(condition) = qualify {
             plan = build(LogicalPlanBuilder::from(plan).filter(condition))?;
+        }
+        let distinct = matches!(select.distinct, Some(ast::Distinct::Distinct));
+        if distinct && items.iter().any(|item| item.typed.ty == SqlType::MultiVarchar) {
+            // DISTINCT groups, and so takes multi-value strings apart.
+            let multi: Vec<Expr> = items
+                .iter()
+                .filter(|item| item.typed.ty == SqlType::MultiVarchar)
+                .map(|item| item.typed.expr.clone())
+                .collect();
+            let (unnested, values) = self.unnest_groups(plan, multi)?;
+            plan = unnested;
+            for item in &mut items {
+                if let Some((_, value)) = values.iter().find(|(group, _)| *group == item.typed.expr) {
+                    item.typed = Typed::new(value.clone(), SqlType::Varchar);
+                }
+            }
         }
         self.project(plan, items, hidden, keys, select, tail)
     }
@@ -597,6 +615,7 @@ impl Binder<'_> {
             plan,
             Grouped {
                 groups: groups.into_iter().zip(columns).collect(),
+                lists: values.iter().map(|(group, _)| group.clone()).collect(),
                 aggregates: aggregate_columns,
             },
         ))
@@ -638,10 +657,18 @@ impl Binder<'_> {
     /// Rewrites an expression onto the output of the aggregation.
     fn regroup(&self, expr: Expr, grouped: &Grouped, ast: Option<&ast::Expr>, scope: &Scope) -> Result<Expr, SqlError> {
         let mut stray: Option<Column> = None;
+        let whole = expr.clone();
         let rewritten = expr
             .transform_down(|e| {
-                if let Some((_, column)) = grouped.groups.iter().find(|(group, _)| *group == e) {
-                    return Ok(Transformed::new(column.clone(), true, TreeNodeRecursion::Jump));
+                if let Some((group, column)) = grouped.groups.iter().find(|(group, _)| *group == e) {
+                    // Inside of an expression that was bound to lists the value is a list of one.
+                    let value = if grouped.lists.contains(group) && *group != whole {
+                        self.call_native("to_list", vec![column.clone()])
+                            .map_err(|e| datafusion::common::DataFusionError::External(Box::new(e)))?
+                    } else {
+                        column.clone()
+                    };
+                    return Ok(Transformed::new(value, true, TreeNodeRecursion::Jump));
                 }
                 if let Expr::Column(column) = &e {
                     let qualifier = column.relation.as_ref().map(|r| r.table());

@@ -121,7 +121,12 @@ impl Binder<'_> {
                     .map(|arg| self.cast(arg, &ty).map(|t| t.expr))
                     .collect::<Result<Vec<_>, _>>()?;
                 let native = if name == "GREATEST" { "greatest" } else { "least" };
-                Typed::new(self.call_native(native, exprs)?, ty)
+                let expr = if ty == SqlType::MultiVarchar {
+                    self.call_on_values(native, exprs)?
+                } else {
+                    self.call_native(native, exprs)?
+                };
+                Typed::new(expr, ty)
             }
             "JSON_OBJECT" => {
                 let (args, _, _) = self.arguments(function, cx)?;

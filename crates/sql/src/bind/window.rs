@@ -219,6 +219,12 @@ impl Binder<'_> {
             };
             let distinct = matches!(&function.args, ast::FunctionArguments::List(list)
                 if matches!(list.duplicate_treatment, Some(ast::DuplicateTreatment::Distinct)));
+            if def.name == "GROUPING" {
+                return Err(SqlError::invalid_at(
+                    "GROUPING is no window function".to_string(),
+                    self.place(whole),
+                ));
+            }
             let parts = self.aggregate_parts(def, function, whole, cx)?;
             if distinct {
                 return Err(SqlError::invalid_at(
@@ -242,6 +248,18 @@ impl Binder<'_> {
                 self.place(whole),
             )
         };
+        // Buckets and distances are whole numbers that the statement writes.
+        let counted = match name {
+            "NTILE" => args.first(),
+            "LAG" | "LEAD" => args.get(1),
+            _ => None,
+        };
+        if counted.is_some_and(|count| literal::as_long(&count.expr).is_none()) {
+            return Err(SqlError::invalid_at(
+                format!("Argument to function '{name}' must be a literal"),
+                self.place(whole),
+            ));
+        }
         let first = args.first().cloned();
         let ty = first.as_ref().map(|a| a.ty.clone()).unwrap_or(SqlType::Null);
         let numbers: Vec<Expr> = args.iter().map(|a| a.expr.clone()).collect();

@@ -189,10 +189,11 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
     ScalarDef::new(
         "STRING_FORMAT",
         "format",
-        &[Param::Any],
+        &[Param::Str, Param::Any],
         returns::varchar,
         super::misc::format_text,
     )
+    .min(1)
     .variadic(),
     ScalarDef::new(
         "DECODE_BASE64_UTF8",
