@@ -199,7 +199,8 @@ impl Column {
         match (&mut self.values, value.kind) {
             (_, Kind::Null) => self.push_null(),
             (Values::Json(values), _) => {
-                values.push(value.raw);
+                push_compact(value.raw.as_bytes(), &mut values.data);
+                values.end();
                 self.nulls.append_non_null();
             }
             (Values::List(_), _) => return self.push_json_list(value, scratch),
@@ -365,6 +366,21 @@ fn push_array_text(value: RawJson<'_>, to: &mut Vec<u8>, scratch: &mut String) -
     }
     to.push(b']');
     true
+}
+
+/// Writes a JSON value without the blanks between its parts.
+fn push_compact(raw: &[u8], to: &mut Vec<u8>) {
+    let (mut quoted, mut escaped) = (false, false);
+    for &byte in raw {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b' ' | b'\t' | b'\n' | b'\r' if !quoted => continue,
+            _ => {}
+        }
+        to.push(byte);
+    }
 }
 
 /// Writes a JSON string.

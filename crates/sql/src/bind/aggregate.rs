@@ -424,6 +424,9 @@ impl Binder<'_> {
                         ty,
                     });
                 }
+                if args[0].ty == SqlType::MultiVarchar {
+                    return Err(signature());
+                }
                 let arg = self.cast(args.remove(0), &SqlType::Double)?;
                 // One value has no spread, where DataFusion knows none.
                 fallback = match def.name {

@@ -9,7 +9,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit, UInt32Type};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
-use henge_input::ExternSpec;
+use henge_input::{ExternSpec, ReadOptions, SplitLimits, Strict, read_all};
 use henge_sql::{Lookup, META_TYPE, SchemaCatalog};
 
 use crate::run::folder;
@@ -343,8 +343,10 @@ impl SchemaCatalog for Tables {
         (name == "henge_country").then(|| Arc::new(Lookup::new(entries, true)))
     }
 
+    /// Reads the data that the statement holds; files of other machines are empty here.
     fn extern_table(&self, spec: ExternSpec) -> Arc<dyn TableProvider> {
-        let schema = spec.arrow_schema();
-        Arc::new(MemTable::try_new(schema, vec![vec![]]).expect("a table"))
+        let splits = spec.splits(&SplitLimits::default()).unwrap_or_default();
+        let batches = read_all(&spec, &splits, &ReadOptions::all(&spec), Arc::new(Strict)).unwrap_or_default();
+        Arc::new(MemTable::try_new(spec.arrow_schema(), vec![batches]).expect("a table"))
     }
 }
