@@ -134,19 +134,21 @@ impl SegmentData for CachedSegment {
     }
 
     fn rows_of_json_field(&self, name: &str, path: &str, value: &IndexValue<'_>) -> Result<Option<RoaringBitmap>> {
-        let wanted: &[&str] = match value {
-            IndexValue::String(_) => &["STRING"],
-            IndexValue::Long(_) => &["LONG"],
-            _ => return Ok(None),
+        let fits = |types: &[&str]| match value {
+            IndexValue::String(_) => types == ["STRING"],
+            IndexValue::Long(_) => types == ["LONG"],
+            IndexValue::Null => types == ["STRING"] || types == ["LONG"],
+            IndexValue::Double(_) => false,
         };
         let Some(fields) = self.segment.json_fields(name).map_err(external)? else {
             return Ok(None);
         };
         // An array of one stands for its element, and in old segments elements are fields of their own.
-        let has_elements = |field: &str| field.strip_prefix(path).is_some_and(|rest| rest.starts_with('['));
+        let is_element = |rest: &str| rest.starts_with('[') && !rest.starts_with("['");
+        let has_elements = |field: &str| field.strip_prefix(path).is_some_and(is_element);
         let other = fields
             .iter()
-            .any(|field| has_elements(&field.path) || (field.path == path && field.types != wanted));
+            .any(|field| has_elements(&field.path) || (field.path == path && !fits(&field.types)));
         if other {
             return Ok(None);
         }

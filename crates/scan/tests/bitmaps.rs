@@ -114,13 +114,14 @@ impl SchemaCatalog for One {
 fn table(root: &std::path::Path, told: &Arc<AtomicUsize>) -> Arc<DatasourceTable> {
     let json = |row: usize| {
         format!(
-            r#"{{"user":"u{}","n":{},"b":{{"c.d":"x{}"}},"mixed":{},"list":{},"odd":{}}}"#,
+            r#"{{"user":"u{}","n":{},"b":{{"c.d":"x{}"}},"mixed":{},"list":{},"odd":{},"some":{}}}"#,
             row % 7,
             row % 5,
             row % 3,
             if row.is_multiple_of(2) { "1" } else { "\"1\"" },
             if row.is_multiple_of(4) { "[\"u1\"]" } else { "\"u2\"" },
             if row.is_multiple_of(6) { "true" } else { "2" },
+            if row.is_multiple_of(8) { "\"word\"" } else { "null" },
         )
     };
     let (mut texts, mut longs) = (
@@ -240,6 +241,13 @@ fn bitmaps_leave_out_what_cannot_pass() {
                 rows(&|row| row % 6 == 0),
                 true,
             ),
+            ("JSON_VALUE(j, '$.some') IS NULL", rows(&|row| row % 8 != 0), true),
+            ("JSON_VALUE(j, '$.some') IS NOT NULL", rows(&|row| row % 8 == 0), true),
+            ("JSON_VALUE(j, '$.n' RETURNING BIGINT) IS NOT NULL", ROWS as i64, true),
+            ("JSON_VALUE(j, '$.b') IS NULL", ROWS as i64, true),
+            ("JSON_VALUE(j, '$.missing') IS NOT NULL", 0, true),
+            ("JSON_VALUE(j, '$.list') IS NOT NULL", ROWS as i64, false),
+            ("JSON_VALUE(j, '$.some' RETURNING BIGINT) IS NULL", ROWS as i64, false),
             // Values that the bitmaps of one type do not tell.
             ("JSON_VALUE(j, '$.n') = '4'", rows(&|row| row % 5 == 4), false),
             ("JSON_VALUE(j, '$.mixed') = '1'", ROWS as i64, false),

@@ -4,6 +4,7 @@
 //! ARRAY_CONTAINS(column, …)                     rows whose array has every element      AND of bitmaps
 //! ARRAY_OVERLAP(column, …)                      rows whose array has any of them        OR
 //! JSON_VALUE(column, '$.path') = x, IN (x, …)   rows whose field has any of them        OR
+//! JSON_VALUE(column, '$.path') IS [NOT] NULL    rows without the field, the others
 //! ```
 //! More rows than pass, never fewer: the predicate itself decides about those that are left. Where a segment might store what the
 //! predicate looks for in another form (a number as text, an array of one for a scalar), there is no hint.
@@ -15,7 +16,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::{BinaryExpr, Column, InListExpr, Literal};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use henge_segment::IndexValue;
 use roaring::RoaringBitmap;
@@ -65,11 +66,16 @@ enum Kind {
     AnyElement,
     /// The field of a path, spelled as segments spell it, is one of them.
     Field(String),
+    /// The field of a path is null; with the flag, it is not.
+    Null(String, bool),
 }
 
 impl Hint {
     /// Recognises a predicate; none if bitmaps say nothing about it.
     pub fn recognise(expr: &Arc<dyn PhysicalExpr>) -> Option<Self> {
+        if let Some(hint) = Self::of_null(expr) {
+            return Some(hint);
+        }
         let hint = Self::of_array(expr).or_else(|| Self::of_field(expr))?;
         (1..=MAX_VALUES).contains(&hint.values.len()).then_some(hint)
     }
@@ -121,23 +127,29 @@ impl Hint {
             let values = literals.into_iter().filter(|value| !value.is_null()).map(Value::of);
             (list.expr(), values.collect::<Option<_>>()?)
         };
-        let call = value.downcast_ref::<ScalarFunctionExpr>()?;
-        let [column, path] = call.args() else {
-            return None;
-        };
-        let texts = match call.name() {
-            "json_value" => true,
-            "json_value_long" => false,
-            _ => return None,
-        };
+        let (column, path, texts) = json_value(value)?;
         if values.iter().any(|value| matches!(value, Value::Text(_)) != texts) {
             return None;
         }
-        let path = path.downcast_ref::<Literal>()?.value().try_as_str()??;
         Some(Self {
-            column: column.downcast_ref::<Column>()?.index(),
-            kind: Kind::Field(field_path(path)?),
+            column,
+            kind: Kind::Field(path),
             values,
+        })
+    }
+
+    fn of_null(expr: &Arc<dyn PhysicalExpr>) -> Option<Self> {
+        let (value, negated) = match (expr.downcast_ref::<IsNullExpr>(), expr.downcast_ref::<IsNotNullExpr>()) {
+            (Some(null), _) => (null.arg(), false),
+            (_, Some(not_null)) => (not_null.arg(), true),
+            _ => return None,
+        };
+        let (column, path, texts) = json_value(value)?;
+        // Every value has a text, but not every text a number.
+        (texts || negated).then_some(Self {
+            column,
+            kind: Kind::Null(path, negated),
+            values: Vec::new(),
         })
     }
 
@@ -147,10 +159,21 @@ impl Hint {
             return Ok(None);
         }
         let name = columns.name(self.column);
+        if let Kind::Null(path, negated) = &self.kind {
+            let nulls = columns.data.rows_of_json_field(name, path, &IndexValue::Null)?;
+            return Ok(nulls.map(|nulls| match negated {
+                false => nulls,
+                true => {
+                    let mut others = RoaringBitmap::new();
+                    others.insert_range(0..columns.data.rows() as u32);
+                    others - nulls
+                }
+            }));
+        }
         let values: Vec<IndexValue<'_>> = self.values.iter().map(Value::index).collect();
         let of = |value: &IndexValue<'_>| match &self.kind {
             Kind::Field(path) => columns.data.rows_of_json_field(name, path, value),
-            Kind::AllElements | Kind::AnyElement => columns.data.rows_with_element(name, value),
+            _ => columns.data.rows_with_element(name, value),
         };
         let mut found: Option<RoaringBitmap> = None;
         for value in &values {
@@ -165,6 +188,21 @@ impl Hint {
         }
         Ok(found)
     }
+}
+
+/// Takes JSON_VALUE of a column apart: the column, the path as segments spell it, and whether it gives texts, not whole numbers.
+fn json_value(expr: &Arc<dyn PhysicalExpr>) -> Option<(usize, String, bool)> {
+    let call = expr.downcast_ref::<ScalarFunctionExpr>()?;
+    let [column, path] = call.args() else {
+        return None;
+    };
+    let texts = match call.name() {
+        "json_value" => true,
+        "json_value_long" => false,
+        _ => return None,
+    };
+    let path = path.downcast_ref::<Literal>()?.value().try_as_str()??;
+    Some((column.downcast_ref::<Column>()?.index(), field_path(path)?, texts))
 }
 
 /// Gives the elements of an array, or the one of a scalar; null is none. None for values that are not looked up.
