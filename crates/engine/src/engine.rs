@@ -26,7 +26,7 @@ use crate::controller::settings::TaskSettings;
 use crate::controller::{Controller, Services};
 use crate::convert::CancelReason;
 use crate::fault::{Fault, FaultCode};
-use crate::memory::{MemoryShares, base_runtime};
+use crate::memory::{MemoryShares, QueryMemory, base_runtime};
 use crate::query::{self, Queries, QueryPlace};
 use crate::report::{QueryReport, ReportStatus};
 use crate::runner::LocalRunner;
@@ -127,6 +127,7 @@ pub struct Engine {
     lookups: Arc<Lookups>,
     system: RwLock<Option<Arc<dyn SystemTables>>>,
     queries: Arc<Queries>,
+    query_memory: Arc<QueryMemory>,
     tasks: Arc<Tasks>,
     base: Arc<RuntimeEnv>,
     compute: Compute,
@@ -228,6 +229,7 @@ impl Engine {
             lookups: Arc::default(),
             system: RwLock::default(),
             queries: Arc::default(),
+            query_memory: QueryMemory::of(&shares),
             tasks,
             base,
             compute,
@@ -259,7 +261,7 @@ impl Engine {
         &self.scans
     }
 
-    /// Gives the lookups that statements may use; whoever sets them here also keeps them across restarts.
+    /// Gives the lookups that statements may use. The server fills them from its settings, which it keeps.
     pub fn lookups(&self) -> &Arc<Lookups> {
         &self.lookups
     }
@@ -299,7 +301,7 @@ impl Engine {
         let place = QueryPlace {
             compute: self.compute.handle().clone(),
             base: self.base.clone(),
-            shares: self.services.shares,
+            memory: self.query_memory.clone(),
             threads,
             readers: self.services.readers.clone(),
         };

@@ -24,6 +24,10 @@ pub const COUNTER_INTERVAL: Duration = Duration::from_secs(1);
 pub const TASK_INPUT_BYTES_TARGET: u64 = 256 << 20;
 /// Memory of a task below which operators cannot be relied upon (spec `engine-evaluation` section 6).
 pub const SLOT_BYTES_MIN: usize = 64 << 20;
+/// Memory of an interactive query, for how many may work at once.
+pub const QUERY_BYTES_MIN: usize = 32 << 20;
+/// Interactive queries that work on their first rows at once, a thread of the compute pool.
+pub const QUERIES_PER_THREAD: usize = 4;
 /// Bytes that operators put into a batch, where rows are so wide that the usual number of them would be more.
 pub const BATCH_BYTES_TARGET: u64 = 16 << 20;
 /// Bytes of one row (Druid's `maxFrameSize`, since a row has to fit in a frame).

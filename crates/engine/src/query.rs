@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
@@ -13,15 +16,15 @@ use henge_scan::{interactive_session_config, prepare_session};
 use henge_sql::{OutputColumn, Planned, Statement};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::controller::cancel::CancelHandle;
 use crate::convert::CancelReason;
 use crate::engine::QueryRows;
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultCode};
 use crate::limits;
-use crate::memory::{MemoryShares, limited_runtime};
+use crate::memory::QueryMemory;
 use crate::stage::join::cooperative_joins;
 
 /// The interactive queries that run now.
@@ -73,12 +76,52 @@ pub struct QueryPlace {
     pub compute: Handle,
     /// Base of its runtime environment.
     pub base: Arc<RuntimeEnv>,
-    /// Shares of memory.
-    pub shares: MemoryShares,
+    /// Memory of all queries.
+    pub memory: Arc<QueryMemory>,
     /// Threads of the compute pool.
     pub threads: usize,
     /// Held while the query may open segments.
     pub readers: Arc<tokio::sync::RwLock<()>>,
+}
+
+/// The rows of a query on their way to whoever asked.
+struct Answer<'a> {
+    sender: &'a mpsc::Sender<Sent>,
+    has_schema: bool,
+    has_rows: bool,
+}
+
+/// The schema comes first (as an error, so to speak), then batches.
+type Sent = Result<Result<RecordBatch, SchemaRef>, Fault>;
+
+impl Answer<'_> {
+    async fn run(
+        &mut self,
+        plan: &LogicalPlan,
+        state: &SessionState,
+        slot: &mut Option<OwnedSemaphorePermit>,
+    ) -> Result<(), Fault> {
+        // The planner optimised the logical plan already.
+        let physical = state.query_planner().create_physical_plan(plan, state).await?;
+        let mut stream = execute_stream(cooperative_joins(physical)?, state.task_ctx())?;
+        if !self.has_schema {
+            self.has_schema = true;
+            if self.sender.send(Ok(Err(stream.schema()))).await.is_err() {
+                return Ok(());
+            }
+        }
+        while let Some(batch) = stream.next().await {
+            let batch = batch?;
+            self.has_rows = true;
+            // What is slow is behind it, or is reading. A client that does not read keeps nobody waiting.
+            slot.take();
+            if self.sender.send(Ok(Ok(batch))).await.is_err() {
+                // Nobody listens any more: dropping the stream ends the query.
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Starts a query. The first batch, or the first error, is waited for, so that whoever asked can still choose how to answer.
@@ -101,8 +144,10 @@ pub async fn start(queries: &Arc<Queries>, id: &str, planned: Planned, place: Qu
         .long("timeout")?
         .and_then(|ms| u64::try_from(ms).ok())
         .filter(|ms| *ms > 0);
-    // One query may take half of what all operators have; the cache stays.
-    let runtime = limited_runtime(&place.base, (place.shares.query_bytes / 2).max(limits::SLOT_BYTES_MIN))?;
+    let runtime = place.memory.runtime(&place.base)?;
+    // System tables answer also where all others wait.
+    let waits = planned.resources.iter().any(|resource| resource.kind == "DATASOURCE");
+    let memory = place.memory.clone();
     let mut config = planned.session.config().clone();
     let defaults = interactive_session_config(place.threads);
     config = config
@@ -126,20 +171,24 @@ pub async fn start(queries: &Arc<Queries>, id: &str, planned: Planned, place: Qu
         };
         tokio::pin!(deadline);
         let rows = async {
-            // The planner optimised the logical plan already.
-            let physical = cooperative_joins(state.query_planner().create_physical_plan(&plan, &state).await?)?;
-            let mut stream = execute_stream(physical, state.task_ctx())?;
-            if sender.send(Ok(Err(stream.schema()))).await.is_err() {
-                return Ok(());
-            }
-            while let Some(batch) = stream.next().await {
-                let batch = batch?;
-                if sender.send(Ok(Ok(batch))).await.is_err() {
-                    // Nobody listens any more: dropping the stream ends the query.
-                    return Ok(());
-                }
-            }
-            Ok::<_, Fault>(())
+            let mut slot = match waits {
+                true => memory.slots.clone().acquire_owned().await.ok(),
+                false => None,
+            };
+            let mut answer = Answer {
+                sender: &sender,
+                has_schema: false,
+                has_rows: false,
+            };
+            let fault = match answer.run(&plan, &state, &mut slot).await {
+                Err(fault) if fault.code == FaultCode::NotEnoughMemory && !answer.has_rows => fault,
+                ended => return ended,
+            };
+            // Others had the memory, it may be: the query tries once more without them.
+            tracing::debug!(%fault, "a query waits until it has the memory of all queries for itself");
+            drop(slot.take());
+            slot = memory.alone().await;
+            answer.run(&plan, &state, &mut slot).await
         };
         let ended = tokio::select! {
             ended = rows => ended,

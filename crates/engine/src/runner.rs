@@ -80,19 +80,25 @@ pub enum StageEvent {
 /// How often attempts may be repeated in a query; shared by its stages.
 #[derive(Debug, Clone, Default)]
 pub struct AttemptBudget {
+    task_id: Arc<str>,
     relaunches: Arc<AtomicU32>,
 }
 
 impl AttemptBudget {
+    /// Makes the budget of a controller task, whose id faults name.
+    pub fn of(task_id: &str) -> Self {
+        Self {
+            task_id: Arc::from(task_id),
+            relaunches: Arc::default(),
+        }
+    }
+
     /// Tells whether a failed attempt is followed by another; if not, why the query has to fail.
-    fn relaunch(&self, spec: &StageSpec, task: &TaskDescriptor, attempt: u32, fault: Fault) -> Result<(), Fault> {
+    fn relaunch(&self, task: &TaskDescriptor, attempt: u32, fault: Fault) -> Result<(), Fault> {
         if !fault.retryable {
             return Err(fault);
         }
-        let task_id = format!(
-            "{}-stage{}-worker{}_{attempt}",
-            spec.query_id, spec.number, task.partition
-        );
+        let task_id = format!("{}-worker{}_{attempt}", self.task_id, task.partition);
         let root = fault.message.clone().unwrap_or_else(|| fault.code.as_str().to_string());
         let max = limits::RELAUNCHES_PER_TASK_MAX;
         if attempt >= max {
@@ -325,7 +331,7 @@ impl TaskRunner {
             let again = if cancel.is_cancelled() {
                 Err(fault.clone())
             } else {
-                self.attempts.relaunch(&self.stage, &self.task, attempt, fault.clone())
+                self.attempts.relaunch(&self.task, attempt, fault.clone())
             };
             let _ = self.events.send(StageEvent::Failed {
                 partition,

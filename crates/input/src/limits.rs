@@ -53,6 +53,8 @@ pub const MAX_HTTP_SPOOL_BYTES: u64 = 64 << 30;
 pub const HTTP_CONNECT_TIMEOUT_SECONDS: u64 = 10;
 /// Seconds without a byte after which a fetch fails.
 pub const HTTP_IDLE_TIMEOUT_SECONDS: u64 = 60;
+/// How long a server may take to tell the size of a file.
+pub const HTTP_PROBE_TIMEOUT_SECONDS: u64 = 10;
 /// How often a fetch is tried before its first byte; Druid: `RetryingInputEntity`, up to 10.
 pub const HTTP_TRIES: u32 = 4;
 /// Redirects followed.

@@ -120,10 +120,7 @@ pub(crate) fn conform(column: ArrayRef, held: &DataType) -> Result<ArrayRef> {
     match (column.data_type(), held) {
         // Only JSON is held as plain text: what other segments store in a narrower type becomes JSON again.
         (_, DataType::Utf8) => Ok(Arc::new(henge_segment::dump::json_texts(&column))),
-        // Pairs of time and value are more than bytes.
-        (DataType::Struct(_), DataType::Binary) => {
-            Ok(cast(&henge_segment::dump::json_texts(&column), &DataType::Binary)?)
-        }
+        (DataType::Struct(_), DataType::Binary) => Ok(Arc::new(henge_sql::pair_images(column.as_struct())?)),
         (from, DataType::List(element)) if !matches!(from, DataType::List(_)) => {
             let element = element.clone();
             let values = cast(&column, element.data_type())?;
@@ -158,7 +155,7 @@ mod tests {
     use arrow::array::{Int64Array, StringArray, StructArray};
 
     #[test]
-    fn narrower_types_become_json_and_pairs_become_bytes() {
+    fn narrower_types_become_json_and_pairs_are_read_as_they_travel() {
         let longs: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None]));
         let json = conform(Arc::clone(&longs), &DataType::Utf8).expect("JSON");
         assert_eq!(json.as_string::<i32>(), &StringArray::from(vec![Some("7"), None]));
@@ -168,6 +165,7 @@ mod tests {
         ];
         let pairs: ArrayRef = Arc::new(StructArray::new(fields.into(), vec![Arc::clone(&longs), longs], None));
         let bytes = conform(pairs, &DataType::Binary).expect("bytes");
-        assert_eq!(bytes.as_binary::<i32>().value(0), br#"{"lhs":7,"rhs":7}"#);
+        let text = henge_sql::complex_text("COMPLEX<serializablePairLongLong>", bytes.as_binary::<i32>().value(0));
+        assert_eq!(text, r#"{"lhs":7,"rhs":7}"#);
     }
 }

@@ -9,7 +9,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use henge_engine::Engine;
 use henge_metadata::MetadataStore;
+use henge_sql::Lookup;
 use serde_json::{Map, Value};
 
 /// Schema of the tables.
@@ -41,6 +43,21 @@ pub fn entries(lookup: &Value) -> Vec<(String, Option<String>)> {
         .collect();
     entries.sort();
     entries
+}
+
+/// Brings the lookups of an engine, which `LOOKUP(…)` reads, to what the metadata store has. A value that is null is no value.
+pub fn load(engine: &Engine) {
+    let stored = all(engine.metadata());
+    let lookups = engine.lookups();
+    for gone in lookups.names().into_iter().filter(|name| !stored.contains_key(name)) {
+        lookups.remove(&gone);
+    }
+    for (name, lookup) in stored {
+        let one_to_one = lookup.pointer("/lookupExtractorFactory/isOneToOne");
+        let entries = entries(&lookup);
+        let known = entries.into_iter().filter_map(|(key, value)| Some((key, value?)));
+        lookups.set(name, Lookup::new(known, one_to_one == Some(&Value::Bool(true))));
+    }
 }
 
 /// Puts a lookup into a tier. Gives Druid's words for what is wrong with it.

@@ -63,6 +63,8 @@ pub struct AppState {
     pub info: Arc<ServerInfo>,
     /// Interactive queries that run.
     pub queries: Arc<RunningQueries>,
+    /// Held while lookups are read, changed and stored: two changes at once would lose one.
+    pub lookups_changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl AppState {
@@ -72,6 +74,7 @@ impl AppState {
             engine,
             info: Arc::new(info),
             queries: Arc::new(RunningQueries::default()),
+            lookups_changing: Arc::default(),
         }
     }
 }

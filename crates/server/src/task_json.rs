@@ -35,7 +35,16 @@ pub fn payload(task_id: &str, query_id: &str, planned: &Planned, created_ms: i64
     let mut native = planned.native.get(0).cloned().unwrap_or_else(|| json!({}));
     let mut query = native.get_mut("query").map(Value::take).unwrap_or_else(|| json!({}));
     if let Some(query) = query.as_object_mut() {
-        query.insert("context".to_string(), query_context(planned, &context, created_ms));
+        let own = query
+            .get("context")
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default();
+        query.insert(
+            "context".to_string(),
+            query_context(planned, &context, &own, created_ms),
+        );
+        name_subqueries(query, &context);
     }
     let mappings = native.get_mut("columnMappings").map(Value::take).unwrap_or_else(|| {
         let same = planned
@@ -77,7 +86,7 @@ pub fn payload(task_id: &str, query_id: &str, planned: &Planned, created_ms: i64
         "sqlResultsContext": {"timeZone": zone, "stringifyArrays": stringify},
         "sqlTypeNames": planned.columns.iter().map(|column| column.sql_type.name()).collect::<Vec<_>>(),
         "nativeTypeNames": planned.columns.iter().map(|column| column.sql_type.native()).collect::<Vec<_>>(),
-        "context": task_context(),
+        "context": task_context(&planned.lookups),
         "groupId": task_id,
         "dataSource": datasource_of(&planned.statement),
         "resource": {"availabilityGroup": task_id, "requiredCapacity": 1},
@@ -85,8 +94,14 @@ pub fn payload(task_id: &str, query_id: &str, planned: &Planned, created_ms: i64
 }
 
 /// Gives the task's own context, which is not the query's.
-pub fn task_context() -> Value {
-    json!({"lookupLoadingMode": "NONE", "useLineageBasedSegmentAllocation": true, "forceTimeChunkLock": true})
+fn task_context(lookups: &[String]) -> Value {
+    let mode = if lookups.is_empty() { "NONE" } else { "ONLY_REQUIRED" };
+    let mut context =
+        json!({"lookupLoadingMode": mode, "useLineageBasedSegmentAllocation": true, "forceTimeChunkLock": true});
+    if !lookups.is_empty() {
+        context["lookupsToLoad"] = json!(lookups);
+    }
+    context
 }
 
 /// Gives the client's context with ids and what the statement itself says.
@@ -111,6 +126,22 @@ fn sql_context(planned: &Planned, query_id: &str) -> Map<String, Value> {
         context.insert("__exportFileFormat".to_string(), Value::from(export.format.as_str()));
     }
     context
+}
+
+/// Gives the queries that a query reads the context of the statement; those that group say that they do not store anything.
+fn name_subqueries(query: &mut Map<String, Value>, context: &Map<String, Value>) {
+    let inner = query.get_mut("dataSource").and_then(|source| source.get_mut("query"));
+    let Some(inner) = inner.and_then(Value::as_object_mut) else {
+        return;
+    };
+    let mut own: std::collections::BTreeMap<String, Value> = context.clone().into_iter().collect();
+    own.remove("sqlReplaceTimeChunks");
+    match inner.get("queryType").and_then(Value::as_str) {
+        Some("groupBy") => own.insert("sqlInsertSegmentGranularity".to_string(), Value::Null),
+        _ => own.remove("sqlInsertSegmentGranularity"),
+    };
+    inner.insert("context".to_string(), Value::Object(own.into_iter().collect()));
+    name_subqueries(inner, context);
 }
 
 fn reads_what_it_replaces(planned: &Planned) -> bool {
@@ -151,8 +182,16 @@ fn time_column(payload: &Value) -> Option<Value> {
 }
 
 /// Gives the context of the native query: the client's and the engine's keys, sorted.
-fn query_context(planned: &Planned, context: &Map<String, Value>, created_ms: i64) -> Value {
+fn query_context(
+    planned: &Planned,
+    context: &Map<String, Value>,
+    native: &Map<String, Value>,
+    created_ms: i64,
+) -> Value {
     let mut all: std::collections::BTreeMap<String, Value> = context.clone().into_iter().collect();
+    // What the planner says of a grouping by time.
+    let timed = native.iter().filter(|(key, _)| key.starts_with("timestampResult"));
+    all.extend(timed.map(|(key, value)| (key.clone(), value.clone())));
     if reads_what_it_replaces(planned) {
         all.insert("isReindex".to_string(), Value::Bool(true));
     }
@@ -285,7 +324,8 @@ pub fn worker(controller: &TaskRecord, report: &QueryReport, worker_id: &str) ->
         .payload
         .pointer("/spec/query/context")
         .and_then(Value::as_object);
-    let mut context = task_context();
+    let own = controller.payload.get("context").cloned();
+    let mut context = own.unwrap_or_else(|| task_context(&[]));
     if let (Some(context), Some(query)) = (context.as_object_mut(), query_context) {
         context.extend(query.clone());
         for (name, value) in [

@@ -30,11 +30,11 @@ mod types;
 pub use catalog::SchemaCatalog;
 pub use context::QueryContext;
 pub use error::{Category, Persona, Position, SqlError, SqlErrorBody};
-pub use functions::complex_text;
+pub use functions::{complex_text, is_complex_type, pair_images, pair_structs, pair_type_of};
 pub use lookup::{Lookup, Lookups};
 pub use parse::reserved::{NILADIC, RESERVED, is_reserved};
 pub use planner::{Planner, register_functions, session_config};
 pub use statement::{
-    EngineKind, Export, Ingest, OutputColumn, Overwrite, Planned, Resource, SqlParameter, SqlRequest, Statement,
+    EngineKind, Export, Ingest, OutputColumn, Overwrite, Planned, Resource, Rollup, SqlParameter, SqlRequest, Statement,
 };
 pub use types::{META_SQL_TYPE, META_TYPE, SqlType};

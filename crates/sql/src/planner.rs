@@ -10,8 +10,8 @@ use datafusion::prelude::SessionConfig;
 use crate::bind::{self, Binder};
 use crate::parse::{self, Tokens};
 use crate::{
-    EngineKind, OutputColumn, Planned, QueryContext, SchemaCatalog, SqlError, SqlRequest, functions, group_order,
-    native,
+    EngineKind, OutputColumn, Planned, QueryContext, SchemaCatalog, SqlError, SqlRequest, Statement, functions,
+    group_order, native,
 };
 
 /// Plans statements against a catalog. Cheap to keep, made once for each engine.
@@ -68,9 +68,9 @@ impl Planner {
             &request.parameters,
         );
         let bound = binder.statement()?;
-        let (tables, resources) = binder.finish();
+        let found = binder.finish();
         let plan = match self.engine {
-            EngineKind::Native if !tables.values().any(bind::TableSource::is_system) => {
+            EngineKind::Native if !found.tables.values().any(bind::TableSource::is_system) => {
                 self.optimise(&group_order::in_group_order(bound.query.plan.clone())?)?
             }
             // Druid's system tables are not queried by its engine, and their groups have no order.
@@ -91,17 +91,24 @@ impl Planner {
             plan: &bound.query.plan,
             optimised: &plan,
             columns: &columns,
-            tables: &tables,
+            tables: &found.tables,
             statement: &bound.statement,
             context: &context,
             engine: self.engine,
         });
+        let mut statement = bound.statement;
+        if let Statement::Insert(ingest) | Statement::Replace(ingest, _) = &mut statement
+            && let Some(rollup) = &mut ingest.rollup
+        {
+            rollup.query_granularity = native::query_granularity(&native);
+        }
         Ok(Planned {
-            statement: bound.statement,
+            statement,
             explain: parsed.explain,
             plan,
             columns,
-            resources,
+            resources: found.resources,
+            lookups: found.lookups,
             context,
             session: self.session.clone(),
             native,

@@ -89,6 +89,17 @@ pub struct Ingest {
     /// CLUSTERED BY, as names of the plan's output. A name may stand for a hidden column: the plan then has more columns
     /// than [`Planned::columns`], and those behind the visible ones sort but are not stored.
     pub clustered_by: Vec<String>,
+    /// What is aggregated further when stored rows are merged; none where rows are stored as they are.
+    pub rollup: Option<Rollup>,
+}
+
+/// How the groups of an INSERT or REPLACE are stored as a rollup.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rollup {
+    /// For each visible column Druid's JSON of the aggregator that combines its values; none for dimensions.
+    pub aggregators: Vec<Option<Value>>,
+    /// Druid's JSON of the granularity to which `__time` is cut, where the grouping tells it.
+    pub query_granularity: Option<Value>,
 }
 
 /// What REPLACE replaces.
@@ -144,6 +155,8 @@ pub struct Planned {
     pub columns: Vec<OutputColumn>,
     /// What it touches, sorted by name.
     pub resources: Vec<Resource>,
+    /// The lookups that it reads, sorted by name.
+    pub lookups: Vec<String>,
     /// The request's context with the statement's SETs.
     pub context: QueryContext,
     /// Session to make the physical plan with.

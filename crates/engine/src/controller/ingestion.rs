@@ -17,6 +17,7 @@ use datafusion::arrow::datatypes::Schema;
 use datafusion::execution::TaskContext;
 use fail::fail_point;
 use henge_exchange::{CutLimits, CutTarget, KeyRange, KeySpec, RunSet, cut};
+use henge_input::ExternType;
 use henge_metadata::{DataSegment, LockKind, LockRequest, Publish, PublishKind, TombstoneRequest};
 use henge_sql::{Ingest, Overwrite};
 use henge_storage::SegmentPath;
@@ -84,7 +85,7 @@ impl Controller {
             described.push(self.generator_definition(settings, last_number, &work));
             described
         })?;
-        let attempts = AttemptBudget::default();
+        let attempts = AttemptBudget::of(&self.task_id);
         let end = self.run_stages(settings, &stages, &context, &key, &attempts).await?;
         if end.output.rows() == 0 && settings.fail_on_empty_insert {
             self.live.partitions(last_number, 0);
@@ -472,6 +473,26 @@ pub(super) fn check_column_names(scan: &ExternScanExec) -> Result<(), Fault> {
             .with("columnName", name.clone()))
         }
     }
+}
+
+/// Refuses external columns of types that nothing here can hold, as Druid does when it starts to read.
+pub(super) fn check_column_types(scan: &ExternScanExec) -> Result<(), Fault> {
+    for column in &scan.spec().columns {
+        let what = match &column.column_type {
+            ExternType::Complex(name) if !henge_sql::is_complex_type(name) => {
+                format!("Can't find DimensionHandlerProvider for typeName [{name}]")
+            }
+            ExternType::Array(element) if matches!(**element, ExternType::Complex(_)) => {
+                let ExternType::Complex(name) = &**element else {
+                    continue;
+                };
+                format!("Cannot create dimension for type[ARRAY<COMPLEX<{name}>>]")
+            }
+            _ => continue,
+        };
+        return Err(Fault::unknown(format!("org.apache.druid.java.util.common.ISE: {what}")));
+    }
+    Ok(())
 }
 
 fn published_ids(services: &Services, datasource: &str) -> HashSet<String> {

@@ -39,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use crate::controller::cancel::CancelHandle;
 use crate::controller::live::LiveReport;
 use crate::controller::settings::TaskSettings;
+use crate::convert::CancelReason;
 use crate::engine::EngineConfig;
 use crate::fault::{Fault, FaultCode};
 use crate::limits;
@@ -183,13 +184,18 @@ impl Controller {
     /// Plans and cuts the statement.
     async fn plan(&self, settings: &TaskSettings) -> Result<(Vec<PlannedStage>, Arc<TaskContext>), Failure> {
         let session = self.session(settings);
-        let physical = physical_plan(
+        let planned = physical_plan(
             &session,
             &self.planned.plan,
             settings.sort_merge_join,
             self.services.runner.slots().bytes,
-        )
-        .await?;
+        );
+        // Planning asks web servers for the sizes of files, which may take its time.
+        let physical = tokio::select! {
+            biased;
+            () = self.cancel.token().cancelled() => return Err(Fault::canceled(CancelReason::Unknown).into()),
+            physical = planned => physical?,
+        };
         let stages = cut_plan(bound_windows(physical, settings.window_rows_max)?)?;
         for stage in &stages {
             check_leaves(stage.plan.as_ref())?;
@@ -531,6 +537,7 @@ fn stage_inputs(plan: &Arc<dyn ExecutionPlan>) -> BTreeSet<u32> {
 fn check_leaves(plan: &dyn ExecutionPlan) -> Result<(), Fault> {
     if let Some(scan) = (plan as &dyn std::any::Any).downcast_ref::<ExternScanExec>() {
         ingestion::check_column_names(scan)?;
+        ingestion::check_column_types(scan)?;
     }
     plan.children()
         .into_iter()

@@ -57,7 +57,13 @@ impl ResultFormat {
         if array.is_null(row) {
             return Ok(Value::Null);
         }
-        let value = plain_value(array, row)?;
+        let value = match array.data_type() {
+            DataType::Binary => {
+                let bytes = array.as_binary::<i32>().value(row);
+                Value::from(henge_sql::complex_text(&sql_type.native(), bytes))
+            }
+            _ => plain_value(array, row)?,
+        };
         Ok(match (sql_type, value) {
             (SqlType::Timestamp, Value::Number(ms)) => Value::from(self.local_clock(ms.as_i64().unwrap_or_default())),
             (SqlType::Date, Value::Number(ms)) => Value::from(ms.as_i64().unwrap_or_default().div_euclid(DAY_MS)),
@@ -110,7 +116,7 @@ fn plain_value(array: &ArrayRef, row: usize) -> Result<Value, Fault> {
         DataType::Utf8 => Value::from(array.as_string::<i32>().value(row)),
         DataType::LargeUtf8 => Value::from(array.as_string::<i64>().value(row)),
         DataType::Utf8View => Value::from(array.as_string_view().value(row)),
-        DataType::Binary => Value::from(henge_sql::complex_text(array.as_binary::<i32>().value(row))),
+        DataType::Binary => Value::from(henge_sql::complex_text("", array.as_binary::<i32>().value(row))),
         DataType::Date32 => Value::from(i64::from(array.as_primitive::<Date32Type>().value(row)) * DAY_MS),
         DataType::Timestamp(unit, _) => Value::from(match unit {
             TimeUnit::Second => array.as_primitive::<TimestampSecondType>().value(row) * 1000,

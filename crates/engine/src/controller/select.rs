@@ -25,7 +25,13 @@ impl Controller {
         })?;
         // The answer keeps the order in which the last stage yields it.
         let end = self
-            .run_stages(settings, &stages, &context, &KeySpec::mix(), &AttemptBudget::default())
+            .run_stages(
+                settings,
+                &stages,
+                &context,
+                &KeySpec::mix(),
+                &AttemptBudget::of(&self.task_id),
+            )
             .await?;
         let results = self.results(end.output.clone()).await?;
         self.live.update(|report| report.results = Some(results));

@@ -2,12 +2,12 @@
 //! `segment-format` 5 and 8).
 //!
 //! Dimensions are the columns of `segmentSortOrder`, then the CLUSTERED BY columns that are selected, then the others in the order of the
-//! SELECT. Rows are sorted by `__time` and then the dimensions, unless the sort order has some of them before `__time`. Dimensions with several values a row, and everything behind them, are not sorted by: what is
+//! SELECT; metrics (the aggregates of a rollup, and objects such as sketches) are no dimensions and come last. Rows are sorted by `__time` and then the dimensions, unless the sort order has some of them before `__time`. Dimensions with several values a row, and everything behind them, are not sorted by: what is
 //! stored of them differs from what was given (values are sorted, empty is null). The segment claims no more than it keeps.
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use henge_exchange::{KeyField, KeySpec, staged_schema};
 use henge_segment::{
@@ -29,6 +29,9 @@ pub struct StoredColumn {
     pub native_type: String,
     /// True where a row may have several strings.
     pub multi_value: bool,
+    /// Druid's JSON of the aggregator that combines the values, of the metrics of a rollup.
+    #[serde(default)]
+    pub aggregator: Option<serde_json::Value>,
 }
 
 /// What all tasks of a segment-writing stage share.
@@ -38,10 +41,16 @@ pub struct SegmentWork {
     pub datasource: String,
     /// Index of `__time` in the staged rows; without it every row is at the epoch.
     pub time: Option<usize>,
-    /// Dimensions in segment order, without `__time`.
+    /// Dimensions in segment order, without `__time`, then the metrics.
     pub dimensions: Vec<StoredColumn>,
     /// How many of the dimensions come from CLUSTERED BY.
     pub clustered: usize,
+    /// Whether rows are the groups of a rollup.
+    #[serde(default)]
+    pub rollup: bool,
+    /// Druid's JSON of the granularity to which times were cut.
+    #[serde(default)]
+    pub query_granularity: Option<serde_json::Value>,
     /// How many of the dimensions rows are sorted by before `__time` (`segmentSortOrder` with `forceSegmentSortByTime: false`).
     #[serde(default)]
     pub before_time: usize,
@@ -64,21 +73,32 @@ impl SegmentWork {
                 order.push(index);
             }
         }
+        let aggregators = ingest.rollup.as_ref().map(|rollup| rollup.aggregators.as_slice());
+        let aggregator = |index: usize| aggregators.and_then(|list| list.get(index)).cloned().flatten();
+        let is_metric = |index: usize| aggregator(index).is_some() || is_object(&columns[index].sql_type);
+        order.retain(|index| !is_metric(*index));
         let clustered = order.len();
         let rest = (0..columns.len()).filter(|index| Some(*index) != time && !order.contains(index));
-        let rest: Vec<usize> = rest.collect();
+        let (metrics, rest): (Vec<usize>, Vec<usize>) = rest.partition(|index| is_metric(*index));
         order.extend(rest);
+        order.extend(metrics);
         let stored = |index: usize| StoredColumn {
             index,
             name: columns[index].name.clone(),
             native_type: columns[index].sql_type.native(),
             multi_value: columns[index].sql_type == SqlType::MultiVarchar,
+            aggregator: aggregator(index),
         };
         Self {
             datasource: ingest.target.clone(),
             time,
             dimensions: order.into_iter().map(stored).collect(),
             clustered,
+            rollup: ingest.rollup.is_some(),
+            query_granularity: ingest
+                .rollup
+                .as_ref()
+                .and_then(|rollup| rollup.query_granularity.clone()),
             before_time: 0,
             index_spec: None,
             auto_columns: false,
@@ -101,7 +121,10 @@ impl SegmentWork {
 
     /// Brings dimensions into the order that was asked for; those that were not named keep theirs behind them.
     fn sort_as_asked(&mut self, order: &[String], by_time: bool) {
-        let position = |column: &StoredColumn| order.iter().position(|name| *name == column.name);
+        let position = |column: &StoredColumn| {
+            let named = order.iter().position(|name| *name == column.name);
+            named.filter(|_| column.combining().is_none())
+        };
         let named = self
             .dimensions
             .iter()
@@ -110,13 +133,19 @@ impl SegmentWork {
         let clustered = &self.dimensions[..self.clustered];
         let clustered_behind = clustered.iter().filter(|column| position(column).is_none()).count();
         self.dimensions
-            .sort_by_key(|column| position(column).unwrap_or(order.len()));
+            .sort_by_key(|column| (column.combining().is_some(), position(column).unwrap_or(order.len())));
         if named > 0 {
             self.clustered = named + clustered_behind;
         }
         if !by_time {
-            let time = order.iter().position(|name| name == TIME_COLUMN);
-            self.before_time = time.unwrap_or(named).min(self.sorted_dimensions());
+            // Where it is not named, `__time` has the place that the SELECT gives it.
+            let selected = |time: usize| {
+                let behind = self.dimensions.iter().skip(self.clustered);
+                self.clustered + behind.take_while(|column| column.index < time).count()
+            };
+            let named = order.iter().position(|name| name == TIME_COLUMN);
+            let time = named.or_else(|| self.time.map(selected));
+            self.before_time = time.unwrap_or(0).min(self.sorted_dimensions());
         }
     }
 
@@ -154,14 +183,19 @@ impl SegmentWork {
 
     /// Gives the schema of the segments.
     pub fn segment_schema(&self) -> Result<SegmentSchema, Fault> {
-        let mut schema = SegmentSchema::default();
+        let mut schema = SegmentSchema {
+            rollup: self.rollup,
+            query_granularity: self.query_granularity.clone(),
+            ..SegmentSchema::default()
+        };
         for column in &self.dimensions {
             let column_type = column.column_type()?;
-            let is_object = matches!(&column_type, ColumnType::Complex(name) if name != JSON_TYPE);
             let described = ColumnSchema::new(column.name.as_str(), column_type);
-            // Objects that were not aggregated are with the metrics.
-            if is_object {
-                schema.metrics.push(MetricSchema::passthrough(described));
+            if let Some(aggregator) = column.combining() {
+                schema.metrics.push(MetricSchema {
+                    column: described,
+                    aggregator,
+                });
                 continue;
             }
             if self.auto_columns && !column.multi_value {
@@ -170,7 +204,7 @@ impl SegmentWork {
             schema.columns.push(described);
         }
         let sorted = self.sorted_dimensions();
-        if sorted < self.dimensions.len() || self.before_time > 0 {
+        if sorted < schema.columns.len() || self.before_time > 0 {
             let sorted = self.dimensions[..sorted].iter().map(|column| column.name.clone());
             let mut ordering: Vec<String> = sorted.collect();
             ordering.insert(self.before_time, TIME_COLUMN.to_string());
@@ -181,7 +215,9 @@ impl SegmentWork {
 
     /// Gives how many of the dimensions rows are sorted by.
     fn sorted_dimensions(&self) -> usize {
-        let scalar = |column: &StoredColumn| matches!(column.column_type(), Ok(ColumnType::Scalar(_)));
+        let scalar = |column: &StoredColumn| {
+            column.combining().is_none() && matches!(column.column_type(), Ok(ColumnType::Scalar(_)))
+        };
         self.dimensions
             .iter()
             .position(|column| !scalar(column))
@@ -221,6 +257,33 @@ impl SegmentWork {
         Ok(Arc::new(Schema::new(fields)))
     }
 
+    /// Gives rows as the segment writer takes them: pairs of time and value are structs.
+    pub(super) fn encoded(&self, rows: RecordBatch) -> Result<RecordBatch, Fault> {
+        let pairs = self.dimensions.iter().enumerate().filter_map(|(i, column)| {
+            let kind = henge_sql::pair_type_of(column.object_type()?)?;
+            // `__time` is in front.
+            Some((i + 1, kind))
+        });
+        let pairs: Vec<_> = pairs.collect();
+        if pairs.is_empty() {
+            return Ok(rows);
+        }
+        let (schema, mut columns, _) = rows.into_parts();
+        let mut fields = schema.fields().to_vec();
+        for (index, kind) in pairs {
+            let Some(images) = columns[index].as_binary_opt::<i32>() else {
+                continue;
+            };
+            columns[index] = Arc::new(henge_sql::pair_structs(images, kind)?);
+            fields[index] = Arc::new(Field::new(
+                fields[index].name(),
+                columns[index].data_type().clone(),
+                true,
+            ));
+        }
+        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    }
+
     /// Gives staged rows the columns of [`SegmentWork::rows_schema`], and fails where a row has no time.
     pub(super) fn rows(&self, schema: &SchemaRef, staged: &RecordBatch) -> Result<RecordBatch, Fault> {
         let time: ArrayRef = match self.time {
@@ -244,7 +307,26 @@ impl SegmentWork {
     }
 }
 
+/// Tells whether values are objects that are stored as they are: any complex type but JSON.
+fn is_object(sql_type: &SqlType) -> bool {
+    matches!(sql_type, SqlType::Complex(name) if name != JSON_TYPE)
+}
+
 impl StoredColumn {
+    /// Names the complex type of a column that is stored as it is: any but JSON.
+    pub fn object_type(&self) -> Option<&str> {
+        let name = self.native_type.strip_prefix("COMPLEX<")?.strip_suffix('>')?;
+        (name != JSON_TYPE).then_some(name)
+    }
+
+    /// Gives Druid's JSON of the aggregator of a metric: the one of the rollup, or that which passes objects through.
+    pub fn combining(&self) -> Option<serde_json::Value> {
+        self.aggregator.clone().or_else(|| {
+            let object = self.object_type()?;
+            Some(serde_json::json!({"type": "passthrough", "columnName": self.name, "complexTypeName": object}))
+        })
+    }
+
     /// Gives the type in the segment.
     pub fn column_type(&self) -> Result<ColumnType, Fault> {
         if self.multi_value {

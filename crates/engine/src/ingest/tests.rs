@@ -80,6 +80,7 @@ fn ingest(granularity: &str, clustered_by: &[&str]) -> Ingest {
         target: "places".to_string(),
         granularity: granularity.parse().expect("a granularity"),
         clustered_by: clustered_by.iter().map(ToString::to_string).collect(),
+        rollup: None,
     }
 }
 

@@ -138,7 +138,7 @@ pub fn write_segment(
     let mut held = Reservation::new(Arc::clone(&env.budget));
     for batch in sorted {
         check()?;
-        let batch = batch?;
+        let batch = work.encoded(batch?)?;
         writer.append(&batch)?;
         held.grow(writer.memory_bytes().saturating_sub(held.bytes()));
         (env.progress)(RowsAt::Persisted(batch.num_rows() as u64));

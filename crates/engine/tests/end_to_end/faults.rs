@@ -144,3 +144,26 @@ async fn interactive_queries_are_stopped() {
     assert_eq!(error.to_string(), "Canceled: Query canceled");
     assert!(!world.engine.cancel_query("q1"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_ends_at_once_while_a_web_server_is_silent() {
+    let _alone = no_fail_points().await;
+    let world = World::new().await;
+    // Takes connections and never says a word.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let source = format!("http://{}/a.json", listener.local_addr().expect("an address"));
+    let sql = format!(
+        r#"SELECT COUNT(*) FROM TABLE(EXTERN('{{"type":"http","uris":["{source}"]}}', '{{"type":"json"}}')) EXTEND ("n" BIGINT)"#
+    );
+    let id = world.submit(&sql, json!({})).await;
+    let (silent, _) = tokio::task::spawn_blocking(move || listener.accept().map(|found| (found.0, listener)))
+        .await
+        .expect("not panicked")
+        .expect("asked");
+    assert!(world.engine.shutdown_task(&id).await);
+    let canceled = Instant::now();
+    let fault = world.outcome(&id).await.fault();
+    assert_eq!(fault.code, FaultCode::Canceled);
+    assert!(canceled.elapsed() < Duration::from_secs(5), "{:?}", canceled.elapsed());
+    drop(silent);
+}

@@ -24,7 +24,9 @@ use crate::spec::{HttpSource, Password};
 pub(crate) fn probe(source: &HttpSource, uri: &url::Url) -> (Option<u64>, bool) {
     let (source, uri) = (source.clone(), uri.clone());
     let asked = std::thread::spawn(move || {
-        let response = request(&client().ok()?.head(uri.clone()), &source)?.send().ok()?;
+        let asked = request(&client().ok()?.head(uri.clone()), &source)?;
+        let patience = Duration::from_secs(limits::HTTP_PROBE_TIMEOUT_SECONDS);
+        let response = asked.timeout(patience).send().ok()?;
         response
             .status()
             .is_success()
@@ -193,7 +195,10 @@ impl Fetcher {
             let mut chunk = vec![0; CHUNK_BYTES];
             let n = match response.read(&mut chunk) {
                 Ok(n) => n,
-                Err(e) => return Err(failed(&self.uri, e.to_string(), resumable || !begun)),
+                Err(e) => {
+                    let reason = format!("the body broke off: {}", innermost(&e));
+                    return Err(failed(&self.uri, reason, resumable || !begun));
+                }
             };
             if n == 0 {
                 return Ok(());
@@ -237,7 +242,11 @@ impl Fetcher {
                 get = get.header(IF_RANGE, etag.clone());
             }
         }
-        let response = get.send().map_err(|e| failed(uri, cause(e), true))?;
+        let response = get.send().map_err(|e| {
+            // The next try would be sent around in the same circle.
+            let passing = !e.is_redirect() && !e.is_builder();
+            failed(uri, cause(e), passing)
+        })?;
         let status = response.status();
         if ranged && status == StatusCode::RANGE_NOT_SATISFIABLE {
             return Err(failed(uri, "the file is shorter than it was", false));
@@ -282,6 +291,19 @@ fn begins_at(response: &Response, at: u64) -> bool {
             .ok()
     });
     start == Some(at)
+}
+
+/// Words the cause of an error that has no cause itself: those above may name the address, which may hold credentials.
+fn innermost(error: &io::Error) -> String {
+    let mut text = error.kind().to_string();
+    let mut source = error.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static));
+    while let Some(inner) = source {
+        source = inner.source();
+        if source.is_none() {
+            text = inner.to_string();
+        }
+    }
+    text
 }
 
 /// Words a transport error with its innermost cause, and without the address, which may hold credentials.

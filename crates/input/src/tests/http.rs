@@ -60,6 +60,11 @@ fn answer(
             .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
             .ok();
     }
+    if head.contains("/around") {
+        return stream
+            .write_all(b"HTTP/1.1 302 Found\r\nlocation: /around\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            .ok();
+    }
     let nth = if is_head {
         usize::MAX
     } else {
@@ -179,6 +184,11 @@ fn a_busy_server_is_asked_again_and_a_missing_file_is_not() {
     assert!(!error.is_retryable());
     assert!(
         error.to_string().contains("/missing") && error.to_string().contains("404"),
+        "{error}"
+    );
+    let error = read(&http(format!("{}/around", server.address)), &Notes::allowing(0)).unwrap_err();
+    assert!(
+        !error.is_retryable() && error.to_string().contains("too many redirects"),
         "{error}"
     );
 }

@@ -122,8 +122,8 @@ impl DictionaryCache {
     }
 }
 
-/// Brings an array to one of the few types that [`Cells`] prints.
-pub fn normalize(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+/// Brings an array of a native type to one of the few Arrow types that [`Cells`] prints.
+pub fn normalize(array: &ArrayRef, native_type: &str) -> Result<ArrayRef, ArrowError> {
     let target = match array.data_type() {
         DataType::Null
         | DataType::Boolean
@@ -154,7 +154,7 @@ pub fn normalize(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         }
         DataType::Binary => {
             let values = array.as_binary::<i32>().iter();
-            let texts = values.map(|value| value.map(henge_sql::complex_text));
+            let texts = values.map(|value| value.map(|bytes| henge_sql::complex_text(native_type, bytes)));
             return Ok(Arc::new(texts.collect::<StringArray>()));
         }
         _ => DataType::Utf8,
@@ -163,7 +163,7 @@ pub fn normalize(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     if matches!(target, DataType::Utf8) {
         Ok(converted)
     } else {
-        normalize(&converted)
+        normalize(&converted, native_type)
     }
 }
 

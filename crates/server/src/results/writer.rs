@@ -196,7 +196,9 @@ impl ResultWriter {
             ResultFormat::Csv => Target::Csv,
             _ => Target::Json,
         };
-        let arrays: Vec<ArrayRef> = batch.columns().iter().map(normalize).collect::<Result<_, _>>()?;
+        let columns = batch.columns().iter().zip(&self.rows.columns);
+        let arrays = columns.map(|(array, column)| normalize(array, &column.native_type));
+        let arrays: Vec<ArrayRef> = arrays.collect::<Result<_, _>>()?;
         for (cache, array) in self.dictionaries.iter_mut().zip(&arrays) {
             cache.prepare(array, target);
         }

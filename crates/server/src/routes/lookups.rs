@@ -95,7 +95,9 @@ async fn store(state: &AppState, tiers: Map<String, Value>, headers: &HeaderMap)
     let audit = audit(CONFIG, CONFIG, headers, &tiers);
     let metadata = state.engine.metadata();
     let stored = metadata.set_config(CONFIG, &tiers, Some(audit)).await;
-    stored.map_err(|error| store_failure(&error))
+    stored.map_err(|error| store_failure(&error))?;
+    lookups::load(&state.engine);
+    Ok(())
 }
 
 /// Puts lookups of several tiers, all or none.
@@ -112,6 +114,7 @@ async fn post_all(State(state): State<AppState>, request: Request) -> Response {
         }
         Err(error) => return error.into_response(),
     };
+    let _changing = state.lookups_changing.lock().await;
     let mut tiers = configured(&state).unwrap_or_default();
     for (tier, lookups) in &posted {
         for (id, lookup) in lookups.as_object().into_iter().flatten() {
@@ -136,6 +139,7 @@ async fn post_one(
         Ok(lookup) => lookup,
         Err(error) => return error.into_response(),
     };
+    let _changing = state.lookups_changing.lock().await;
     let mut tiers = configured(&state).unwrap_or_default();
     if let Err(refusal) = lookups::put(&mut tiers, &tier, &id, &lookup) {
         return ApiError::plain(StatusCode::INTERNAL_SERVER_ERROR, refusal).into_response();
@@ -151,6 +155,7 @@ async fn delete_one(
     Path((tier, id)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Response {
+    let _changing = state.lookups_changing.lock().await;
     let mut tiers = configured(&state).unwrap_or_default();
     let lookups = tiers.get_mut(&tier).and_then(Value::as_object_mut);
     if lookups.and_then(|lookups| lookups.shift_remove(&id)).is_none() {

@@ -110,8 +110,9 @@ impl Tables {
     }
 }
 
-/// Gives an engine its `INFORMATION_SCHEMA` and `sys` tables.
+/// Gives an engine its `INFORMATION_SCHEMA` and `sys` tables, and the lookups that the metadata store keeps.
 pub fn install_system_tables(engine: &Arc<Engine>) {
+    lookups::load(engine);
     let source = Source {
         engine: Arc::downgrade(engine),
         info: Arc::new(ServerInfo::of(engine)),

@@ -337,3 +337,52 @@ async fn a_stopped_worker_ends_its_task() {
     }
     replay.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lookups_are_seen_by_the_next_query_and_after_a_restart() {
+    let replay = Replay::start().await;
+    let config = "/druid/coordinator/v1/lookups/config";
+    let lookup = |version: &str, name: &str| {
+        json!({"version": version,
+               "lookupExtractorFactory": {"type": "map", "map": {"AU": name, "FR": "France", "XX": null}}})
+    };
+    let asked = json!({"query": "SELECT LOOKUP(c, 'countries') AS l, v FROM (VALUES ('AU'), ('FR'), ('XX')) AS t(c) \
+                                 LEFT JOIN lookup.countries ON k = c ORDER BY c"});
+    let (status, body) = ask(&replay, asked.clone()).await;
+    assert_eq!(status, 400, "{body}");
+    assert_eq!(send(&replay, "POST", config, Some(json!({}))).await.0, 202);
+    let path = format!("{config}/__default/countries");
+    assert_eq!(
+        send(&replay, "POST", &path, Some(lookup("v1", "Australia"))).await.0,
+        202
+    );
+    let answer = |name: &str| json!([{"l": name, "v": name}, {"l": "France", "v": "France"}, {"l": null, "v": null}]);
+    assert_eq!(ask(&replay, asked.clone()).await, (200, answer("Australia")));
+    assert_eq!(send(&replay, "POST", &path, Some(lookup("v2", "Oz"))).await.0, 202);
+    assert_eq!(ask(&replay, asked.clone()).await, (200, answer("Oz")));
+
+    let replay = replay.again().await;
+    assert_eq!(
+        ask(&replay, asked.clone()).await,
+        (200, answer("Oz")),
+        "after a restart"
+    );
+    assert_eq!(send(&replay, "DELETE", &path, None).await.0, 202);
+    let (status, body) = ask(&replay, asked).await;
+    assert_eq!(status, 400, "{body}");
+
+    // Of many that are set at once none is lost.
+    let sent = (0..16).map(|n| {
+        let (replay, path) = (&replay, format!("{config}/__default/l{n}"));
+        async move { send(replay, "POST", &path, Some(lookup("v1", "x"))).await.0 }
+    });
+    assert!(
+        futures::future::join_all(sent)
+            .await
+            .iter()
+            .all(|status| *status == 202)
+    );
+    let (_, names) = send(&replay, "GET", &format!("{config}/__default"), None).await;
+    assert_eq!(names.as_array().map(Vec::len), Some(16), "{names}");
+    replay.stop().await;
+}

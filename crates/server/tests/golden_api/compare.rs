@@ -22,18 +22,20 @@ const BY_DESIGN: &[(&str, &str)] = &[
     ("**/pages/*/sizeInBytes", "bytes of frames"),
 ];
 
-/// Gives the counters of a recorded report that depend on the moment, or on how rows were dealt to threads:
+/// Gives the counters of a recorded report that depend on the moment, or on how rows were dealt to threads, and lists what is wrong with
+/// ours there:
 ///
-/// * how many groups there are before the exchange: Druid groups a segment at a time, henge whatever a task reads;
-/// * how far a stage had come when it failed.
-pub fn moments(body: &Value) -> Vec<String> {
-    let mut found = Vec::new();
+/// * How many groups there are before the exchange: Druid groups a segment at a time, henge whatever a task reads. Ours are no more
+///   than Druid's, and no fewer than what is left of them after the exchange.
+/// * How much a stage had read, written and warned of when it failed, and whether it had begun to sort.
+pub fn moments(expected: &Value, actual: &Value, found: &mut Vec<String>) -> Vec<String> {
+    let mut ignored = Vec::new();
     for root in ["/multiStageQuery/payload", ""] {
-        let Some(stages) = body.pointer(&format!("{root}/stages")).and_then(Value::as_array) else {
+        let Some(stages) = expected.pointer(&format!("{root}/stages")).and_then(Value::as_array) else {
             continue;
         };
         let workers = |stage: u64| -> Vec<String> {
-            let workers = body
+            let workers = expected
                 .pointer(&format!("{root}/counters/{stage}"))
                 .and_then(Value::as_object);
             let names = workers.into_iter().flatten().map(|(worker, _)| worker);
@@ -41,39 +43,59 @@ pub fn moments(body: &Value) -> Vec<String> {
                 .map(|worker| format!("{root}/counters/{stage}/{worker}"))
                 .collect()
         };
-        for (stage, before) in (0u64..).zip(stages) {
-            if before.pointer("/definition/processor/type") == Some(&Value::from("groupByPreShuffle")) {
-                for worker in workers(stage) {
-                    found.extend(["output", "shuffle"].map(|channel| format!("{worker}/{channel}/rows")));
-                }
-                found.extend(workers(stage + 1).iter().map(|worker| format!("{worker}/input0/rows")));
-            }
-        }
-        let failed = body.pointer(&format!("{root}/status/errorReport/stageNumber"));
+        let failed = expected.pointer(&format!("{root}/status/errorReport/stageNumber"));
         // Statements do not say which stage has failed: it is the last one that was started.
-        let is_failed_statement = root.is_empty() && body.pointer("/state") == Some(&Value::from("FAILED"));
+        let is_failed_statement = root.is_empty() && expected.pointer("/state") == Some(&Value::from("FAILED"));
         let started = || stages.iter().rposition(|stage| stage.get("workerCount").is_some());
         let failed = match failed {
             Some(stage) => stage.as_u64(),
             None if is_failed_statement => started().map(|stage| stage as u64),
             None => None,
         };
-        if let Some(stage) = failed {
+        for (stage, before) in (0u64..).zip(stages) {
+            if before.pointer("/definition/processor/type") != Some(&Value::from("groupByPreShuffle")) {
+                continue;
+            }
+            let mut grouped: Vec<String> = Vec::new();
             for worker in workers(stage) {
-                for moment in [
-                    "input0/rows",
-                    "input0/files",
-                    "input1/rows",
-                    "output",
-                    "warnings",
-                    "sortProgress",
-                ] {
-                    found.push(format!("{worker}/{moment}"));
+                grouped.extend(["output", "shuffle"].map(|channel| format!("{worker}/{channel}/rows")));
+            }
+            let after = workers(stage + 1);
+            grouped.extend(after.iter().map(|worker| format!("{worker}/input0/rows")));
+            let left = after
+                .iter()
+                .filter_map(|worker| rows(actual, &format!("{worker}/output/rows")));
+            let least: u64 = left.sum();
+            for pointer in grouped {
+                if let (Some(theirs), Some(ours)) = (rows(expected, &pointer), rows(actual, &pointer))
+                    && failed.is_none()
+                    && !(least..=theirs).contains(&ours)
+                {
+                    found.push(format!("{pointer}: [{ours}] groups, expected [{least}] to [{theirs}]"));
                 }
+                ignored.push(pointer);
+            }
+        }
+        for worker in failed.into_iter().flat_map(workers) {
+            for moment in [
+                "input0/rows",
+                "input0/files",
+                "input1/rows",
+                "output",
+                "warnings",
+                "sortProgress/totalMergersForUltimateLevel",
+            ] {
+                ignored.push(format!("{worker}/{moment}"));
             }
         }
     }
-    found
+    ignored
+}
+
+/// Adds up the rows of all partitions of a channel.
+fn rows(report: &Value, pointer: &str) -> Option<u64> {
+    let partitions = report.pointer(pointer)?.as_array()?;
+    Some(partitions.iter().filter_map(Value::as_u64).sum())
 }
 
 /// Lists the differences of two values, by pointer, leaving out what changes from run to run.

@@ -26,6 +26,11 @@ fn is_kept(name: &str) -> bool {
         .contains(&name)
 }
 
+/// Tells whether an exchange reads the lookup that others make and remove.
+fn reads_lookup(exchange: &Exchange) -> bool {
+    exchange.name == "system-tables/lookup-table" || exchange.name.contains("/select-lookup")
+}
+
 /// Tells whether a request needs what only the recording had: a slow web server, input files.
 fn needs_more(request: &str) -> bool {
     ["localhost:18999", "/data/in"]
@@ -133,7 +138,7 @@ impl Replay {
     /// Interactive exchanges see the base tables only; those that change settings come after those that read them.
     fn turn(&self, exchange: &Exchange) -> usize {
         let reads = exchange.request.method == "GET" && !exchange.name.contains("-after");
-        if exchange.name.starts_with("coordinator/lookups-") || exchange.name == "system-tables/lookup-table" {
+        if exchange.name.starts_with("coordinator/lookups-") || reads_lookup(exchange) {
             return 12;
         }
         match exchange.group() {
@@ -154,7 +159,7 @@ impl Replay {
     }
 
     fn time(&self, exchange: &Exchange) -> String {
-        if exchange.name == "system-tables/lookup-table" {
+        if reads_lookup(exchange) {
             return "11".to_string();
         }
         if let Some(name) = exchange.name.strip_prefix("coordinator/lookups-") {
@@ -361,7 +366,6 @@ impl Replay {
             .chain(exchange.elided.iter().map(|elided| &elided.pointer))
             .filter_map(|pointer| pointer.strip_prefix("/response/body").map(str::to_string))
             .collect();
-        let volatile: Vec<String> = volatile.into_iter().chain(compare::moments(&expected.body)).collect();
         let volatile_headers: Vec<String> = exchange
             .volatile
             .iter()
@@ -406,6 +410,10 @@ impl Replay {
             (_, Ok(value)) => value,
             (_, Err(_)) => Value::from(text),
         };
+        let volatile: Vec<String> = volatile
+            .into_iter()
+            .chain(compare::moments(&expected.body, &actual, &mut found))
+            .collect();
         let mut wanted = expected.body.clone();
         if self.is_unordered(exchange) {
             compare::order_rows(&mut wanted);

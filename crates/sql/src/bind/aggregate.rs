@@ -8,10 +8,12 @@ use datafusion::functions_aggregate as df;
 use datafusion::logical_expr::expr::{AggregateFunction, Case, Cast, Sort};
 use datafusion::logical_expr::{AggregateUDF, BinaryExpr, Expr, Operator, lit};
 use datafusion::sql::sqlparser::ast;
+use henge_sketches::pair::{Keep, PairType};
 
 use super::expr::Cx;
 use super::{Binder, Typed};
-use crate::functions::collect;
+use crate::functions::sketches::pairs;
+use crate::functions::{self, collect};
 use crate::{SqlError, SqlType};
 
 /// Qualifier of the placeholders that stand for aggregates until the plan has them.
@@ -114,7 +116,7 @@ impl Binder<'_> {
             };
             return Err(SqlError::invalid_at(message, self.place(whole)));
         };
-        let parts = self.aggregate_parts(def, function, whole, &cx.inside("aggregate"))?;
+        let parts = self.aggregate_parts(def, function, whole, &cx.inside("aggregate"), cx.unfinished)?;
         let ty = parts.ty.clone();
         let is_grouping = def.name == "GROUPING";
         let call = |udaf: Arc<AggregateUDF>| {
@@ -141,13 +143,15 @@ impl Binder<'_> {
         Ok(Typed::new(column, ty))
     }
 
-    /// Binds name, arguments, DISTINCT and FILTER.
+    /// Binds name, arguments, DISTINCT and FILTER. What is `unfinished` is to be stored so that it can be aggregated further:
+    /// Druid's intermediate type.
     pub(super) fn aggregate_parts(
         &self,
         def: &AggregateDef,
         function: &ast::Function,
         whole: &ast::Expr,
         cx: &Cx,
+        unfinished: bool,
     ) -> Result<AggregateParts, SqlError> {
         let (mut args, distinct, star) = self.arguments(function, cx)?;
         let filter = match &function.filter {
@@ -209,10 +213,13 @@ impl Binder<'_> {
             "COUNT" => {
                 if star || args.is_empty() {
                     (df::count::count_udaf(), vec![lit(1i64)], SqlType::BigInt)
+                } else if distinct && args.len() == 1 && unfinished && self.collects_distinct()? {
+                    is_distinct = false;
+                    self.unique_collector(&args, whole, inline)?
                 } else if distinct && args.len() == 1 && self.counts_approximately(&args[0].ty)? {
                     is_distinct = false;
                     let builtin = super::sketches::find("APPROX_COUNT_DISTINCT").unwrap_or(def);
-                    self.sketch_aggregate(builtin, args, whole, inline)?
+                    self.sketch_aggregate(builtin, args, whole, inline, false)?
                 } else if distinct && args.len() == 1 && args[0].ty == SqlType::MultiVarchar {
                     // Values are counted, not rows.
                     is_distinct = false;
@@ -231,7 +238,7 @@ impl Binder<'_> {
             name if super::sketches::find(name).is_some() => {
                 // Counting a value once or several times is the same.
                 is_distinct = false;
-                self.sketch_aggregate(def, args, whole, inline)?
+                self.sketch_aggregate(def, args, whole, inline, unfinished)?
             }
             "SUM" | "$SUM0" => {
                 arity(1, 1)?;
@@ -280,6 +287,9 @@ impl Binder<'_> {
                 }
                 let arg = self.one_value(args[0].clone(), args.get(2))?;
                 let ty = varchar(&arg.ty);
+                if unfinished && self.is_rollup()? {
+                    return Err(not_combinable(&ty));
+                }
                 if ty.is_text() {
                     finish = Finish::Cut(most_bytes(args.get(1)));
                 }
@@ -316,17 +326,43 @@ impl Binder<'_> {
                         None => known,
                     }));
                 }
-                if arg.ty.is_text() {
-                    finish = Finish::Cut(most_bytes(args.get(1 + usize::from(by))));
-                }
-                order_by.push(Sort::new(time.expr, true, true));
-                let udaf = if def.name.starts_with("EARLIEST") {
-                    df::first_last::first_value_udaf()
-                } else {
-                    df::first_last::last_value_udaf()
-                };
+                let is_first = def.name.starts_with("EARLIEST");
+                let most = most_bytes(args.get(1 + usize::from(by)));
                 let ty = varchar(&arg.ty);
-                (udaf, vec![plain(&arg)], ty)
+                let keep = if is_first { Keep::First } else { Keep::Last };
+                let stored = match &arg.ty {
+                    SqlType::Complex(name) => functions::pair_type_of(name),
+                    _ => None,
+                };
+                let fresh = pairs::pair_type(&ty.arrow()).filter(|_| unfinished && ty != SqlType::MultiVarchar);
+                match (stored, fresh) {
+                    // Stored pairs have their times with them.
+                    (Some(kind), _) => {
+                        let ty = if unfinished {
+                            SqlType::Complex(kind.name().into())
+                        } else {
+                            finish = Finish::PairValue(kind);
+                            pairs::value_of(kind).1
+                        };
+                        (pairs::udaf(keep), vec![arg.expr, lit(kind.name())], ty)
+                    }
+                    (None, Some(kind)) => {
+                        let pair = SqlType::Complex(kind.name().into());
+                        (pairs::udaf(keep), vec![plain(&arg), time.expr, lit(most)], pair)
+                    }
+                    (None, None) => {
+                        if arg.ty.is_text() {
+                            finish = Finish::Cut(most);
+                        }
+                        order_by.push(Sort::new(time.expr, true, true));
+                        let udaf = if is_first {
+                            df::first_last::first_value_udaf()
+                        } else {
+                            df::first_last::last_value_udaf()
+                        };
+                        (udaf, vec![plain(&arg)], ty)
+                    }
+                }
             }
             "ARRAY_AGG" | "ARRAY_CONCAT_AGG" => {
                 arity(1, 2)?;
@@ -412,7 +448,7 @@ impl Binder<'_> {
             }
             "STDDEV" | "STDDEV_SAMP" | "STDDEV_POP" | "VARIANCE" | "VAR_SAMP" | "VAR_POP" => {
                 arity(1, 1)?;
-                if let Some((udaf, args, ty)) = self.variance_aggregate(def.name, &args) {
+                if let Some((udaf, args, ty)) = self.variance_aggregate(def.name, &args, unfinished) {
                     return Ok(AggregateParts {
                         udaf,
                         args,
@@ -428,6 +464,19 @@ impl Binder<'_> {
                     return Err(signature());
                 }
                 let arg = self.cast(args.remove(0), &SqlType::Double)?;
+                if unfinished && !def.name.starts_with("STDDEV") {
+                    let (udaf, args, ty) = super::sketches::variance_collector(def.name, arg.expr);
+                    return Ok(AggregateParts {
+                        udaf,
+                        args,
+                        distinct: false,
+                        filter,
+                        fallback: None,
+                        finish: Finish::None,
+                        order_by,
+                        ty,
+                    });
+                }
                 // One value has no spread, where DataFusion knows none.
                 fallback = match def.name {
                     "STDDEV" | "STDDEV_SAMP" => Some(df::stddev::stddev_pop_udaf()),
@@ -565,6 +614,7 @@ impl Binder<'_> {
         match finish {
             Finish::None => Ok(column),
             Finish::Cut(bytes) => self.call_native("cut_bytes", vec![column, lit(*bytes)]),
+            Finish::PairValue(kind) => self.call_native(pairs::value_of(*kind).0, vec![column]),
             Finish::Length => {
                 let length = self.call_native("array_length", vec![column])?;
                 Ok(datafusion::functions::core::expr_fn::coalesce(vec![length, lit(0i64)]))
@@ -596,12 +646,30 @@ pub(super) enum Finish {
     None,
     /// Text is cut at a number of bytes.
     Cut(i64),
+    /// A pair of time and value becomes the value.
+    PairValue(PairType),
     /// An array becomes the number of its elements.
     Length,
     /// Long text becomes plain text.
     Text,
     /// An array becomes text with a separator; nothing becomes NULL.
     Join(String),
+}
+
+/// Makes Druid's error of an aggregate whose values cannot be aggregated further.
+fn not_combinable(ty: &SqlType) -> SqlError {
+    let kind = match ty {
+        SqlType::Float => "Float",
+        ty if ty.is_fraction() => "Double",
+        ty if ty.is_text() => "String",
+        _ => "Long",
+    };
+    SqlError::input(format!(
+        "{kind}AnyAggregatorFactory is not supported during ingestion for rollup"
+    ))
+    .hint(Some(
+        "use EARLIEST, LATEST, MIN or MAX in place of ANY_VALUE".to_string(),
+    ))
 }
 
 /// Gives the most bytes of text that an aggregate keeps.

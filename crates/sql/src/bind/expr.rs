@@ -16,6 +16,7 @@ use super::{Binder, Ctes, Scope, Typed, literal};
 use crate::{SqlError, SqlType, limits};
 
 /// What an expression may see and hold.
+#[derive(Clone, Copy)]
 pub(crate) struct Cx<'s, 'p> {
     pub scope: Option<&'s Scope<'p>>,
     /// Where aggregates go; `None` where they are illegal.
@@ -29,6 +30,8 @@ pub(crate) struct Cx<'s, 'p> {
     pub aliases: &'s [(String, Typed)],
     /// WINDOW clause.
     pub named_windows: &'s [ast::NamedWindowDefinition],
+    /// True where an aggregate gives what a rollup stores of it (`finalizeAggregations: false`).
+    pub unfinished: bool,
 }
 
 impl<'s, 'p> Cx<'s, 'p> {
@@ -50,6 +53,7 @@ impl<'s, 'p> Cx<'s, 'p> {
             ctes: None,
             aliases: &[],
             named_windows: &[],
+            unfinished: false,
         }
     }
 
@@ -63,6 +67,7 @@ impl<'s, 'p> Cx<'s, 'p> {
             ctes: self.ctes,
             aliases: &[],
             named_windows: &[],
+            unfinished: false,
         }
     }
 }

@@ -377,7 +377,9 @@ impl Binder<'_> {
             "druid" => self.add_resource(table, "DATASOURCE"),
             "view" => self.add_resource(table, "VIEW"),
             // A lookup is no resource of its own to Druid.
-            "lookup" => {}
+            "lookup" => {
+                self.state.borrow_mut().lookups.insert(table.to_string());
+            }
             _ if self.engine == EngineKind::Task => {
                 return Err(SqlError::invalid(format!(
                     "Cannot query table(s) [{schema}.{table}] with SQL engine [msq-task]"

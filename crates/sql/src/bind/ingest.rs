@@ -6,10 +6,11 @@ use datafusion::sql::sqlparser::ast::{self, BinaryOperator as B, CeilFloorKind};
 use henge_time::{Granularity, Interval, Period};
 
 use super::expr::{unit_name, unit_period};
+use super::stored::Stored;
 use super::{Binder, BoundQuery};
 use crate::parse::{Body, IngestAst, OverwriteAst, PartitionAst, Target};
-use crate::statement::{Export, Ingest, Overwrite, Statement};
-use crate::{EngineKind, SqlError, SqlType};
+use crate::statement::{Export, Ingest, Overwrite, Rollup, Statement};
+use crate::{EngineKind, SqlError, SqlType, native};
 
 /// A statement, bound.
 pub(crate) struct BoundStatement {
@@ -98,7 +99,11 @@ impl Binder<'_> {
         };
         let target = self.target(&ast.target, operation)?;
         self.check_limits(&ast.query, &granularity)?;
-        let bound = self.query_clustered(&ast.query, &Vec::new(), None, &ast.clustered_by)?;
+        let stored = Stored {
+            clustered_by: &ast.clustered_by,
+            unfinished: !self.context.boolean("finalizeAggregations")?.unwrap_or(true),
+        };
+        let bound = self.query_stored(&ast.query, &Vec::new(), None, &stored)?;
         self.add_resource(&target, "DATASOURCE");
         self.check_columns(&bound, &granularity, operation)?;
         self.check_existing(&bound, &target)?;
@@ -107,6 +112,7 @@ impl Binder<'_> {
             target,
             granularity,
             clustered_by: bound.keys.clone(),
+            rollup: self.rollup(&bound)?,
         };
         let statement = match overwrite {
             Some(overwrite) => Statement::Replace(ingest, overwrite),
@@ -116,6 +122,28 @@ impl Binder<'_> {
             statement,
             query: bound,
         })
+    }
+
+    /// Tells whether a grouping is stored as a rollup: unfinished, and with multi-value strings left whole.
+    pub(super) fn is_rollup(&self) -> Result<bool, SqlError> {
+        let finalize = self.context.boolean("finalizeAggregations")?.unwrap_or(true);
+        let unnest = self
+            .context
+            .boolean("groupByEnableMultiValueUnnesting")?
+            .unwrap_or(true);
+        Ok(!finalize && !unnest)
+    }
+
+    fn rollup(&self, bound: &BoundQuery) -> Result<Option<Rollup>, SqlError> {
+        let Some(metrics) = bound.metrics.as_ref().filter(|_| matches!(self.is_rollup(), Ok(true))) else {
+            return Ok(None);
+        };
+        let columns = bound.columns.iter().zip(metrics);
+        let aggregators = columns.map(|((name, ty), metric)| native::combining(name, ty, metric.as_ref()?));
+        Ok(Some(Rollup {
+            aggregators: aggregators.collect(),
+            query_granularity: None,
+        }))
     }
 
     fn export(

@@ -22,6 +22,7 @@ mod scope;
 mod select;
 pub(crate) mod sketches;
 mod special;
+mod stored;
 mod window;
 
 use std::cell::RefCell;
@@ -66,6 +67,17 @@ pub(crate) struct BoundQuery {
     pub places: Vec<Option<Position>>,
     /// Names of the plan's fields that sort (CLUSTERED BY), hidden ones included.
     pub keys: Vec<String>,
+    /// Where the query is one grouping: for each visible column the aggregate that it is, none for what is no aggregate alone.
+    pub metrics: Option<Vec<Option<Metric>>>,
+}
+
+/// An aggregate that is a column of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Metric {
+    /// Upper case name as written.
+    pub function: String,
+    /// The aggregate's call.
+    pub call: Expr,
 }
 
 /// A table that a statement reads, by the qualifier that the plan knows it under.
@@ -105,8 +117,19 @@ struct State {
     resources: BTreeSet<Resource>,
     /// Queries inside of expressions by their place: a select item that is grouped by too is one and the same.
     asked: HashMap<(u64, u64), Typed>,
+    lookups: BTreeSet<String>,
     depth: usize,
     relations: usize,
+}
+
+/// What a bound statement reads.
+pub(crate) struct Found {
+    /// Tables by qualifier.
+    pub tables: HashMap<String, TableSource>,
+    /// Resources, sorted.
+    pub resources: Vec<Resource>,
+    /// Names of lookups, sorted.
+    pub lookups: Vec<String>,
 }
 
 type Ctes = Vec<Rc<Cte>>;
@@ -135,10 +158,14 @@ impl<'a> Binder<'a> {
         }
     }
 
-    /// Gives the tables by qualifier and the resources.
-    pub fn finish(self) -> (HashMap<String, TableSource>, Vec<Resource>) {
+    /// Gives what the statement was found to read.
+    pub fn finish(self) -> Found {
         let state = self.state.into_inner();
-        (state.tables, state.resources.into_iter().collect())
+        Found {
+            tables: state.tables,
+            resources: state.resources.into_iter().collect(),
+            lookups: state.lookups.into_iter().collect(),
+        }
     }
 
     fn add_resource(&self, name: &str, kind: &str) {

@@ -6,29 +6,28 @@ use std::rc::Rc;
 use datafusion::common::Column;
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
-use datafusion::sql::sqlparser::ast::{
-    self, LimitClause, OrderByExpr, OrderByKind, Query, SetExpr, SetOperator, SetQuantifier,
-};
+use datafusion::sql::sqlparser::ast::{self, LimitClause, OrderByKind, Query, SetExpr, SetOperator, SetQuantifier};
 
 use super::coerce::common_type;
 use super::expr::Cx;
 use super::select::{Tail, build, ordinal, unique};
-use super::{Binder, BoundQuery, Cte, Ctes, Scope, Typed, from_datafusion};
+use super::stored::Stored;
+use super::{Binder, BoundQuery, Cte, Ctes, Scope, Typed, from_datafusion, literal};
 use crate::{SqlError, SqlType};
 
 impl Binder<'_> {
     /// Binds a query.
     pub(crate) fn query(&self, query: &Query, ctes: &Ctes, parent: Option<&Scope>) -> Result<BoundQuery, SqlError> {
-        self.query_clustered(query, ctes, parent, &[])
+        self.query_stored(query, ctes, parent, &Stored::default())
     }
 
-    /// Binds a query whose rows are clustered by more expressions.
-    pub(crate) fn query_clustered(
+    /// Binds a query whose rows are stored.
+    pub(crate) fn query_stored(
         &self,
         query: &Query,
         ctes: &Ctes,
         parent: Option<&Scope>,
-        clustered_by: &[OrderByExpr],
+        stored: &Stored<'_>,
     ) -> Result<BoundQuery, SqlError> {
         let mut ctes = ctes.clone();
         if let Some(with) = &query.with {
@@ -61,7 +60,7 @@ impl Binder<'_> {
         let (skip, fetch) = self.limits(query)?;
         let tail = Tail {
             order_by,
-            clustered_by,
+            stored: *stored,
             skip,
             fetch,
         };
@@ -96,6 +95,19 @@ impl Binder<'_> {
             });
         }
         Ok((skip, fetch.filter(|count| *count != usize::MAX)))
+    }
+
+    /// Reads LIMIT, OFFSET and FETCH counts.
+    fn count(&self, expr: &ast::Expr) -> Result<usize, SqlError> {
+        let typed = self.expr(expr, &Cx::constant())?;
+        match literal::as_long(&typed.expr).and_then(|n| usize::try_from(n).ok()) {
+            Some(count) => Ok(count),
+            None if typed.ty == SqlType::Null => Ok(usize::MAX),
+            None => Err(SqlError::invalid_at(
+                "LIMIT and OFFSET must be non-negative literals".to_string(),
+                self.place(expr),
+            )),
+        }
     }
 
     fn set_expr(&self, body: &SetExpr, ctes: &Ctes, parent: Option<&Scope>) -> Result<BoundQuery, SqlError> {
@@ -196,6 +208,7 @@ impl Binder<'_> {
             columns,
             places: left.places,
             keys: Vec::new(),
+            metrics: None,
         })
     }
 
@@ -275,6 +288,7 @@ impl Binder<'_> {
             columns,
             places,
             keys: Vec::new(),
+            metrics: None,
         })
     }
 
@@ -313,6 +327,7 @@ impl Binder<'_> {
             builder = builder.limit(tail.skip, tail.fetch).map_err(|e| from_datafusion(&e))?;
         }
         let keys = tail
+            .stored
             .clustered_by
             .iter()
             .map(|key| find(&key.expr))
@@ -322,6 +337,7 @@ impl Binder<'_> {
             columns: bound.columns,
             places: bound.places,
             keys,
+            metrics: None,
         })
     }
 }

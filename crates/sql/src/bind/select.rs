@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::ast::{self, GroupByExpr, OrderByExpr, Select, Se
 
 use super::aggregate::{AGGREGATE, Aggregates};
 use super::expr::Cx;
+use super::stored::{Stored, metric_of, of_item};
 use super::window::{WINDOW, Windows};
 use super::{Binder, BoundQuery, Ctes, Scope, Typed, from_datafusion, literal};
 use crate::parse::position;
@@ -25,7 +26,7 @@ use crate::{Position, SqlError, SqlType};
 #[derive(Default)]
 pub(super) struct Tail<'q> {
     pub order_by: &'q [OrderByExpr],
-    pub clustered_by: &'q [OrderByExpr],
+    pub stored: Stored<'q>,
     pub skip: usize,
     pub fetch: Option<usize>,
 }
@@ -79,6 +80,7 @@ impl Binder<'_> {
             ctes: Some(ctes),
             aliases,
             named_windows: &select.named_window,
+            unfinished: clause == "SELECT" && tail.stored.unfinished,
         };
         let (sets, multi) = self.group_by(select, &scope, ctes)?;
         let mut items = self.items(select, &scope, &cx("SELECT", &[]))?;
@@ -98,7 +100,7 @@ impl Binder<'_> {
         let mut hidden: Vec<(Expr, Option<ast::Expr>)> = Vec::new();
         let order_cx = cx("ORDER BY", &aliases);
         let mut keys: Vec<(Key, &OrderByExpr)> = Vec::new();
-        for key in tail.order_by.iter().chain(tail.clustered_by) {
+        for key in tail.order_by.iter().chain(tail.stored.clustered_by) {
             keys.push((self.sort_key(&key.expr, &items, &order_cx, &mut hidden)?, key));
         }
         let grouped = !sets.is_empty() || !aggregates.borrow().exprs.is_empty();
@@ -110,6 +112,14 @@ impl Binder<'_> {
             ));
         }
         let mut window_exprs = windows.into_inner().exprs;
+        let is_grouping = grouped || matches!(select.distinct, Some(ast::Distinct::Distinct));
+        let metrics = (is_grouping && window_exprs.is_empty()).then(|| {
+            let aggregates = aggregates.borrow();
+            items
+                .iter()
+                .map(|item| metric_of(&item.typed.expr, item.ast.as_ref(), &aggregates.exprs))
+                .collect()
+        });
         if grouped {
             let (unnested, values) = self.unnest_groups(plan, multi)?;
             let (aggregated, map) = self.aggregate_plan(unnested, &sets, &values, aggregates.into_inner().exprs)?;
@@ -200,6 +210,7 @@ impl Binder<'_> {
             }
         }
         self.project(plan, items, hidden, keys, select, tail)
+            .map(|bound| BoundQuery { metrics, ..bound })
     }
 
     /// The last steps: projection, DISTINCT, sort, limit.
@@ -258,7 +269,7 @@ impl Binder<'_> {
         if tail.skip > 0 || tail.fetch.is_some() {
             builder = builder.limit(tail.skip, tail.fetch).map_err(|e| from_datafusion(&e))?;
         }
-        if names.len() > visible && tail.clustered_by.is_empty() {
+        if names.len() > visible && tail.stored.clustered_by.is_empty() {
             builder = builder
                 .project(names[..visible].iter().map(|name| column(name)))
                 .map_err(|e| from_datafusion(&e))?;
@@ -271,6 +282,7 @@ impl Binder<'_> {
                 .collect(),
             places: items.iter().map(|item| item.place).collect(),
             keys: cluster_keys,
+            metrics: None,
         })
     }
 
@@ -317,7 +329,7 @@ impl Binder<'_> {
                     }
                 }
                 SelectItem::UnnamedExpr(expr) => {
-                    let typed = self.expr(expr, cx)?;
+                    let typed = self.expr(expr, &of_item(cx, expr))?;
                     if typed.ty.is_interval() {
                         return Err(interval_selected(&typed));
                     }
@@ -342,7 +354,7 @@ impl Binder<'_> {
                     if alias.quote_style == Some('\'') {
                         return Err(SqlError::invalid("Expecting alias, found character literal").in_grammar());
                     }
-                    let typed = self.expr(expr, cx)?;
+                    let typed = self.expr(expr, &of_item(cx, expr))?;
                     items.push(Item {
                         name: alias.value.clone(),
                         typed,
@@ -377,7 +389,7 @@ impl Binder<'_> {
                     Expr::Column(column) => column.name.clone(),
                     other => other.to_string(),
                 };
-                let single = self.call_native("mv_single", vec![group.clone(), lit(name)])?;
+                let single = self.call_native("mv_single", vec![group.clone(), lit(name), lit(self.engine.name())])?;
                 exprs.push(single.alias(field.as_str()));
                 plan = build(LogicalPlanBuilder::from(plan).project(exprs))?;
                 values.push((group, Expr::Column(Column::new_unqualified(field))));
@@ -604,6 +616,14 @@ impl Binder<'_> {
         };
         let count = aggregates.len();
         let (plan, group_exprs, aggregates) = self.without_subqueries(plan, group_exprs, aggregates)?;
+        // Names of the plan leave casts out, so that different aggregates may have one name.
+        let mut taken = HashSet::new();
+        let aggregates = aggregates.into_iter().map(|aggregate| {
+            let name = aggregate.schema_name().to_string();
+            let only = unique(&name, &mut taken);
+            if only == name { aggregate } else { aggregate.alias(only) }
+        });
+        let aggregates: Vec<Expr> = aggregates.collect();
         let plan = build(LogicalPlanBuilder::from(plan).aggregate(group_exprs, aggregates))?;
         let columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
         // The analyzer may have removed nothing yet: groups first, then the id of the grouping set, then aggregates.
@@ -776,19 +796,4 @@ pub(super) fn build(builder: datafusion::common::Result<LogicalPlanBuilder>) -> 
     builder
         .and_then(LogicalPlanBuilder::build)
         .map_err(|e| from_datafusion(&e))
-}
-
-impl Binder<'_> {
-    /// Reads LIMIT, OFFSET and FETCH counts.
-    pub(super) fn count(&self, expr: &ast::Expr) -> Result<usize, SqlError> {
-        let typed = self.expr(expr, &Cx::constant())?;
-        match literal::as_long(&typed.expr).and_then(|n| usize::try_from(n).ok()) {
-            Some(count) => Ok(count),
-            None if typed.ty == SqlType::Null => Ok(usize::MAX),
-            None => Err(SqlError::invalid_at(
-                "LIMIT and OFFSET must be non-negative literals".to_string(),
-                self.place(expr),
-            )),
-        }
-    }
 }

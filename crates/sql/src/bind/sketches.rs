@@ -9,7 +9,9 @@ use datafusion::logical_expr::{AggregateUDF, Expr, lit};
 use datafusion::sql::sqlparser::ast;
 use henge_sketches::fixed_buckets::Outliers;
 use henge_sketches::hll::RegisterType;
-use henge_sketches::{ComplexType, approximate_histogram, hll, limits, quantiles, theta, tuple};
+use henge_sketches::{
+    ComplexType, approximate_histogram, hll, hyper_unique, limits, quantiles, theta, tuple, variance,
+};
 
 use super::aggregate::AggregateDef;
 use super::{Binder, Typed, literal};
@@ -70,13 +72,14 @@ pub(crate) fn find(name: &str) -> Option<&'static AggregateDef> {
 type Bound = (Arc<AggregateUDF>, Vec<Expr>, SqlType);
 
 impl Binder<'_> {
-    /// Binds the arguments of a sketch aggregate.
+    /// Binds the arguments of a sketch aggregate. Where it is `unfinished`, counts are left as the sketches that they are read from.
     pub(super) fn sketch_aggregate(
         &self,
         def: &AggregateDef,
         args: Vec<Typed>,
         whole: &ast::Expr,
         inline: bool,
+        unfinished: bool,
     ) -> Result<Bound, SqlError> {
         let call = Call {
             binder: self,
@@ -88,6 +91,9 @@ impl Binder<'_> {
         match def.name {
             "APPROX_COUNT_DISTINCT" | "APPROX_COUNT_DISTINCT_BUILTIN" => {
                 call.arity(1, 1)?;
+                if unfinished {
+                    return self.unique_collector(call.args, whole, inline);
+                }
                 let value = call.value(Kind::UniqueCount)?;
                 // Empty strings are counted only among rows that the statement itself holds.
                 Ok((udaf(Kind::UniqueCount), vec![value, lit(inline)], SqlType::BigInt))
@@ -111,6 +117,7 @@ impl Binder<'_> {
                 }
                 let (kind, ty) = match def.name {
                     "DS_HLL" => (Kind::HllSketch, complex(hll::NAME)),
+                    _ if unfinished => (Kind::HllSketch, complex(hll::NAME)),
                     _ => (Kind::HllCount, SqlType::BigInt),
                 };
                 let value = call.value(kind)?;
@@ -122,6 +129,7 @@ impl Binder<'_> {
                 let size = call.power_of_two(1, theta::DEFAULT_SIZE, "size")?;
                 let (kind, ty) = match def.name {
                     "DS_THETA" => (Kind::ThetaSketch, complex(theta::NAME)),
+                    _ if unfinished => (Kind::ThetaSketch, complex(theta::NAME)),
                     _ => (Kind::ThetaCount, SqlType::BigInt),
                 };
                 let value = call.value(kind)?;
@@ -232,11 +240,38 @@ impl Binder<'_> {
         Ok((udaf(Kind::TupleSketch), exprs, SqlType::Complex(tuple::NAME.into())))
     }
 
+    /// Binds a count of distinct values as the collector that a rollup stores.
+    pub(super) fn unique_collector(&self, args: &[Typed], whole: &ast::Expr, inline: bool) -> Result<Bound, SqlError> {
+        let def = &AGGREGATES[0];
+        let call = Call {
+            binder: self,
+            def,
+            whole,
+            args,
+        };
+        let value = call.value(Kind::UniqueCollector)?;
+        let ty = SqlType::Complex(hyper_unique::NAME.into());
+        Ok((udaf(Kind::UniqueCollector), vec![value, lit(inline)], ty))
+    }
+
+    /// Tells whether a rollup stores a collector for `COUNT(DISTINCT …)` (`useApproximateCountDistinct`, true unless set).
+    pub(super) fn collects_distinct(&self) -> Result<bool, SqlError> {
+        Ok(self.context.boolean("useApproximateCountDistinct")?.unwrap_or(true))
+    }
+
     /// Binds `VAR_POP` and its kin over a column of stored variances; `None` over anything else.
-    pub(super) fn variance_aggregate(&self, name: &str, args: &[Typed]) -> Option<Bound> {
+    pub(super) fn variance_aggregate(&self, name: &str, args: &[Typed], unfinished: bool) -> Option<Bound> {
         let population = matches!(name, "VAR_POP" | "STDDEV_POP");
         let root = name.starts_with("STDDEV");
         match args {
+            [
+                Typed {
+                    expr,
+                    ty: SqlType::Complex(kind),
+                },
+            ] if ComplexType::from_name(kind) == Some(ComplexType::Variance) && unfinished && !root => {
+                Some(variance_collector(name, expr.clone()))
+            }
             [
                 Typed {
                     expr,
@@ -250,6 +285,16 @@ impl Binder<'_> {
             _ => None,
         }
     }
+}
+
+/// Binds `VAR_POP` or `VAR_SAMP` as the collector that a rollup stores.
+pub(super) fn variance_collector(name: &str, value: Expr) -> Bound {
+    let population = name == "VAR_POP";
+    (
+        udaf(Kind::VarianceCollector),
+        vec![value, lit(population), lit(false)],
+        SqlType::Complex(variance::NAME.into()),
+    )
 }
 
 /// A call whose arguments are being judged.

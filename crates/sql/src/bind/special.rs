@@ -319,6 +319,7 @@ impl Binder<'_> {
         let Some(lookup) = self.catalog.lookup(&lookup_name) else {
             return Err(SqlError::input(format!("Lookup [{lookup_name}] not found")));
         };
+        self.state.borrow_mut().lookups.insert(lookup_name.clone());
         let multi = value.ty == SqlType::MultiVarchar;
         let value = self.cast(value, &SqlType::Varchar)?;
         let mut exprs = vec![value.expr, lit(lookup_name.clone())];

@@ -80,6 +80,7 @@ impl Binder<'_> {
             ctes: cx.ctes,
             aliases: &[],
             named_windows: cx.named_windows,
+            unfinished: false,
         };
         let spec = self.window_spec(over, cx)?;
         let mut partition_by = Vec::new();
@@ -225,7 +226,7 @@ impl Binder<'_> {
                     self.place(whole),
                 ));
             }
-            let parts = self.aggregate_parts(def, function, whole, cx)?;
+            let parts = self.aggregate_parts(def, function, whole, cx, false)?;
             if distinct {
                 return Err(SqlError::invalid_at(
                     "DISTINCT is not supported for window functions".to_string(),

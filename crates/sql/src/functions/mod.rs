@@ -32,11 +32,12 @@ pub use cast::{java_double, java_float};
 pub(crate) use json::{check_path, value_function};
 pub(crate) use lookup::lookup_call;
 pub(crate) use scalar::{DruidScalar, Lists, Param, ScalarDef};
-pub use sketches::complex_text;
+pub use sketches::pairs::{pair_images, pair_structs, pair_type_of};
+pub use sketches::{complex_text, is_complex_type};
 pub use zone::Zone;
 
 /// Every family's entries.
-const FAMILIES: [&[ScalarDef]; 10] = [
+const FAMILIES: [&[ScalarDef]; 11] = [
     numeric::FUNCTIONS,
     string::FUNCTIONS,
     regexp::FUNCTIONS,
@@ -47,6 +48,7 @@ const FAMILIES: [&[ScalarDef]; 10] = [
     json::FUNCTIONS,
     misc::FUNCTIONS,
     sketches::scalar::FUNCTIONS,
+    sketches::pairs::FUNCTIONS,
 ];
 
 struct Table {
@@ -124,6 +126,7 @@ pub fn aggregate_udfs() -> Vec<Arc<AggregateUDF>> {
     collect::udafs()
         .into_iter()
         .chain(sketches::aggregate::udafs())
+        .chain(sketches::pairs::udafs())
         .collect()
 }
 

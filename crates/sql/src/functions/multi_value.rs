@@ -220,21 +220,28 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         })
     }),
     // The one value of a row that is grouped as a whole.
-    ScalarDef::new("", "mv_single", &[Param::Arr, Param::Str], returns::varchar, |args| {
-        let list = args.list(0)?;
-        let name = args.text(1)?;
-        let words = strings(list.values())?;
-        super::args::try_text_result(args.rows(), |row| {
-            let (start, end) = range(&list, row);
-            match (list.is_valid(row), end - start) {
-                (true, 1) => Ok(words.is_valid(start).then(|| words.value(start).to_string())),
-                (true, 2..) => Err(datafusion::common::DataFusionError::External(Box::new(several_values(
-                    name.get(row).unwrap_or_default(),
-                )))),
-                _ => Ok(None),
-            }
-        })
-    }),
+    ScalarDef::new(
+        "",
+        "mv_single",
+        &[Param::Arr, Param::Str, Param::Str],
+        returns::varchar,
+        |args| {
+            let list = args.list(0)?;
+            let (name, engine) = (args.text(1)?, args.text(2)?);
+            let words = strings(list.values())?;
+            super::args::try_text_result(args.rows(), |row| {
+                let (start, end) = range(&list, row);
+                match (list.is_valid(row), end - start) {
+                    (true, 1) => Ok(words.is_valid(start).then(|| words.value(start).to_string())),
+                    (true, 2..) => Err(datafusion::common::DataFusionError::External(Box::new(several_values(
+                        name.get(row).unwrap_or_default(),
+                        engine.get(row).unwrap_or_default(),
+                    )))),
+                    _ => Ok(None),
+                }
+            })
+        },
+    ),
     // A NULL or empty row becomes one NULL, so that unnesting keeps it.
     ScalarDef::new("", "mv_harmonize", ONE, returns::multi, |args| {
         let list = args.list(0)?;
@@ -295,7 +302,16 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
     ),
 ];
 
-fn several_values(column: &str) -> crate::SqlError {
+fn several_values(column: &str, engine: &str) -> crate::SqlError {
+    if engine == crate::EngineKind::Task.name() {
+        return crate::SqlError::general(
+            crate::Persona::User,
+            crate::Category::RuntimeFailure,
+            format!(
+                "Column [{column}] is a multi-value string. Please wrap the column using MV_TO_ARRAY() to proceed further."
+            ),
+        );
+    }
     crate::SqlError::general(
         crate::Persona::Admin,
         crate::Category::Uncategorized,

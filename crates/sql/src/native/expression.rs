@@ -45,11 +45,36 @@ pub(super) fn worded_with(expr: &Expr, named: &dyn Fn(&Expr) -> Option<String>) 
         Expr::Negative(inner) => format!("-{}", word(inner)?),
         Expr::IsNull(inner) => format!("isnull({})", word(inner)?),
         Expr::IsNotNull(inner) => format!("notnull({})", word(inner)?),
+        // Constants are folded.
+        Expr::Cast(cast)
+            if matches!(
+                (cast.expr.as_ref(), cast.field.data_type()),
+                (
+                    Expr::Literal(ScalarValue::Float64(Some(_)), _),
+                    arrow::datatypes::DataType::Float32 | arrow::datatypes::DataType::Float64
+                )
+            ) =>
+        {
+            word(&cast.expr)?
+        }
         Expr::Cast(cast) => format!(
             "CAST({}, '{}')",
             word(&cast.expr)?,
             SqlType::from_field(&cast.field).native()
         ),
+        // Milliseconds are added to a time as to any number.
+        Expr::ScalarFunction(call) if call.func.name() == "timestamp_plus" => {
+            let [time, span, ..] = call.args.as_slice() else {
+                return None;
+            };
+            let span = match span {
+                Expr::BinaryExpr(product) if product.op == Operator::Multiply => {
+                    format!("({} * {})", word(&product.right)?, word(&product.left)?)
+                }
+                other => word(other)?,
+            };
+            format!("({} + {span})", word(time)?)
+        }
         Expr::ScalarFunction(call) => {
             let args = call.args.iter().map(word).collect::<Option<Vec<_>>>()?;
             let name = call.func.name();
@@ -81,6 +106,32 @@ fn literal(value: &ScalarValue) -> Option<String> {
     })
 }
 
+/// Words JSON_OBJECT as the members of Druid's `nested-object` column: each value's expression and type.
+pub(super) fn nested_object(expr: &Expr) -> Option<Value> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    if call.func.name() != "json_object" {
+        return None;
+    }
+    let mut members = serde_json::Map::new();
+    for pair in call.args.chunks(2) {
+        let [Expr::Literal(key, _), value] = pair else {
+            return None;
+        };
+        let value = match value {
+            Expr::ScalarFunction(call) if call.func.name() == "json_of" => call.args.first()?,
+            other => other,
+        };
+        // The type of a column is not known here.
+        if !matches!(value, Expr::Literal(..)) {
+            return None;
+        }
+        let ty = native_type(value);
+        let worded = json!({"expression": worded(value)?, "type": ty});
+        members.insert(key.try_as_str().flatten()?.to_string(), worded);
+    }
+    Some(Value::Object(members))
+}
+
 /// Gives a literal as JSON.
 pub(super) fn literal_json(value: &ScalarValue) -> Value {
     match value {
@@ -105,6 +156,31 @@ pub(super) fn native_type(expr: &Expr) -> &'static str {
             _ => "LONG",
         },
         _ => "LONG",
+    }
+}
+
+/// Gives Druid's JSON of the granularity that an expression cuts `__time` to; none for other expressions.
+pub(super) fn time_granularity(expr: &Expr) -> Option<Value> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    let [
+        Expr::Column(time),
+        Expr::Literal(period, _),
+        origin,
+        Expr::Literal(zone, _),
+    ] = call.args.as_slice()
+    else {
+        return None;
+    };
+    let no_origin = matches!(origin, Expr::Literal(value, _) if value.is_null());
+    if call.func.name() != "timestamp_floor" || time.name != "__time" || !no_origin {
+        return None;
+    }
+    let period = period.try_as_str().flatten()?;
+    let zone = zone.try_as_str().flatten().unwrap_or("UTC");
+    let granularity: henge_time::Granularity = period.parse().ok()?;
+    match crate::explain::granularity_json(&granularity) {
+        Value::String(name) if zone == "UTC" => Some(json!(name)),
+        _ => Some(json!({"type": "period", "period": period, "timeZone": zone, "origin": null})),
     }
 }
 
@@ -142,6 +218,9 @@ pub(super) fn aggregation(
     let Expr::AggregateFunction(call) = expr else {
         return None;
     };
+    if matches!(call.func.name(), "first_value" | "last_value") {
+        return first_or_last(call, name, types, column);
+    }
     if !call.params.order_by.is_empty() {
         return None;
     }
@@ -149,8 +228,11 @@ pub(super) fn aggregation(
     if call.params.distinct {
         return None;
     }
-    if call.func.name() == "approx_count_distinct_builtin" {
+    if matches!(call.func.name(), "approx_count_distinct_builtin" | "collect_unique") {
         return distinct_count(call, name, types, column);
+    }
+    if let Some(worded) = sketch(call, name, types, column) {
+        return filtered(worded, call, name, column);
     }
     let arg = call.params.args.first();
     let constant = matches!(arg, Some(Expr::Literal(value, _)) if !value.is_null());
@@ -178,11 +260,131 @@ pub(super) fn aggregation(
         }
         _ => return None,
     };
+    filtered(inner, call, name, column)
+}
+
+/// Puts the FILTER of a call around its aggregator.
+fn filtered(
+    inner: Value,
+    call: &AggregateFunction,
+    name: &str,
+    column: &mut dyn FnMut(&Expr, &str) -> Option<String>,
+) -> Option<Value> {
     match &call.params.filter {
         None => Some(inner),
         Some(condition) => {
             let filter = super::filter::json(condition, column)?;
             Some(json!({"type": "filtered", "aggregator": inner, "filter": filter, "name": name}))
         }
+    }
+}
+
+/// Words an aggregate of sketches or pairs.
+fn sketch(
+    call: &AggregateFunction,
+    name: &str,
+    types: &AggregateTypes,
+    column: &mut dyn FnMut(&Expr, &str) -> Option<String>,
+) -> Option<Value> {
+    use super::combining::{Form, sketch, time_column};
+    let arg = call.params.args.first()?;
+    let form = if types.argument.starts_with("COMPLEX<") {
+        Form::Merge
+    } else {
+        Form::Build
+    };
+    match call.func.name() {
+        "earliest_pair" | "latest_pair" => {
+            let value = match types.argument.as_str() {
+                "STRING" => "string",
+                "LONG" => "long",
+                "DOUBLE" => "double",
+                "FLOAT" => "float",
+                stored => match stored.strip_prefix("COMPLEX<serializablePairLong")?.strip_suffix('>')? {
+                    "String" => "string",
+                    "Long" => "long",
+                    "Double" => "double",
+                    _ => "float",
+                },
+            };
+            let keeps = if call.func.name() == "earliest_pair" {
+                "First"
+            } else {
+                "Last"
+            };
+            let (time, most) = match call.params.args.as_slice() {
+                [_, time, Expr::Literal(ScalarValue::Int64(Some(most)), _)] => (time_column(time), *most),
+                _ => ("__time".to_string(), crate::limits::AGGREGATE_BYTES),
+            };
+            let field = column(arg, &types.argument)?;
+            let mut worded = json!({
+                "type": format!("{value}{keeps}"), "name": name, "fieldName": field, "timeColumn": time,
+            });
+            if value == "string" {
+                worded["maxStringBytes"] = json!(most);
+            }
+            Some(worded)
+        }
+        "ds_hll" | "ds_theta" | "ds_quantiles_sketch" | "ds_tuple_doubles" => sketch(
+            call,
+            name,
+            &column(arg, &types.argument)?,
+            form,
+            call.func.name() != "ds_tuple_doubles",
+        ),
+        "approx_count_distinct_ds_hll" | "approx_count_distinct_ds_theta" => {
+            sketch(call, name, &column(arg, &types.argument)?, form, false)
+        }
+        _ => None,
+    }
+}
+
+/// Words EARLIEST, LATEST and ANY_VALUE over plain values.
+fn first_or_last(
+    call: &AggregateFunction,
+    name: &str,
+    types: &AggregateTypes,
+    column: &mut dyn FnMut(&Expr, &str) -> Option<String>,
+) -> Option<Value> {
+    let [arg] = call.params.args.as_slice() else {
+        return None;
+    };
+    let (value, is_text) = match types.argument.as_str() {
+        "STRING" => ("string", true),
+        "LONG" => ("long", false),
+        "DOUBLE" => ("double", false),
+        "FLOAT" => ("float", false),
+        _ => return None,
+    };
+    let arg = match arg {
+        Expr::Cast(cast) if is_text => &cast.expr,
+        other => other,
+    };
+    let field = column(arg, &types.argument)?;
+    let mut worded = match call.params.order_by.as_slice() {
+        // ANY_VALUE has other properties, which are not worded.
+        [] => return None,
+        [time] => {
+            let keeps = if call.func.name() == "first_value" {
+                "First"
+            } else {
+                "Last"
+            };
+            json!({
+                "type": format!("{value}{keeps}"), "name": name, "fieldName": field,
+                "timeColumn": super::combining::time_column(&time.expr),
+            })
+        }
+        _ => return None,
+    };
+    if is_text {
+        worded["maxStringBytes"] = json!(crate::limits::AGGREGATE_BYTES);
+    }
+    // A row without a time is left out by a filter that Druid does not have.
+    let guard = call.params.filter.as_deref();
+    match (guard, call.params.order_by.first()) {
+        (Some(Expr::IsNotNull(guarded)), Some(time)) if **guarded == time.expr => Some(worded),
+        (None, _) => Some(worded),
+        _ => None,
     }
 }

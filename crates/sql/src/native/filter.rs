@@ -154,3 +154,21 @@ pub(super) fn json(expr: &Expr, column: &mut dyn FnMut(&Expr, &str) -> Option<St
         other => Some(json!({"type": "expression", "expression": worded(other)?})),
     }
 }
+
+/// Finds the columns that a condition gives one value: those that have to be equal to a number. Text stays a column, since a literal
+/// has another type (CHAR) to Druid's planner.
+pub(super) fn known_values(condition: &Expr) -> Vec<(datafusion::common::Column, Expr)> {
+    let mut found = Vec::new();
+    let mut stack = vec![condition];
+    while let Some(expr) = stack.pop() {
+        let Expr::BinaryExpr(binary) = expr else { continue };
+        match (binary.op, binary.left.as_ref(), binary.right.as_ref()) {
+            (Operator::And, left, right) => stack.extend([right, left]),
+            (Operator::Eq, Expr::Column(column), value @ Expr::Literal(ScalarValue::Int64(Some(_)), _)) => {
+                found.push((column.clone(), value.clone()));
+            }
+            _ => {}
+        }
+    }
+    found
+}

@@ -3,8 +3,10 @@
 //! The bound plan is read from the top: limit, sort, projection, grouping, filter, source. What has a native wording is
 //! `scan`, `groupBy`, and for the interactive engine `timeseries` and `topN`; other shapes are shown as the relational plan.
 
+mod combining;
 mod expression;
 mod filter;
+mod source;
 
 use std::collections::HashMap;
 
@@ -17,7 +19,9 @@ use serde_json::{Map, Value, json};
 use crate::bind::TableSource;
 use crate::explain::{granularity_json, replace_time_chunks};
 use crate::{EngineKind, OutputColumn, QueryContext, Statement};
+pub(crate) use combining::combining;
 use expression::{native_type, worded};
+use source::Source;
 
 /// What is translated.
 pub(crate) struct Input<'a> {
@@ -83,6 +87,8 @@ struct Layers<'p> {
     aggregate: Option<&'p Aggregate>,
     filter: Option<&'p Expr>,
     source: Option<&'p LogicalPlan>,
+    /// Where there is no projection: all columns of the source.
+    whole: Option<&'p DFSchema>,
 }
 
 fn layers(plan: &LogicalPlan) -> Option<Layers<'_>> {
@@ -110,6 +116,12 @@ fn layers(plan: &LogicalPlan) -> Option<Layers<'_>> {
     if let LogicalPlan::Distinct(Distinct::All(input)) = at {
         found.distinct = true;
         at = input;
+    }
+    if let (true, LogicalPlan::Union(union)) = (found.distinct, at) {
+        found.whole = Some(&union.schema);
+        found.schema = Some(&union.schema);
+        found.source = Some(at);
+        return Some(found);
     }
     let LogicalPlan::Projection(projection) = at else {
         return None;
@@ -145,10 +157,10 @@ fn layers(plan: &LogicalPlan) -> Option<Layers<'_>> {
 }
 
 /// Virtual columns of one query, each expression once.
-#[derive(Default)]
 struct Virtual {
     columns: Vec<Value>,
     names: HashMap<String, String>,
+    prefix: String,
 }
 
 impl Virtual {
@@ -161,11 +173,86 @@ impl Virtual {
         if let Some(name) = self.names.get(&text) {
             return Some(name.clone());
         }
-        let name = format!("v{}", self.columns.len());
+        let name = format!("{}{}", self.prefix, self.columns.len());
+        if let Some(object) = expression::nested_object(plain(expr)) {
+            self.columns
+                .push(json!({"type": "nested-object", "name": name, "object": object}));
+            self.names.insert(text, name.clone());
+            return Some(name);
+        }
         self.columns
             .push(json!({"type": "expression", "name": name, "expression": text, "outputType": output_type}));
         self.names.insert(text, name.clone());
         Some(name)
+    }
+}
+
+/// A query in words, with the native columns that it yields.
+struct Words {
+    query: Map<String, Value>,
+    names: Vec<String>,
+    types: Vec<String>,
+}
+
+/// What a query is asked for, and what it reads.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    /// Names and native types of what it yields.
+    fields: &'a [(String, String)],
+    /// Whether it is the query of the statement itself.
+    top: bool,
+    source: &'a Source,
+    /// Columns that have one value in all rows, by the query's condition.
+    known: &'a [(datafusion::common::Column, Expr)],
+}
+
+/// What is grouped: GROUP BY with its aggregates, or DISTINCT.
+struct Grouping {
+    keys: Vec<(Expr, String)>,
+    aggregates: Vec<(Expr, expression::AggregateTypes)>,
+    /// Columns of the keys, then of the aggregates, as items name them.
+    outputs: Vec<datafusion::common::Column>,
+    /// What is made of them.
+    items: Vec<Expr>,
+}
+
+impl Grouping {
+    fn of(layers: &Layers) -> Option<Self> {
+        let Some(aggregate) = layers.aggregate else {
+            // All columns are keys.
+            let schema = layers.schema?;
+            let outputs = schema.columns();
+            let exprs: Vec<Expr> = match layers.whole {
+                Some(_) => outputs.iter().cloned().map(Expr::Column).collect(),
+                None => layers.items.iter().map(|(expr, _)| (*expr).clone()).collect(),
+            };
+            let types = (0..outputs.len()).map(|i| native_type_of(schema, i));
+            return Some(Self {
+                keys: exprs.into_iter().zip(types).collect(),
+                aggregates: Vec::new(),
+                items: outputs.iter().cloned().map(Expr::Column).collect(),
+                outputs,
+            });
+        };
+        let groups = aggregate.group_expr.len();
+        let keys = aggregate.group_expr.iter().enumerate();
+        let aggregates = aggregate.aggr_expr.iter().map(plain).enumerate();
+        Some(Self {
+            keys: keys
+                .map(|(i, expr)| (expr.clone(), native_type_of(&aggregate.schema, i)))
+                .collect(),
+            aggregates: aggregates
+                .map(|(i, expr)| {
+                    let types = expression::AggregateTypes {
+                        argument: argument_type(expr, aggregate.input.schema()),
+                        output: native_type_of(&aggregate.schema, groups + i),
+                    };
+                    (expr.clone(), types)
+                })
+                .collect(),
+            outputs: aggregate.schema.columns(),
+            items: layers.items.iter().map(|(expr, _)| (*expr).clone()).collect(),
+        })
     }
 }
 
@@ -204,62 +291,79 @@ impl Input<'_> {
     }
 
     fn query(&self, plan: &LogicalPlan) -> Option<Value> {
+        let columns = self.columns.iter();
+        let fields: Vec<(String, String)> = columns
+            .map(|column| (column.name.clone(), column.sql_type.native()))
+            .collect();
+        let words = self.words(plan, &fields, true)?;
+        Some(self.with_signature(words.query, &words.names, &words.types))
+    }
+
+    /// Words a query that yields `fields`, names and native types. `top` is the query of the statement itself.
+    fn words(&self, plan: &LogicalPlan, fields: &[(String, String)], top: bool) -> Option<Words> {
         let layers = layers(plan)?;
         let source = self.source(layers.source?)?;
-        let (spans, rest) = filter::split_time(layers.filter);
+        let condition = match (
+            layers.filter.map(|filter| source.rewrite(filter)),
+            source.filter.clone(),
+        ) {
+            (Some(outer), Some(inner)) => Some(inner.and(outer)),
+            (outer, inner) => outer.or(inner),
+        };
+        // Only tables and external data have times of their own.
+        let (spans, rest) = match source.json.get("type").and_then(Value::as_str) {
+            Some("query") => (vec![Interval::ETERNITY], condition),
+            _ => filter::split_time(condition.as_ref()),
+        };
         let mut query = Map::new();
-        query.insert("dataSource".into(), source);
+        query.insert("dataSource".into(), source.json.clone());
         query.insert("intervals".into(), intervals(&spans));
-        let mut virtuals = Virtual::default();
+        let mut virtuals = Virtual {
+            columns: Vec::new(),
+            names: HashMap::new(),
+            prefix: source.prefix("v"),
+        };
+        let known = rest.as_ref().map(filter::known_values).unwrap_or_default();
         let condition = match rest {
             Some(rest) => Some(filter::json(&rest, &mut |expr, ty| virtuals.column(expr, ty))?),
             None => None,
         };
-        match layers.aggregate {
-            Some(aggregate) if !layers.distinct => self.group_by(query, &layers, aggregate, condition, virtuals),
-            None if layers.distinct => None,
-            None => self.scan(query, &layers, condition, virtuals),
-            Some(_) => None,
-        }
-    }
-
-    fn source(&self, plan: &LogicalPlan) -> Option<Value> {
-        let LogicalPlan::TableScan(scan) = plan else {
-            return None;
+        let asked = Asked {
+            fields,
+            top,
+            source: &source,
+            known: &known,
         };
-        Some(match self.tables.get(scan.table_name.table())? {
-            TableSource::Table { schema, name } if schema == "lookup" => json!({"type": "lookup", "lookup": name}),
-            TableSource::Table { name, .. } => json!({"type": "table", "name": name}),
-            TableSource::Extern(spec) => {
-                let signature: Vec<Value> = spec
-                    .arrow_schema()
-                    .fields()
-                    .iter()
-                    .map(|field| json!({"name": field.name(), "type": crate::SqlType::from_field(field).native()}))
-                    .collect();
-                json!({"type": "external", "inputSource": spec.raw.0, "inputFormat": spec.raw.1, "signature": signature})
-            }
-        })
+        match layers.aggregate {
+            Some(_) if layers.distinct => None,
+            None if !layers.distinct => self.scan(query, &layers, asked, condition, virtuals),
+            _ => self.group_by(query, &layers, asked, condition, virtuals),
+        }
     }
 
     fn scan(
         &self,
         mut query: Map<String, Value>,
         layers: &Layers,
+        asked: Asked,
         condition: Option<Value>,
         mut virtuals: Virtual,
-    ) -> Option<Value> {
-        let visible = &layers.items[..self.columns.len().min(layers.items.len())];
+    ) -> Option<Words> {
+        let visible = &layers.items[..asked.fields.len().min(layers.items.len())];
         let mut names = Vec::new();
         let mut types = Vec::new();
-        for ((expr, _), column) in visible.iter().zip(self.columns) {
-            let ty = column.sql_type.native();
-            names.push(virtuals.column(expr, &ty)?);
-            types.push(ty);
+        for ((expr, _), (_, ty)) in visible.iter().zip(asked.fields) {
+            let read = asked.source.rewrite(expr);
+            let known = asked
+                .known
+                .iter()
+                .find(|(column, _)| read == Expr::Column(column.clone()));
+            names.push(virtuals.column(known.map_or(&read, |(_, value)| value), ty)?);
+            types.push(ty.clone());
         }
         let of_key = |field: &str, virtuals: &mut Virtual| -> Option<String> {
             let (expr, _) = layers.items.iter().find(|(_, name)| name == field)?;
-            virtuals.column(expr, native_type(expr))
+            virtuals.column(&asked.source.rewrite(expr), native_type(expr))
         };
         let mut order = Vec::new();
         for sort in layers.sort {
@@ -267,7 +371,11 @@ impl Input<'_> {
             let name = of_key(&column.name, &mut virtuals)?;
             order.push(json!({"columnName": name, "order": if sort.asc { "ascending" } else { "descending" }}));
         }
-        if let Some(ingest) = self.statement.ingest() {
+        if !asked.top && layers.fetch.is_none() {
+            // The order of rows that a query around this one reads does not matter.
+            order.clear();
+        }
+        if let Some(ingest) = self.statement.ingest().filter(|_| asked.top) {
             for key in &ingest.clustered_by {
                 let name = of_key(key, &mut virtuals)?;
                 order.push(json!({"columnName": name, "order": "ascending"}));
@@ -303,90 +411,104 @@ impl Input<'_> {
         scan.insert("columnTypes".into(), json!(types));
         scan.insert("granularity".into(), json!({"type": "all"}));
         scan.insert("legacy".into(), json!(false));
-        Some(self.with_signature(scan, &names, &types))
+        Some(Words {
+            query: scan,
+            names,
+            types,
+        })
     }
 
     fn group_by(
         &self,
         mut query: Map<String, Value>,
         layers: &Layers,
-        aggregate: &Aggregate,
+        asked: Asked,
         condition: Option<Value>,
         mut virtuals: Virtual,
-    ) -> Option<Value> {
+    ) -> Option<Words> {
         if layers.having.is_some() || layers.skip > 0 {
             return None;
         }
-        let outputs: Vec<datafusion::common::Column> = aggregate.schema.columns();
-        let groups = aggregate.group_expr.len();
+        let grouping = Grouping::of(layers)?;
+        let groups = grouping.keys.len();
+        let source = asked.source;
+        let (d, a, p) = (source.prefix("d"), source.prefix("a"), source.prefix("p"));
         let mut dimensions = Vec::new();
-        for (i, expr) in aggregate.group_expr.iter().enumerate() {
+        for (i, (expr, ty)) in grouping.keys.iter().enumerate() {
             if matches!(expr, Expr::GroupingSet(_)) {
                 return None;
             }
-            let ty = native_type_of(&aggregate.schema, i);
-            let dimension = virtuals.column(expr, &ty)?;
+            let dimension = virtuals.column(&source.rewrite(expr), ty)?;
             dimensions.push(
-                json!({"type": "default", "dimension": dimension, "outputName": format!("d{i}"), "outputType": ty}),
+                json!({"type": "default", "dimension": dimension, "outputName": format!("{d}{i}"), "outputType": ty}),
             );
         }
         let mut aggregations = Vec::new();
-        for (i, expr) in aggregate.aggr_expr.iter().enumerate() {
-            let types = expression::AggregateTypes {
-                argument: argument_type(expr, aggregate.input.schema()),
-                output: native_type_of(&aggregate.schema, groups + i),
-            };
+        for (i, (expr, types)) in grouping.aggregates.iter().enumerate() {
             aggregations.push(expression::aggregation(
-                expr,
-                &format!("a{i}"),
-                &types,
+                &source.rewrite(expr),
+                &format!("{a}{i}"),
+                types,
                 &mut |e, ty| virtuals.column(e, ty),
             )?);
         }
+        let outputs = &grouping.outputs;
+        for (expr, _) in &layers.items {
+            // Text is cut by the aggregator itself.
+            if let Some((column, bytes)) = cut_text(plain(expr))
+                && let Some(i) = outputs.iter().position(|output| output == column)
+                && let Some(aggregation) = i.checked_sub(groups).and_then(|i| aggregations.get_mut(i))
+                && aggregation.get("maxStringBytes").is_some()
+            {
+                aggregation["maxStringBytes"] = json!(bytes);
+            }
+        }
         let native_name = |expr: &Expr| -> Option<String> {
-            let Expr::Column(column) = plain(expr) else { return None };
+            let column = match plain(expr) {
+                Expr::Column(column) => column,
+                other => cut_text(other)?.0,
+            };
             let i = outputs.iter().position(|output| output == column)?;
             Some(if i < groups {
-                format!("d{i}")
+                format!("{d}{i}")
             } else {
-                format!("a{}", i - groups)
+                format!("{a}{}", i - groups)
             })
         };
         let mut names = Vec::new();
         let mut types = Vec::new();
         let mut post = Vec::new();
-        for ((expr, _), column) in layers.items.iter().zip(self.columns) {
-            let ty = column.sql_type.native();
+        for (expr, (_, ty)) in grouping.items.iter().zip(asked.fields) {
             match native_name(expr) {
                 Some(name) => names.push(name),
                 None => {
-                    let name = format!("p{}", post.len());
+                    let name = format!("{p}{}", post.len());
                     let text = expression::worded_with(plain(expr), &native_name)?;
                     post.push(json!({"type": "expression", "name": name, "expression": text, "outputType": ty}));
                     names.push(name);
                 }
             }
-            types.push(ty);
+            types.push(ty.clone());
         }
         let mut keys = Vec::new();
-        for sort in layers.sort {
+        let sorted = asked.top || layers.fetch.is_some();
+        for sort in layers.sort.iter().filter(|_| sorted) {
             let Expr::Column(column) = &sort.expr else { return None };
-            let i = layers.items.iter().position(|(_, name)| *name == column.name)?;
+            let i = asked.fields.iter().position(|(name, _)| *name == column.name)?;
             let name = names.get(i)?.clone();
             let numeric = types[i] != "STRING";
             keys.push((name, sort.asc, numeric));
         }
         let mut out = Map::new();
         let native = self.engine == EngineKind::Native;
-        let single_metric = keys.len() == 1 && keys[0].0.starts_with('a') && !keys[0].1;
+        let single_metric = keys.len() == 1 && keys[0].0.starts_with(&a) && !keys[0].1;
         let kind = match (native, groups) {
             (true, 0) => "timeseries",
             (true, 1) if single_metric && layers.fetch.is_some() => "topN",
             _ => "groupBy",
         };
         out.insert("queryType".into(), json!(kind));
-        let source = query.remove("dataSource")?;
-        out.insert("dataSource".into(), source);
+        out.insert("dataSource".into(), query.remove("dataSource")?);
         if !virtuals.columns.is_empty() {
             out.insert("virtualColumns".into(), Value::Array(virtuals.columns));
         }
@@ -412,8 +534,20 @@ impl Input<'_> {
         if kind == "groupBy" {
             out.insert("limitSpec".into(), limit_spec(&keys, layers.fetch));
         }
-        out.insert("context".into(), self.query_context());
-        Some(self.with_signature(out, &names, &types))
+        let mut context = self.query_context();
+        if kind == "groupBy"
+            && let Some(field) = time_result(layers, &grouping, &d, source, &keys)
+            && let Value::Object(context) = &mut context
+        {
+            context.extend(field);
+            context.sort_keys();
+        }
+        out.insert("context".into(), context);
+        Some(Words {
+            query: out,
+            names,
+            types,
+        })
     }
 
     /// The context as the native query carries it, sorted by key.
@@ -457,6 +591,62 @@ impl Input<'_> {
             .collect();
         json!({"query": query, "signature": signature, "columnMappings": mappings})
     }
+}
+
+/// Says which dimension is `__time` cut to a granularity, where exactly one is and no LIMIT is pushed down.
+fn time_result(
+    layers: &Layers,
+    grouping: &Grouping,
+    prefix: &str,
+    source: &Source,
+    keys: &[(String, bool, bool)],
+) -> Option<Map<String, Value>> {
+    let pushed_down = layers.fetch.is_some() && keys.iter().all(|(name, ..)| name.starts_with(prefix));
+    if pushed_down || source.json.get("type") != Some(&json!("table")) {
+        return None;
+    }
+    let found = grouping
+        .keys
+        .iter()
+        .map(|(expr, _)| expression::time_granularity(&source.rewrite(expr)));
+    let mut found = found.enumerate().filter_map(|(i, found)| Some((i, found?)));
+    let (index, granularity) = found.next()?;
+    if found.next().is_some() {
+        return None;
+    }
+    let mut members = Map::new();
+    members.insert("timestampResultField".into(), json!(format!("{prefix}{index}")));
+    members.insert("timestampResultFieldGranularity".into(), json!(granularity.to_string()));
+    members.insert("timestampResultFieldInOriginalDimensions".into(), json!(index));
+    Some(members)
+}
+
+/// Takes the cut of text at a number of bytes apart: the column, the bytes.
+fn cut_text(expr: &Expr) -> Option<(&datafusion::common::Column, i64)> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    match (call.func.name(), call.args.as_slice()) {
+        (
+            "cut_bytes",
+            [
+                Expr::Column(column),
+                Expr::Literal(datafusion::common::ScalarValue::Int64(Some(bytes)), _),
+            ],
+        ) => Some((column, *bytes)),
+        _ => None,
+    }
+}
+
+/// Finds Druid's JSON of the granularity to which a grouping cuts what becomes `__time`.
+pub(crate) fn query_granularity(native: &Value) -> Option<Value> {
+    let planned = native.get(0)?;
+    let context = planned.pointer("/query/context")?;
+    let time = planned.get("columnMappings")?.as_array()?.iter();
+    let mut time = time.filter(|mapping| mapping.get("outputColumn") == Some(&json!("__time")));
+    if time.next()?.get("queryColumn") != context.get("timestampResultField") {
+        return None;
+    }
+    let text = context.get("timestampResultFieldGranularity")?.as_str()?;
+    serde_json::from_str(text).ok()
 }
 
 fn native_type_of(schema: &DFSchema, index: usize) -> String {

@@ -107,7 +107,10 @@ fn cell(array: &ArrayRef, row: usize, ty: &SqlType) -> Value {
                 .unwrap_or(f64::NAN),
         ),
         DataType::Utf8 => json!(array.as_string::<i32>().value(row)),
-        DataType::Binary => json!(henge_sql::complex_text(array.as_binary::<i32>().value(row))),
+        DataType::Binary => json!(henge_sql::complex_text(
+            &ty.native(),
+            array.as_binary::<i32>().value(row)
+        )),
         DataType::Timestamp(..) => json!(henge_time::format_millis(
             array.as_primitive::<TimestampMillisecondType>().value(row)
         )),

@@ -47,9 +47,33 @@ pub fn types(aggregator: &Value) -> Option<(String, Types)> {
                 finished: if rounded { "LONG" } else { "DOUBLE" }.to_string(),
             }
         }
+        "HLLSketchBuild" | "HLLSketchMerge" => sketch(kind, aggregator, "LONG"),
+        "thetaSketch" => {
+            let is_merged = aggregator.get("isInputThetaSketch") == Some(&Value::Bool(true));
+            let kind = if is_merged { "thetaSketch" } else { "thetaSketchBuild" };
+            sketch(kind, aggregator, "DOUBLE")
+        }
+        "quantilesDoublesSketch" | "quantilesDoublesSketchMerge" => {
+            sketch("quantilesDoublesSketch", aggregator, "LONG")
+        }
+        "arrayOfDoublesSketch" => same("COMPLEX<arrayOfDoublesSketch>"),
         _ => return None,
     };
     Some((name, types))
+}
+
+/// Gives the types of a sketch that is left as it is where its aggregator says so, and counted otherwise.
+fn sketch(kind: &str, aggregator: &Value, counted: &str) -> Types {
+    let is_left = aggregator.get("shouldFinalize") == Some(&Value::Bool(false));
+    let intermediate = format!("COMPLEX<{kind}>");
+    Types {
+        finished: if is_left {
+            intermediate.clone()
+        } else {
+            counted.to_string()
+        },
+        intermediate,
+    }
 }
 
 /// Gives a post-aggregation's column. A field access has the type of the field.

@@ -42,17 +42,29 @@ pub fn generator(
 }
 
 fn data_schema(work: &SegmentWork, query: &Map<String, Value>) -> Value {
-    // Objects that were not aggregated are metrics, passed through.
     let (metrics, dimensions): (Vec<&StoredColumn>, Vec<&StoredColumn>) =
-        work.dimensions.iter().partition(|column| object_type(column).is_some());
-    let excluded: Vec<&str> = std::iter::once("__time")
-        .chain(metrics.iter().map(|column| column.name.as_str()))
-        .collect();
-    let passed: Vec<Value> = metrics
-        .iter()
-        .map(|column| json!({"type": "passthrough", "columnName": column.name, "complexTypeName": object_type(column)}))
-        .collect();
-    let dimensions: Vec<Value> = dimensions.into_iter().map(dimension).collect();
+        work.dimensions.iter().partition(|column| column.combining().is_some());
+    // A time that others are sorted before is a dimension like them.
+    let by_time = work.before_time == 0;
+    let time = by_time.then_some("__time");
+    let excluded = time
+        .into_iter()
+        .chain(metrics.iter().map(|column| column.name.as_str()));
+    let excluded = in_hash_order(excluded.collect());
+    let metrics: Vec<Value> = metrics.iter().filter_map(|column| column.combining()).collect();
+    let mut dimensions: Vec<Value> = dimensions.into_iter().map(dimension).collect();
+    if !by_time {
+        dimensions.insert(work.before_time, scalar("long", "__time", false));
+    }
+    let mut dimensions_spec = json!({
+        "dimensions": dimensions,
+        "dimensionExclusions": excluded,
+        "includeAllDimensions": false,
+        "useSchemaDiscovery": false,
+    });
+    if !by_time {
+        dimensions_spec["forceSegmentSortByTime"] = json!(false);
+    }
     // What the stage reads has been filtered and computed already; Druid shows it where there is a filter.
     let transform = match query.get("filter") {
         Some(filter) => {
@@ -70,38 +82,46 @@ fn data_schema(work: &SegmentWork, query: &Map<String, Value>) -> Value {
     json!({
         "dataSource": work.datasource,
         "timestampSpec": {"column": "__time", "format": "millis", "missingValue": null},
-        "dimensionsSpec": {
-            "dimensions": dimensions,
-            "dimensionExclusions": excluded,
-            "includeAllDimensions": false,
-            "useSchemaDiscovery": false,
-        },
-        "metricsSpec": passed,
+        "dimensionsSpec": dimensions_spec,
+        "metricsSpec": metrics,
         "granularitySpec": {
             "type": "arbitrary",
-            "queryGranularity": {"type": "none"},
-            "rollup": false,
+            "queryGranularity": work.query_granularity.clone().unwrap_or_else(|| json!({"type": "none"})),
+            "rollup": work.rollup,
             "intervals": [Interval::ETERNITY.to_string()],
         },
         "transformSpec": transform,
     })
 }
 
-/// Names the complex type of a column that is stored as it is: any but JSON.
-fn object_type(column: &StoredColumn) -> Option<&str> {
-    let name = column.native_type.strip_prefix("COMPLEX<")?.strip_suffix('>')?;
-    (name != "json").then_some(name)
+/// Orders names as Java's `HashSet` lists them, in which Druid keeps the excluded dimensions.
+fn in_hash_order(mut names: Vec<&str>) -> Vec<&str> {
+    let hash = |name: &str| {
+        let hash = name
+            .encode_utf16()
+            .fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit))) as u32;
+        hash ^ (hash >> 16)
+    };
+    // The table doubles where it is more than three quarters full.
+    let mut buckets: u32 = 16;
+    while names.len() as u32 > buckets / 4 * 3 {
+        buckets *= 2;
+    }
+    names.sort_by_key(|name| hash(name) & (buckets - 1));
+    names
+}
+
+fn scalar(kind: &str, name: &str, indexed: bool) -> Value {
+    json!({
+        "type": kind,
+        "name": name,
+        "multiValueHandling": "SORTED_ARRAY",
+        "createBitmapIndex": indexed,
+    })
 }
 
 fn dimension(column: &StoredColumn) -> Value {
-    let scalar = |kind: &str, indexed: bool| {
-        json!({
-            "type": kind,
-            "name": column.name,
-            "multiValueHandling": "SORTED_ARRAY",
-            "createBitmapIndex": indexed,
-        })
-    };
+    let scalar = |kind: &str, indexed: bool| scalar(kind, &column.name, indexed);
     match column.native_type.as_str() {
         "STRING" => scalar("string", true),
         "LONG" => scalar("long", false),
@@ -134,4 +154,13 @@ fn virtual_keys(query: &Map<String, Value>, input: &StageDefinition) -> Map<Stri
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn excluded_dimensions_are_listed_as_java_lists_a_set() {
+        let names = vec!["__time", "cnt", "sum_n", "uc"];
+        assert_eq!(super::in_hash_order(names), ["__time", "sum_n", "cnt", "uc"]);
+    }
 }

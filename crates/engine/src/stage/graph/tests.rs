@@ -186,6 +186,8 @@ fn what_is_not_known_has_no_graph() {
 #[test]
 fn segments_are_cut_by_time_chunk_and_clustering() {
     let work = SegmentWork {
+        rollup: false,
+        query_granularity: None,
         datasource: "t".to_string(),
         time: Some(0),
         dimensions: Vec::new(),

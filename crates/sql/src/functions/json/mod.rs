@@ -30,7 +30,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             None => Ok(None),
             Some(text) => match read(text) {
                 Ok(value) => Ok(printed(&value)),
-                Err(_) => Err(failed(format!("Function[parse_json] bad string input [{text}]"))),
+                Err(_) => Err(bad_input(format!("Function[parse_json] bad string input [{text}]"))),
             },
         })
     }),
@@ -231,6 +231,14 @@ fn read(text: &str) -> std::result::Result<Value, ()> {
 
 fn printed(value: &Value) -> Option<String> {
     (!value.is_null()).then(|| java::print(value))
+}
+
+fn bad_input(message: String) -> DataFusionError {
+    DataFusionError::External(Box::new(SqlError::general(
+        Persona::User,
+        Category::InvalidInput,
+        message,
+    )))
 }
 
 fn failed(message: String) -> DataFusionError {

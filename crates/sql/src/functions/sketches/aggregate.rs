@@ -56,9 +56,13 @@ pub(crate) enum Kind {
     BloomFilter,
     /// `VAR_POP`, `VAR_SAMP` and their roots over a stored variance.
     Variance,
+    /// `APPROX_COUNT_DISTINCT` as a rollup stores it: the collector.
+    UniqueCollector,
+    /// `VAR_POP` and `VAR_SAMP` as a rollup stores them: count, sum and squares.
+    VarianceCollector,
 }
 
-const KINDS: [(Kind, &str); 12] = [
+const KINDS: [(Kind, &str); 14] = [
     (Kind::HllSketch, "ds_hll"),
     (Kind::HllCount, "approx_count_distinct_ds_hll"),
     (Kind::ThetaSketch, "ds_theta"),
@@ -71,6 +75,8 @@ const KINDS: [(Kind, &str); 12] = [
     (Kind::QuantileFixedBuckets, "approx_quantile_fixed_buckets"),
     (Kind::BloomFilter, "bloom_filter"),
     (Kind::Variance, "fold_variance"),
+    (Kind::UniqueCollector, "collect_unique"),
+    (Kind::VarianceCollector, "collect_variance"),
 ];
 
 static UDAFS: LazyLock<Vec<Arc<AggregateUDF>>> = LazyLock::new(|| {
@@ -143,9 +149,13 @@ impl AggregateUDFImpl for SketchAggregate {
 impl Kind {
     fn returns(self) -> DataType {
         match self {
-            Self::HllSketch | Self::ThetaSketch | Self::TupleSketch | Self::QuantilesSketch | Self::BloomFilter => {
-                DataType::Binary
-            }
+            Self::HllSketch
+            | Self::ThetaSketch
+            | Self::TupleSketch
+            | Self::QuantilesSketch
+            | Self::BloomFilter
+            | Self::UniqueCollector
+            | Self::VarianceCollector => DataType::Binary,
             Self::HllCount | Self::ThetaCount | Self::UniqueCount => DataType::Int64,
             Self::QuantileDs | Self::Quantile | Self::QuantileFixedBuckets | Self::Variance => DataType::Float64,
         }
@@ -156,13 +166,13 @@ impl Kind {
         match self {
             Self::HllSketch | Self::HllCount => ComplexType::Hll,
             Self::ThetaSketch | Self::ThetaCount => ComplexType::Theta,
-            Self::UniqueCount => ComplexType::HyperUnique,
+            Self::UniqueCount | Self::UniqueCollector => ComplexType::HyperUnique,
             Self::TupleSketch => ComplexType::TupleDoubles,
             Self::QuantilesSketch | Self::QuantileDs => ComplexType::QuantilesDoubles,
             Self::Quantile => ComplexType::ApproximateHistogram,
             Self::QuantileFixedBuckets => ComplexType::FixedBuckets,
             Self::BloomFilter => ComplexType::Bloom,
-            Self::Variance => ComplexType::Variance,
+            Self::Variance | Self::VarianceCollector => ComplexType::Variance,
         }
     }
 }
@@ -229,7 +239,7 @@ impl Recipe {
             Kind::ThetaSketch | Kind::ThetaCount => {
                 recipe.settings.theta_size = usize::try_from(long(1)?).unwrap_or(0);
             }
-            Kind::UniqueCount => recipe.empty_text = flag(1)?,
+            Kind::UniqueCount | Kind::UniqueCollector => recipe.empty_text = flag(1)?,
             Kind::TupleSketch => {
                 let last = literals.len().saturating_sub(1);
                 recipe.settings.tuple_entries = usize::try_from(long(last)?).unwrap_or(0);
@@ -247,7 +257,7 @@ impl Recipe {
                 recipe.outliers = Outliers::from_name(text(5)?).unwrap_or_default();
             }
             Kind::BloomFilter => recipe.size = long(1)?,
-            Kind::Variance => {
+            Kind::Variance | Kind::VarianceCollector => {
                 recipe.population = flag(1)?;
                 recipe.root = flag(2)?;
             }
@@ -281,7 +291,9 @@ impl Recipe {
         Ok(match sketch {
             Complex::Hll(sketch) if self.kind == Kind::HllCount => long((sketch.estimate() + 0.5).floor()),
             Complex::Theta(sketch) if self.kind == Kind::ThetaCount => long(sketch.estimate()),
-            Complex::HyperUnique(collector) => ScalarValue::Int64(Some(collector.count())),
+            Complex::HyperUnique(collector) if self.kind == Kind::UniqueCount => {
+                ScalarValue::Int64(Some(collector.count()))
+            }
             Complex::QuantilesDoubles(sketch) if self.kind == Kind::QuantileDs => {
                 // Druid reads the probability as a float.
                 let quantile = sketch.quantiles(&[f64::from(self.probability as f32)])?;
@@ -294,7 +306,7 @@ impl Recipe {
                 let percentile = f64::from(self.probability as f32 * 100.0);
                 ScalarValue::Float64(Some(f64::from(histogram.percentile(percentile))))
             }
-            Complex::Variance(variance) => {
+            Complex::Variance(variance) if self.kind == Kind::Variance => {
                 let value = variance.variance(self.population);
                 ScalarValue::Float64(value.map(|value| if self.root { value.sqrt() } else { value }))
             }

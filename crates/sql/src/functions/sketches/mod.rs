@@ -4,6 +4,7 @@
 //! are in `henge_sketches`; here they meet Arrow columns.
 
 pub(crate) mod aggregate;
+pub(crate) mod pairs;
 pub(super) mod scalar;
 
 use base64::Engine;
@@ -16,12 +17,24 @@ use crate::{Category, Persona, SqlError};
 /// Words a complex value as Druid's results do: base64 in quotes.
 ///
 /// What a function has worded as JSON already, such as the quantiles of `DS_GET_QUANTILES`, stays: no sketch starts with a
-/// bracket.
-pub fn complex_text(bytes: &[u8]) -> String {
+/// bracket. Pairs of time and value, which may, are told by `native`, the column's type (`COMPLEX<…>`).
+pub fn complex_text(native: &str, bytes: &[u8]) -> String {
+    let name = native.strip_prefix("COMPLEX<").and_then(|rest| rest.strip_suffix('>'));
+    if let Some(shown) = name
+        .and_then(pairs::pair_type_of)
+        .and_then(|kind| pairs::shown(kind, bytes))
+    {
+        return shown;
+    }
     if bytes.starts_with(b"{") || bytes.starts_with(b"[") {
         return String::from_utf8_lossy(bytes).into_owned();
     }
     format!("\"{}\"", STANDARD.encode(bytes))
+}
+
+/// Tells whether a complex type is one that columns may have.
+pub fn is_complex_type(name: &str) -> bool {
+    name == "json" || henge_sketches::ComplexType::from_name(name).is_some()
 }
 
 /// Makes Druid's error of a sketch that cannot be read or merged.

@@ -1,0 +1,199 @@
+//! What a native query reads: a table, external data, tables together, or another query.
+//!
+//! Projections and filters between a query and its table are part of the query: columns are replaced by what they stand for, and
+//! conditions are added to its own. What groups, sorts or limits is a query of its own.
+
+use std::collections::HashMap;
+
+use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use serde_json::{Value, json};
+
+use super::{Input, plain};
+use crate::SqlType;
+use crate::bind::TableSource;
+
+/// A data source in words.
+pub(super) struct Source {
+    pub json: Value,
+    /// What stands for each column of the plan.
+    columns: HashMap<Column, Expr>,
+    /// What rows have to fulfil.
+    pub filter: Option<Expr>,
+    /// Names of its native columns.
+    names: Vec<String>,
+}
+
+impl Source {
+    /// Puts native columns, and what is computed of them, in place of the plan's.
+    pub fn rewrite(&self, expr: &Expr) -> Expr {
+        let replaced = expr.clone().transform_up(|at| {
+            let found = match &at {
+                Expr::Column(column) => self.columns.get(column).cloned(),
+                _ => None,
+            };
+            Ok(found.map_or_else(|| Transformed::no(at), Transformed::yes))
+        });
+        replaced.map_or_else(|_| expr.clone(), |replaced| replaced.data)
+    }
+
+    /// Gives a prefix that, with a number, names no column of the source: `d`, `_d`, `__d` (Druid's `findUnusedPrefixForDigits`).
+    pub fn prefix(&self, wanted: &str) -> String {
+        let mut prefix = wanted.to_string();
+        let is_used = |prefix: &str| {
+            let mut rests = self.names.iter().filter_map(|name| name.strip_prefix(prefix));
+            rests.any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        while is_used(&prefix) {
+            prefix.insert(0, '_');
+        }
+        prefix
+    }
+
+    /// The same source below another node: each of its columns stands for an expression over the columns of this.
+    fn projected(self, columns: impl IntoIterator<Item = (Column, Expr)>) -> Self {
+        let columns = columns.into_iter().map(|(column, expr)| (column, self.rewrite(&expr)));
+        Self {
+            columns: columns.collect(),
+            ..self
+        }
+    }
+}
+
+impl Input<'_> {
+    /// Words what a plan reads.
+    pub(super) fn source(&self, plan: &LogicalPlan) -> Option<Source> {
+        match plan {
+            LogicalPlan::TableScan(scan) => self.table(plan, scan.table_name.table()),
+            LogicalPlan::SubqueryAlias(alias) => {
+                let inner = alias.input.schema().columns().into_iter().map(Expr::Column);
+                let columns: Vec<_> = alias.schema.columns().into_iter().zip(inner).collect();
+                Some(self.source(&alias.input)?.projected(columns))
+            }
+            LogicalPlan::Filter(filter) if is_flat(&filter.input) => {
+                let mut source = self.source(&filter.input)?;
+                let condition = source.rewrite(&filter.predicate);
+                source.filter = Some(match source.filter.take() {
+                    Some(inner) => inner.and(condition),
+                    None => condition,
+                });
+                Some(source)
+            }
+            LogicalPlan::Projection(projection) if is_flat(&projection.input) => {
+                let exprs = projection.expr.iter().map(|expr| whole(plain(expr)).clone());
+                let columns: Vec<_> = projection.schema.columns().into_iter().zip(exprs).collect();
+                Some(self.source(&projection.input)?.projected(columns))
+            }
+            // Values of a multi-value string that is grouped by: Druid takes them apart by itself.
+            LogicalPlan::Unnest(unnest) => {
+                let inner = unnest.input.schema().columns().into_iter().map(Expr::Column);
+                let columns: Vec<_> = unnest.schema.columns().into_iter().zip(inner).collect();
+                let is_grouped = columns
+                    .iter()
+                    .all(|(outer, inner)| matches!(inner, Expr::Column(inner) if inner.name == outer.name));
+                Some(self.source(&unnest.input)?.projected(columns)).filter(|_| is_grouped)
+            }
+            LogicalPlan::Union(union) => {
+                let tables: Vec<Value> = union
+                    .inputs
+                    .iter()
+                    .map(|input| self.plain_table(input))
+                    .collect::<Option<_>>()?;
+                let columns = union.schema.columns();
+                Some(Source {
+                    json: json!({"type": "union", "dataSources": tables}),
+                    names: columns.iter().map(|column| column.name.clone()).collect(),
+                    columns: native(columns),
+                    filter: None,
+                })
+            }
+            LogicalPlan::Projection(_) | LogicalPlan::Sort(_) | LogicalPlan::Limit(_) | LogicalPlan::Distinct(_) => {
+                self.subquery(plan)
+            }
+            _ => None,
+        }
+    }
+
+    fn table(&self, plan: &LogicalPlan, qualifier: &str) -> Option<Source> {
+        let json = match self.tables.get(qualifier)? {
+            TableSource::Table { schema, name } if schema == "lookup" => json!({"type": "lookup", "lookup": name}),
+            TableSource::Table { name, .. } => json!({"type": "table", "name": name}),
+            TableSource::Extern(spec) => {
+                let signature: Vec<Value> = spec
+                    .arrow_schema()
+                    .fields()
+                    .iter()
+                    .map(|field| json!({"name": field.name(), "type": SqlType::from_field(field).native()}))
+                    .collect();
+                json!({"type": "external", "inputSource": spec.raw.0, "inputFormat": spec.raw.1, "signature": signature})
+            }
+        };
+        let columns = plan.schema().columns();
+        Some(Source {
+            json,
+            names: columns.iter().map(|column| column.name.clone()).collect(),
+            columns: native(columns),
+            filter: None,
+        })
+    }
+
+    /// Words a table of which rows and columns are read as they are.
+    fn plain_table(&self, plan: &LogicalPlan) -> Option<Value> {
+        let source = self.source(plan)?;
+        let is_table = source.json.get("type") == Some(&json!("table"));
+        let as_they_are = plan.schema().columns().into_iter().all(|column| {
+            matches!(source.rewrite(&Expr::Column(column.clone())), Expr::Column(read) if read.name == column.name)
+        });
+        (is_table && as_they_are && source.filter.is_none()).then_some(source.json)
+    }
+
+    fn subquery(&self, plan: &LogicalPlan) -> Option<Source> {
+        let schema = plan.schema();
+        let fields: Vec<(String, String)> = schema
+            .fields()
+            .iter()
+            .map(|field| (field.name().clone(), SqlType::from_field(field).native()))
+            .collect();
+        let words = self.words(plan, &fields, false)?;
+        let read = words
+            .names
+            .iter()
+            .map(|name| Expr::Column(Column::new_unqualified(name)));
+        Some(Source {
+            columns: schema.columns().into_iter().zip(read).collect(),
+            json: json!({"type": "query", "query": words.query}),
+            filter: None,
+            names: words.names,
+        })
+    }
+}
+
+fn native(columns: Vec<Column>) -> HashMap<Column, Expr> {
+    let read = columns
+        .iter()
+        .map(|column| Expr::Column(Column::new_unqualified(&column.name)));
+    columns.iter().cloned().zip(read).collect()
+}
+
+/// Tells whether a plan does nothing but choose and compute on what a table or a query gives.
+fn is_flat(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::TableScan(_) | LogicalPlan::Union(_) => true,
+        // What is below is a query of its own, or flat.
+        LogicalPlan::SubqueryAlias(_) | LogicalPlan::Unnest(_) => true,
+        LogicalPlan::Projection(projection) => is_flat(&projection.input),
+        LogicalPlan::Filter(filter) => is_flat(&filter.input),
+        _ => false,
+    }
+}
+
+/// Takes the multi-value string out of the call that prepares it for being taken apart.
+fn whole(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::ScalarFunction(call) if matches!(call.func.name(), "mv_harmonize" | "mv_single") => {
+            call.args.first().unwrap_or(expr)
+        }
+        other => other,
+    }
+}
