@@ -57,7 +57,10 @@ fn sorted_groups(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
             Some(input) => plan.with_new_exprs(plan.expressions(), vec![input]).map(Some),
             None => Ok(None),
         },
-        LogicalPlan::Aggregate(node) if is_plain(node) => by_first(plan, node.group_expr.len()),
+        LogicalPlan::Aggregate(node) if is_plain(node) => LogicalPlanBuilder::from(plan.clone())
+            .sort(keys_in_order(plan, node).into_iter().map(ascending))?
+            .build()
+            .map(Some),
         // Set by set, those with more keys first.
         LogicalPlan::Aggregate(node) if matches!(node.group_expr.as_slice(), [Expr::GroupingSet(_)]) => {
             // GROUPING takes the place of the set's own number.
@@ -81,6 +84,29 @@ fn sorted_groups(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
         LogicalPlan::Distinct(Distinct::All(_)) => by_first(plan, plan.schema().fields().len()),
         _ => Ok(None),
     }
+}
+
+/// Gives the keys of a grouping as Druid's engine has them: plain columns in the order of their table, others as written.
+fn keys_in_order(plan: &LogicalPlan, aggregate: &Aggregate) -> Vec<Column> {
+    let columns = plan.schema().columns();
+    order_of_keys(&aggregate.input, &aggregate.group_expr)
+        .into_iter()
+        .filter_map(|at| columns.get(at).cloned())
+        .collect()
+}
+
+/// Gives the places of grouping expressions in the order in which their groups come.
+pub(crate) fn order_of_keys(input: &LogicalPlan, keys: &[Expr]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..keys.len()).collect();
+    let place = |key: &Expr| match key {
+        Expr::Column(column) => input.schema().maybe_index_of_column(column),
+        _ => None,
+    };
+    let places: Option<Vec<usize>> = keys.iter().map(place).collect();
+    if let Some(places) = places {
+        order.sort_by_key(|at| places[*at]);
+    }
+    order
 }
 
 fn ascending(column: Column) -> SortExpr {
@@ -124,15 +150,7 @@ fn settled(sort: &SortPlan) -> Result<Option<LogicalPlan>> {
 /// Gives the plan with the keys of its groups among its columns, and these columns.
 fn with_keys(plan: &LogicalPlan) -> Result<Option<(LogicalPlan, Vec<Column>)>> {
     match plan {
-        LogicalPlan::Aggregate(node) if is_plain(node) => {
-            let keys = plan
-                .schema()
-                .columns()
-                .into_iter()
-                .take(node.group_expr.len())
-                .collect();
-            Ok(Some((plan.clone(), keys)))
-        }
+        LogicalPlan::Aggregate(node) if is_plain(node) => Ok(Some((plan.clone(), keys_in_order(plan, node)))),
         LogicalPlan::Filter(node) => match with_keys(&node.input)? {
             Some((input, keys)) => Ok(Some((plan.with_new_exprs(plan.expressions(), vec![input])?, keys))),
             None => Ok(None),

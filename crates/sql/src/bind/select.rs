@@ -122,6 +122,10 @@ impl Binder<'_> {
         });
         if grouped {
             let (unnested, values) = self.unnest_groups(plan, multi)?;
+            let key_order = match sets.as_slice() {
+                [keys] => crate::group_order::order_of_keys(&unnested, keys),
+                _ => Vec::new(),
+            };
             let (aggregated, map) = self.aggregate_plan(unnested, &sets, &values, aggregates.into_inner().exprs)?;
             plan = aggregated;
             for item in &mut items {
@@ -138,7 +142,7 @@ impl Binder<'_> {
                 *expr = self.regroup(expr.clone(), &map, None, &scope)?;
                 if sets.len() == 1 {
                     // Groups come in the order of their keys, which settles what a window leaves open.
-                    super::window::settle_order(expr, map.groups.iter().map(|(_, column)| column));
+                    super::window::settle_order(expr, key_order.iter().map(|at| &map.groups[*at].1));
                 }
             }
             if let Some(condition) = having.take() {
