@@ -16,6 +16,7 @@
 //! Not for: parsing SQL (`henge_sql`), the bytes of segments and runs (`henge_segment`, `henge_exchange`), HTTP shapes
 //! (`henge_server`).
 
+mod branches;
 mod catalog;
 pub mod controller;
 mod convert;

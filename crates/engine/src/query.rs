@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::branches;
 use crate::controller::cancel::CancelHandle;
 use crate::convert::CancelReason;
 use crate::engine::QueryRows;
@@ -103,7 +104,8 @@ impl Answer<'_> {
     ) -> Result<(), Fault> {
         // The planner optimised the logical plan already.
         let physical = state.query_planner().create_physical_plan(plan, state).await?;
-        let mut stream = execute_stream(cooperative_joins(physical)?, state.task_ctx())?;
+        let physical = branches::in_order(cooperative_joins(physical)?)?;
+        let mut stream = execute_stream(physical, state.task_ctx())?;
         if !self.has_schema {
             self.has_schema = true;
             if self.sender.send(Ok(Err(stream.schema()))).await.is_err() {
