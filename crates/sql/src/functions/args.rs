@@ -51,6 +51,14 @@ impl Texts {
             Texts::Array(array) => array.is_valid(row).then(|| array.value(row)),
         }
     }
+
+    /// Gives the same texts in capitals.
+    pub fn to_ascii_uppercase(&self) -> Texts {
+        match self {
+            Texts::Scalar(value) => Texts::Scalar(value.as_deref().map(str::to_ascii_uppercase)),
+            Texts::Array(array) => Texts::Array(array.iter().map(|text| text.map(str::to_ascii_uppercase)).collect()),
+        }
+    }
 }
 
 impl Longs {

@@ -263,7 +263,10 @@ fn scaled(args: &Args, step: fn(f64) -> f64) -> Result<ArrayRef> {
     })
 }
 
-/// Rounds on the shortest decimal text, ties away from zero (`BigDecimal` HALF_UP).
+/// Powers of ten that a double holds exactly, and that leave room for the digits before the point.
+const UNITS: [f64; 11] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10];
+
+/// Rounds the shortest decimal text, ties away from zero (`BigDecimal` HALF_UP).
 fn round_half_up(x: f64, digits: i64) -> f64 {
     if x.is_nan() {
         return 0.0;
@@ -271,6 +274,18 @@ fn round_half_up(x: f64, digits: i64) -> f64 {
     if x.is_infinite() {
         return if x > 0.0 { f64::MAX } else { f64::MIN };
     }
+    // Where no half is near, multiplying cannot round to the wrong side, and dividing whole numbers gives the nearest double.
+    if let Some(unit) = usize::try_from(digits).ok().and_then(|digits| UNITS.get(digits)) {
+        let scaled = x * unit;
+        if scaled.abs() < 1e12 && (scaled.fract().abs() - 0.5).abs() > 1e-3 {
+            // No negative zero.
+            return scaled.round() / unit + 0.0;
+        }
+    }
+    round_text(x, digits)
+}
+
+fn round_text(x: f64, digits: i64) -> f64 {
     let text = format!("{x:e}");
     let Some((mantissa, exponent)) = text.split_once('e') else {
         return x;
@@ -293,7 +308,7 @@ fn round_half_up(x: f64, digits: i64) -> f64 {
     let head: i128 = digits_only[..keep].parse().unwrap_or(0);
     let head = head + i128::from(up);
     let rounded: f64 = format!("{head}e{}", -digits).parse().unwrap_or(x);
-    if negative { -rounded } else { rounded }
+    if negative && rounded != 0.0 { -rounded } else { rounded }
 }
 
 fn round_long(n: i64, digits: i64) -> i64 {
@@ -383,8 +398,23 @@ mod tests {
             (1250.0, -2, 1300.0),
             (4.0, 3, 4.0),
             (0.04, 0, 0.0),
+            (1.4999, 0, 1.0),
+            (-1.23456789, 4, -1.2346),
+            (123456789.987654, 3, 123456789.988),
+            (1e300, 2, 1e300),
+            (0.1, 10, 0.1),
         ] {
             assert_eq!(super::round_half_up(x, digits), expected, "{x} {digits}");
+        }
+        assert!(super::round_half_up(-0.04, 0).is_sign_positive());
+        // The short way gives what the text gives.
+        let mut seed = 1u64;
+        for _ in 0..20_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let x = (seed >> 20) as f64 / f64::from(1u32 << (seed % 32) as u32) - 1000.0;
+            let digits = (seed >> 8) as i64 % 11;
+            let (short, text) = (super::round_half_up(x, digits), super::round_text(x, digits));
+            assert_eq!(short.to_bits(), text.to_bits(), "{x} {digits}");
         }
         assert_eq!(
             (

@@ -1,6 +1,10 @@
-//! Regular expressions and LIKE. A literal pattern is compiled once a batch.
+//! Regular expressions and LIKE. A thread keeps the patterns that it compiled last: batches and rows mostly share them.
 //!
 //! Patterns are Java's: look-around and back-references work, `\d`, `\w` and `\s` are ASCII, `\Q…\E` quotes.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use datafusion::common::{DataFusionError, Result};
@@ -11,6 +15,14 @@ use super::scalar::{Param, ScalarDef, returns};
 
 /// Steps that a pattern with look-around or back-references may go back before it is given up.
 const BACKTRACK_LIMIT: usize = 1_000_000;
+
+/// Patterns that a thread keeps, and the longest of them: one may take 16 MiB when compiled.
+const PATTERNS_KEPT: usize = 8;
+const PATTERN_BYTES_KEPT: usize = 1024;
+
+thread_local! {
+    static COMPILED: RefCell<VecDeque<(String, Pattern)>> = const { RefCell::new(VecDeque::new()) };
+}
 
 /// The family.
 pub(super) const FUNCTIONS: &[ScalarDef] = &[
@@ -83,15 +95,32 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
 ];
 
 /// A pattern of Java's.
-pub(super) struct Pattern(fancy_regex::Regex);
+#[derive(Clone)]
+pub(super) struct Pattern(Arc<fancy_regex::Regex>);
 
 impl Pattern {
+    /// Gives a pattern that this thread has, or compiles it.
+    fn of(pattern: &str) -> Result<Self> {
+        if pattern.len() > PATTERN_BYTES_KEPT {
+            return Self::compile(pattern);
+        }
+        COMPILED.with_borrow_mut(|kept| {
+            if let Some((_, found)) = kept.iter().find(|(text, _)| text == pattern) {
+                return Ok(found.clone());
+            }
+            let compiled = Self::compile(pattern)?;
+            kept.truncate(PATTERNS_KEPT - 1);
+            kept.push_front((pattern.to_string(), compiled.clone()));
+            Ok(compiled)
+        })
+    }
+
     fn compile(pattern: &str) -> Result<Self> {
         fancy_regex::RegexBuilder::new(&plain_java(pattern))
             .backtrack_limit(BACKTRACK_LIMIT)
             .delegate_size_limit(1 << 24)
             .build()
-            .map(Pattern)
+            .map(|regex| Pattern(Arc::new(regex)))
             .map_err(|error| invalid(pattern, &error))
     }
 
@@ -212,14 +241,14 @@ impl Patterns {
     pub(super) fn new(texts: Texts) -> Result<Self> {
         match texts {
             Texts::Scalar(text) => Ok(Patterns {
-                fixed: text.as_deref().map(Pattern::compile).transpose()?,
+                fixed: text.as_deref().map(Pattern::of).transpose()?,
                 rows: Vec::new(),
             }),
             Texts::Array(array) => Ok(Patterns {
                 fixed: None,
                 rows: array
                     .iter()
-                    .map(|text| text.map(Pattern::compile).transpose())
+                    .map(|text| text.map(Pattern::of).transpose())
                     .collect::<Result<_>>()?,
             }),
         }

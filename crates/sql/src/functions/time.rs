@@ -415,7 +415,7 @@ fn date_trunc(args: &Args) -> Result<ArrayRef> {
 }
 
 fn extract(args: &Args) -> Result<ArrayRef> {
-    let (time, unit) = (args.long(0)?, args.text(1)?);
+    let (time, unit) = (args.long(0)?, args.text(1)?.to_ascii_uppercase());
     let zone = zone_of(&args.text(2)?, 0)?;
     try_long_result(args.rows(), |row| {
         let (Some(t), Some(unit)) = (time.get(row), unit.get(row)) else {
@@ -425,19 +425,25 @@ fn extract(args: &Args) -> Result<ArrayRef> {
     })
 }
 
+/// Gives a part of a time; the unit is in capitals.
 fn part(millis: i64, unit: &str, zone: Zone) -> Result<Option<i64>> {
     let local = zone.to_local(millis);
-    let Some(t) = naive(local) else { return Ok(None) };
+    // Parts of a day and days of the week need no calendar.
     let in_day = local.rem_euclid(DAY);
+    match unit {
+        "EPOCH" => return Ok(Some(millis.div_euclid(1000))),
+        "MILLISECOND" | "MILLISECONDS" => return Ok(Some(in_day % 1000)),
+        "SECOND" => return Ok(Some(in_day / 1000 % 60)),
+        "MINUTE" => return Ok(Some(in_day / 60_000 % 60)),
+        "HOUR" => return Ok(Some(in_day / 3_600_000)),
+        // 1970 began on a Thursday.
+        "DOW" | "ISODOW" => return Ok(Some((local.div_euclid(DAY) + 3).rem_euclid(7) + 1)),
+        _ => {}
+    }
+    let Some(t) = naive(local) else { return Ok(None) };
     let year = i64::from(t.year());
-    Ok(Some(match unit.to_ascii_uppercase().as_str() {
-        "EPOCH" => millis.div_euclid(1000),
-        "MILLISECOND" | "MILLISECONDS" => in_day % 1000,
-        "SECOND" => in_day / 1000 % 60,
-        "MINUTE" => in_day / 60_000 % 60,
-        "HOUR" => in_day / 3_600_000,
+    Ok(Some(match unit {
         "DAY" => i64::from(t.day()),
-        "DOW" | "ISODOW" => i64::from(t.weekday().number_from_monday()),
         "DOY" => i64::from(t.ordinal()),
         "WEEK" => i64::from(t.iso_week().week()),
         "MONTH" => i64::from(t.month()),
@@ -455,12 +461,11 @@ fn part(millis: i64, unit: &str, zone: Zone) -> Result<Option<i64>> {
 }
 
 fn diff(args: &Args) -> Result<ArrayRef> {
-    let (unit, from, to) = (args.text(0)?, args.long(1)?, args.long(2)?);
+    let (unit, from, to) = (args.text(0)?.to_ascii_uppercase(), args.long(1)?, args.long(2)?);
     let zone = zone_of(&args.text(3)?, 0)?;
     long_result(args.rows(), |row| {
         let (from, to) = (from.get(row)?, to.get(row)?);
-        let unit = unit.get(row)?.to_ascii_uppercase();
-        let length = match unit.trim_start_matches("SQL_TSI_") {
+        let length = match unit.get(row)?.trim_start_matches("SQL_TSI_") {
             "MICROSECOND" => return to.checked_sub(from)?.checked_mul(1000),
             "MILLISECOND" | "FRAC_SECOND" => 1,
             "SECOND" => 1000,
