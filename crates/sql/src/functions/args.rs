@@ -215,12 +215,15 @@ fn wrong(wanted: &str, got: &DataType) -> DataFusionError {
 }
 
 /// Makes a text column from what a closure gives for each row.
-pub(crate) fn text_result<T: AsRef<str>>(rows: usize, of: impl Fn(usize) -> Option<T>) -> Result<ArrayRef> {
+pub(crate) fn text_result<T: AsRef<str>>(rows: usize, mut of: impl FnMut(usize) -> Option<T>) -> Result<ArrayRef> {
     try_text_result(rows, |row| Ok(of(row)))
 }
 
 /// Makes a text column from what a fallible closure gives for each row.
-pub(crate) fn try_text_result<T: AsRef<str>>(rows: usize, of: impl Fn(usize) -> Result<Option<T>>) -> Result<ArrayRef> {
+pub(crate) fn try_text_result<T: AsRef<str>>(
+    rows: usize,
+    mut of: impl FnMut(usize) -> Result<Option<T>>,
+) -> Result<ArrayRef> {
     let mut texts = StringBuilder::with_capacity(rows, 0);
     for row in 0..rows {
         match of(row)? {
@@ -271,7 +274,7 @@ pub(crate) fn boolean_result(rows: usize, of: impl Fn(usize) -> Option<bool>) ->
 }
 
 /// Makes a column of instants.
-pub(crate) fn time_result(rows: usize, of: impl Fn(usize) -> Option<i64>) -> Result<ArrayRef> {
+pub(crate) fn time_result(rows: usize, of: impl FnMut(usize) -> Option<i64>) -> Result<ArrayRef> {
     Ok(Arc::new((0..rows).map(of).collect::<TimestampMillisecondArray>()))
 }
 

@@ -1,5 +1,7 @@
 //! Joda-Time patterns (`DateTimeFormat`), compiled once and then used for reading and wording instants.
 
+use std::fmt::Write;
+
 use chrono::{DateTime, Datelike, NaiveDate, Weekday};
 use datafusion::common::{DataFusionError, Result};
 
@@ -137,7 +139,8 @@ impl Pattern {
                 if value < 0 {
                     out.push('-');
                 }
-                out.push_str(&format!("{:0count$}", value.abs()));
+                // Writing to a text cannot fail.
+                let _ = write!(out, "{:0count$}", value.abs());
             };
             match letter {
                 'G' => out.push_str(if year <= 0 { "BC" } else { "AD" }),

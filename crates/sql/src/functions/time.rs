@@ -1,5 +1,7 @@
 //! Time functions: periods on the clock of a zone, parts of an instant, reading and wording.
 
+use std::sync::Arc;
+
 use arrow::array::ArrayRef;
 use chrono::{DateTime, Datelike, Months, NaiveDate, NaiveDateTime};
 use datafusion::common::{DataFusionError, Result};
@@ -507,7 +509,15 @@ fn parse(args: &Args) -> Result<ArrayRef> {
         Texts::Scalar(None) => time_result(args.rows(), |row| read_timestamp(text.get(row)?, zone)),
         Texts::Scalar(Some(pattern)) => {
             let pattern = Pattern::compile(&pattern)?;
-            time_result(args.rows(), |row| pattern.parse(text.get(row)?, zone))
+            // Neighbours often share a day.
+            let mut last: Option<(&str, Option<i64>)> = None;
+            time_result(args.rows(), |row| {
+                let text = text.get(row)?;
+                match last {
+                    Some((of, time)) if of == text => time,
+                    _ => last.insert((text, pattern.parse(text, zone))).1,
+                }
+            })
         }
         Texts::Array(_) => try_time_result(args.rows(), |row| match (text.get(row), pattern.get(row)) {
             (Some(text), Some(pattern)) => Ok(Pattern::compile(pattern)?.parse(text, zone)),
@@ -530,7 +540,18 @@ fn format(args: &Args) -> Result<ArrayRef> {
             });
         }
     };
-    text_result(args.rows(), |row| Some(compiled.format(time.get(row)?, zone)))
+    // Neighbours often share a time: segments are sorted by it.
+    let mut last: Option<(i64, Arc<str>)> = None;
+    text_result(args.rows(), |row| {
+        let time = time.get(row)?;
+        match &last {
+            Some((of, text)) if *of == time => Some(Arc::clone(text)),
+            _ => {
+                let text: Arc<str> = compiled.format(time, zone).into();
+                Some(Arc::clone(&last.insert((time, text)).1))
+            }
+        }
+    })
 }
 
 fn in_interval(args: &Args) -> Result<ArrayRef> {
