@@ -15,10 +15,10 @@ use super::lz4::{LAST_LITERALS, MATCH_MARGIN, MAX_DISTANCE, MIN_MATCH, common_le
 const HASH_BITS: u32 = 13;
 
 /// Places that are tried for matches in a block, all in all: short blocks are searched through and through.
-const BLOCK_ATTEMPTS: usize = 3 << 20;
+const BLOCK_ATTEMPTS: usize = 1 << 18;
 
 /// Places that are tried for one match, at least.
-const ATTEMPTS: usize = 48;
+const ATTEMPTS: usize = 16;
 
 /// A match so long is taken as it is; inside it nothing else is looked for.
 const LONG_MATCH: usize = 512;
