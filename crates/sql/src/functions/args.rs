@@ -210,8 +210,19 @@ fn doubles(array: &ArrayRef) -> Result<Float64Array> {
     })
 }
 
+/// An argument whose type shows only when the function runs.
 fn wrong(wanted: &str, got: &DataType) -> DataFusionError {
-    DataFusionError::Internal(format!("kernel expected {wanted}, got {got}"))
+    let got = match got {
+        DataType::List(_) => "an array",
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(_, _) => "text",
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::Struct(_) => "a complex value",
+        DataType::Timestamp(_, _) => "a time",
+        DataType::Boolean => "a boolean",
+        _ => "a number",
+    };
+    DataFusionError::External(Box::new(crate::SqlError::input(format!(
+        "A function was given {got} where it takes {wanted}"
+    ))))
 }
 
 /// Makes a text column from what a closure gives for each row.
