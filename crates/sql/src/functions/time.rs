@@ -465,26 +465,40 @@ fn part(millis: i64, unit: &str, zone: Zone) -> Result<Option<i64>> {
 fn diff(args: &Args) -> Result<ArrayRef> {
     let (unit, from, to) = (args.text(0)?.to_ascii_uppercase(), args.long(1)?, args.long(2)?);
     let zone = zone_of(&args.text(3)?, 0)?;
+    let distance = |row| to.get(row)?.checked_sub(from.get(row)?);
+    if let Texts::Scalar(Some(unit)) = &unit
+        && let Some(length) = length_of(unit)
+    {
+        return long_result(args.rows(), |row| Some(distance(row)? / length));
+    }
     long_result(args.rows(), |row| {
-        let (from, to) = (from.get(row)?, to.get(row)?);
-        let length = match unit.get(row)?.trim_start_matches("SQL_TSI_") {
-            "MICROSECOND" => return to.checked_sub(from)?.checked_mul(1000),
-            "MILLISECOND" | "FRAC_SECOND" => 1,
-            "SECOND" => 1000,
-            "MINUTE" => 60_000,
-            "HOUR" => 3_600_000,
-            "DAY" => DAY,
-            "WEEK" => 7 * DAY,
-            month_unit => {
-                let months = months_between(from, to, zone)?;
-                return Some(match month_unit {
-                    "QUARTER" => months / 3,
-                    "YEAR" => months / 12,
-                    _ => months,
-                });
-            }
-        };
-        Some(to.checked_sub(from)? / length)
+        let unit = unit.get(row)?;
+        if let Some(length) = length_of(unit) {
+            return Some(distance(row)? / length);
+        }
+        let unit = unit.trim_start_matches("SQL_TSI_");
+        if unit == "MICROSECOND" {
+            return distance(row)?.checked_mul(1000);
+        }
+        let months = months_between(from.get(row)?, to.get(row)?, zone)?;
+        Some(match unit {
+            "QUARTER" => months / 3,
+            "YEAR" => months / 12,
+            _ => months,
+        })
+    })
+}
+
+/// Milliseconds of a unit that is always as long; the unit is in capitals.
+fn length_of(unit: &str) -> Option<i64> {
+    Some(match unit.trim_start_matches("SQL_TSI_") {
+        "MILLISECOND" | "FRAC_SECOND" => 1,
+        "SECOND" => 1000,
+        "MINUTE" => 60_000,
+        "HOUR" => 3_600_000,
+        "DAY" => DAY,
+        "WEEK" => 7 * DAY,
+        _ => return None,
     })
 }
 
