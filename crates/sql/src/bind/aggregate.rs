@@ -448,7 +448,15 @@ impl Binder<'_> {
             }
             "STDDEV" | "STDDEV_SAMP" | "STDDEV_POP" | "VARIANCE" | "VAR_SAMP" | "VAR_POP" => {
                 arity(1, 1)?;
-                if let Some((udaf, args, ty)) = self.variance_aggregate(def.name, &args, unfinished) {
+                let collector = match self.variance_aggregate(def.name, &args, unfinished) {
+                    None if args[0].ty == SqlType::MultiVarchar => return Err(signature()),
+                    None if unfinished && !def.name.starts_with("STDDEV") => {
+                        let arg = self.cast(args[0].clone(), &SqlType::Double)?;
+                        Some(super::sketches::variance_collector(def.name, arg.expr))
+                    }
+                    found => found,
+                };
+                if let Some((udaf, args, ty)) = collector {
                     return Ok(AggregateParts {
                         udaf,
                         args,
@@ -459,24 +467,8 @@ impl Binder<'_> {
                         order_by,
                         ty,
                     });
-                }
-                if args[0].ty == SqlType::MultiVarchar {
-                    return Err(signature());
                 }
                 let arg = self.cast(args.remove(0), &SqlType::Double)?;
-                if unfinished && !def.name.starts_with("STDDEV") {
-                    let (udaf, args, ty) = super::sketches::variance_collector(def.name, arg.expr);
-                    return Ok(AggregateParts {
-                        udaf,
-                        args,
-                        distinct: false,
-                        filter,
-                        fallback: None,
-                        finish: Finish::None,
-                        order_by,
-                        ty,
-                    });
-                }
                 // One value has no spread, where DataFusion knows none.
                 fallback = match def.name {
                     "STDDEV" | "STDDEV_SAMP" => Some(df::stddev::stddev_pop_udaf()),

@@ -13,6 +13,7 @@ mod call;
 pub(crate) mod coerce;
 mod expr;
 mod from;
+mod grouping;
 mod ingest;
 mod literal;
 mod pivot;

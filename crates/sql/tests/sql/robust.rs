@@ -191,12 +191,7 @@ impl Dice {
 fn fixtures() -> Vec<String> {
     let folder = crate::run::folder("crates/sql/tests/slt").expect("the fixtures");
     let mut statements: Vec<String> = STATEMENTS.map(String::from).to_vec();
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .expect("a folder")
-        .filter_map(|f| f.ok().map(|f| f.path()))
-        .collect();
-    files.sort();
-    for file in files {
+    for file in crate::run::files(&folder) {
         let text = std::fs::read_to_string(file).expect("readable");
         for block in text.split("\n\n") {
             let lines: Vec<&str> = block.lines().skip_while(|line| line.starts_with('#')).skip(1).collect();

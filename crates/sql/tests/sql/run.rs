@@ -184,3 +184,13 @@ pub fn folder(relative: &str) -> Option<std::path::PathBuf> {
     let found = here.join("../..").join(relative);
     found.exists().then_some(found)
 }
+
+/// Gives the files of a folder in the order of their names.
+pub fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    let mut files: Vec<_> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .collect();
+    files.sort();
+    files
+}

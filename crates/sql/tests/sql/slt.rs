@@ -93,12 +93,7 @@ fn text_fixtures() {
         .expect("the fixtures");
     let mut wrong = Vec::new();
     let mut count = 0;
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .expect("a folder")
-        .filter_map(|f| f.ok().map(|f| f.path()))
-        .collect();
-    files.sort();
-    for file in files {
+    for file in crate::run::files(&folder) {
         let text = std::fs::read_to_string(&file).expect("readable");
         let name = file
             .file_name()

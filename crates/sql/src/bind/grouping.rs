@@ -1,0 +1,202 @@
+//! GROUP BY: its keys, its sets, and the values of multi-value strings that are grouped by.
+
+use std::cell::RefCell;
+
+use datafusion::common::Column;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::sql::sqlparser::ast::{self, GroupByExpr, Select, SelectItem};
+
+use super::aggregate::Aggregates;
+use super::expr::Cx;
+use super::select::{build, ordinal};
+use super::window::Windows;
+use super::{Binder, Ctes, Scope, Typed};
+use crate::{SqlError, SqlType};
+
+impl Binder<'_> {
+    /// Makes one row a value of every multi-value string that is grouped by; gives the column for each.
+    pub(super) fn unnest_groups(
+        &self,
+        mut plan: LogicalPlan,
+        multi: Vec<Expr>,
+    ) -> Result<(LogicalPlan, Vec<(Expr, Expr)>), SqlError> {
+        let mut values = Vec::new();
+        let apart = self
+            .context
+            .boolean("groupByEnableMultiValueUnnesting")?
+            .unwrap_or(true);
+        for group in multi {
+            let field = self.qualifier("__value");
+            let mut exprs: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+            if !apart {
+                let name = match &group {
+                    Expr::Column(column) => column.name.clone(),
+                    other => other.to_string(),
+                };
+                let single = self.call_native("mv_single", vec![group.clone(), lit(name), lit(self.engine.name())])?;
+                exprs.push(single.alias(field.as_str()));
+                plan = build(LogicalPlanBuilder::from(plan).project(exprs))?;
+                values.push((group, Expr::Column(Column::new_unqualified(field))));
+                continue;
+            }
+            let list = self.call_native("mv_harmonize", vec![group.clone()])?;
+            exprs.push(list.alias(field.as_str()));
+            let column = Column::new_unqualified(field);
+            plan = build(
+                LogicalPlanBuilder::from(plan)
+                    .project(exprs)
+                    .and_then(|b| b.unnest_column(column.clone())),
+            )?;
+            values.push((group, Expr::Column(column)));
+        }
+        Ok((plan, values))
+    }
+
+    /// Gives the grouping sets (none for no grouping, one for plain GROUP BY) and the multi-value strings among them.
+    pub(super) fn group_by(
+        &self,
+        select: &Select,
+        scope: &Scope,
+        ctes: &Ctes,
+    ) -> Result<(Vec<Vec<Expr>>, Vec<Expr>), SqlError> {
+        let multi = RefCell::new(Vec::new());
+        let sets = self.grouping_sets(select, scope, ctes, &multi)?;
+        Ok((sets, multi.into_inner()))
+    }
+
+    fn grouping_sets(
+        &self,
+        select: &Select,
+        scope: &Scope,
+        ctes: &Ctes,
+        multi: &RefCell<Vec<Expr>>,
+    ) -> Result<Vec<Vec<Expr>>, SqlError> {
+        let key = |typed: Typed| -> Expr {
+            if typed.ty == SqlType::MultiVarchar && !multi.borrow().contains(&typed.expr) {
+                multi.borrow_mut().push(typed.expr.clone());
+            }
+            typed.expr
+        };
+        let GroupByExpr::Expressions(exprs, modifiers) = &select.group_by else {
+            return Err(SqlError::unsupported("GROUP BY ALL is not supported"));
+        };
+        if !modifiers.is_empty() {
+            return Err(SqlError::unsupported("GROUP BY ... WITH is not supported"));
+        }
+        if exprs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let cx = Cx {
+            clause: "GROUP BY",
+            ctes: Some(ctes),
+            ..Cx::plain(scope)
+        };
+        let parts_of = |list: &[Vec<ast::Expr>]| -> Result<Vec<Vec<Expr>>, SqlError> {
+            list.iter()
+                .map(|set| self.group_set(set, select, scope, &cx, &key))
+                .collect()
+        };
+        // Every element is a list of sets; the whole is their product.
+        let mut sets: Vec<Vec<Expr>> = vec![Vec::new()];
+        for expr in exprs {
+            let element: Vec<Vec<Expr>> = match expr {
+                ast::Expr::GroupingSets(list) => parts_of(list)?,
+                ast::Expr::Rollup(list) => {
+                    let parts = parts_of(list)?;
+                    (0..=parts.len()).rev().map(|n| parts[..n].concat()).collect()
+                }
+                ast::Expr::Cube(list) => {
+                    let parts = parts_of(list)?;
+                    if parts.len() > 12 {
+                        return Err(SqlError::unplannable("CUBE of more than 12 columns"));
+                    }
+                    (0..1usize << parts.len())
+                        .rev()
+                        .map(|mask| {
+                            let mut set = Vec::new();
+                            for (i, part) in parts.iter().enumerate() {
+                                if mask & (1 << (parts.len() - 1 - i)) != 0 {
+                                    set.extend(part.iter().cloned());
+                                }
+                            }
+                            set
+                        })
+                        .collect()
+                }
+                ast::Expr::Tuple(list) => vec![self.group_set(list, select, scope, &cx, &key)?],
+                single => vec![vec![key(self.group_key(single, select, scope, &cx)?)]],
+            };
+            let mut product = Vec::with_capacity(sets.len() * element.len());
+            for left in &sets {
+                for right in &element {
+                    let mut set = left.clone();
+                    for expr in right {
+                        if !set.contains(expr) {
+                            set.push(expr.clone());
+                        }
+                    }
+                    product.push(set);
+                }
+            }
+            sets = product;
+        }
+        Ok(sets)
+    }
+
+    fn group_set(
+        &self,
+        set: &[ast::Expr],
+        select: &Select,
+        scope: &Scope,
+        cx: &Cx,
+        key: &dyn Fn(Typed) -> Expr,
+    ) -> Result<Vec<Expr>, SqlError> {
+        set.iter()
+            .map(|expr| self.group_key(expr, select, scope, cx).map(key))
+            .collect()
+    }
+
+    fn group_key(&self, expr: &ast::Expr, select: &Select, scope: &Scope, cx: &Cx) -> Result<Typed, SqlError> {
+        let item_expr = |item: &SelectItem| match item {
+            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr.clone()),
+            _ => None,
+        };
+        if let Some(ordinal) = ordinal(expr) {
+            let simple = select.projection.iter().all(|item| item_expr(item).is_some());
+            if !simple {
+                let none = RefCell::new(Aggregates::default());
+                let windows = RefCell::new(Windows::default());
+                let cx = Cx {
+                    aggregates: Some(&none),
+                    windows: Some(&windows),
+                    ..cx.inside("SELECT")
+                };
+                let items = self.items(select, scope, &cx)?;
+                return match ordinal.checked_sub(1).and_then(|i| items.get(i)) {
+                    Some(item) => Ok(item.typed.clone()),
+                    None => Err(self.out_of_range(expr)),
+                };
+            }
+            return match ordinal
+                .checked_sub(1)
+                .and_then(|i| select.projection.get(i))
+                .and_then(item_expr)
+            {
+                Some(target) => self.expr(&target, cx),
+                None => Err(self.out_of_range(expr)),
+            };
+        }
+        if let ast::Expr::Identifier(ident) = expr
+            && !scope.columns().any(|column| column.name == ident.value)
+        {
+            let aliased = select.projection.iter().find_map(|item| match item {
+                SelectItem::ExprWithAlias { expr, alias } if alias.value == ident.value => Some(expr),
+                _ => None,
+            });
+            if let Some(target) = aliased {
+                return self.expr(target, cx);
+            }
+        }
+        self.expr(expr, cx)
+    }
+}
