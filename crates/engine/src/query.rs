@@ -92,8 +92,13 @@ struct Answer<'a> {
     has_rows: bool,
 }
 
-/// The schema comes first (as an error, so to speak), then batches.
-type Sent = Result<Result<RecordBatch, SchemaRef>, Fault>;
+/// What an answer is made of: the schema first, then rows.
+enum Part {
+    Schema(SchemaRef),
+    Rows(RecordBatch),
+}
+
+type Sent = Result<Part, Fault>;
 
 impl Answer<'_> {
     async fn run(
@@ -108,7 +113,7 @@ impl Answer<'_> {
         let mut stream = execute_stream(physical, state.task_ctx())?;
         if !self.has_schema {
             self.has_schema = true;
-            if self.sender.send(Ok(Err(stream.schema()))).await.is_err() {
+            if self.sender.send(Ok(Part::Schema(stream.schema()))).await.is_err() {
                 return Ok(());
             }
         }
@@ -117,7 +122,7 @@ impl Answer<'_> {
             self.has_rows = true;
             // What is slow is behind it, or is reading. A client that does not read keeps nobody waiting.
             slot.take();
-            if self.sender.send(Ok(Ok(batch))).await.is_err() {
+            if self.sender.send(Ok(Part::Rows(batch))).await.is_err() {
                 // Nobody listens any more: dropping the stream ends the query.
                 return Ok(());
             }
@@ -203,9 +208,9 @@ pub async fn start(queries: &Arc<Queries>, id: &str, planned: Planned, place: Qu
         }
     });
     let schema = match receiver.recv().await {
-        Some(Ok(Err(schema))) => schema,
+        Some(Ok(Part::Schema(schema))) => schema,
         Some(Err(fault)) => return Err(fault),
-        Some(Ok(Ok(_))) | None => return Err(Fault::unknown("the query ended without an answer")),
+        Some(Ok(Part::Rows(_))) | None => return Err(Fault::unknown("the query ended without an answer")),
     };
     let first = receiver.recv().await;
     let first = match first {
@@ -215,8 +220,8 @@ pub async fn start(queries: &Arc<Queries>, id: &str, planned: Planned, place: Qu
     let batches = futures::stream::iter(first)
         .chain(ReceiverStream::new(receiver))
         .filter_map(async |item| match item {
-            Ok(Ok(batch)) => Some(Ok(batch)),
-            Ok(Err(_)) => None,
+            Ok(Part::Rows(batch)) => Some(Ok(batch)),
+            Ok(Part::Schema(_)) => None,
             Err(fault) => Some(Err(fault.into())),
         });
     let columns: Vec<OutputColumn> = planned.columns;
