@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
-use henge_segment::{ColumnType, Segment, SegmentError, TIME_COLUMN, verify};
+use henge_segment::{ColumnType, Projection, Segment, SegmentError, TIME_COLUMN, verify};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -48,6 +48,9 @@ enum SegmentCommand {
         /// Rows are always JSON lines, as Druid's dump-segment prints them.
         #[arg(long, value_enum, default_value = "json")]
         format: RowFormat,
+        /// Print the rows of this projection instead.
+        #[arg(long, value_name = "NAME")]
+        projection: Option<String>,
     },
     /// Print interval, rows, sort order, rollup and aggregators.
     Metadata {
@@ -84,7 +87,11 @@ pub fn run(args: SegmentArgs) -> Result<(), Failure> {
         SegmentCommand::Rows {
             paths,
             format: RowFormat::Json,
-        } => each(&paths, |segment| henge_segment::dump::rows(segment, &mut out)),
+            projection,
+        } => each(&paths, |segment| match &projection {
+            Some(name) => henge_segment::dump::rows(&segment.projection(name)?, &mut out),
+            None => henge_segment::dump::rows(segment, &mut out),
+        }),
         SegmentCommand::Metadata { paths, format } => each(&paths, |segment| match format {
             Format::Json => henge_segment::dump::metadata(segment, &mut out),
             Format::Text => metadata(segment, &mut out),
@@ -168,8 +175,8 @@ fn metadata(segment: &Segment, out: &mut impl Write) -> Result<(), SegmentError>
     for aggregator in metadata.and_then(|m| m.aggregators.as_ref()).into_iter().flatten() {
         rows.push(("aggregator", aggregator.to_string()));
     }
-    for projection in metadata.and_then(|m| m.projections.as_ref()).into_iter().flatten() {
-        rows.push(("projection", projection.to_string()));
+    for projection in segment.projections() {
+        rows.push(("projection", described(projection)));
     }
     for (name, value) in rows {
         writeln!(out, "{name:<18} {value}")?;
@@ -178,7 +185,57 @@ fn metadata(segment: &Segment, out: &mut impl Write) -> Result<(), SegmentError>
     Ok(())
 }
 
+/// Says in a line what a projection holds.
+fn described(projection: &Projection) -> String {
+    let joined = |names: &[String]| match names {
+        [] => "-".to_owned(),
+        names => names.join(", "),
+    };
+    let mut line = format!(
+        "{}: {} rows, by {}, with {}",
+        projection.name,
+        projection.rows,
+        joined(&projection.grouping_columns),
+        joined(&projection.aggregator_names())
+    );
+    if let Some(time) = &projection.time_column_name {
+        line.push_str(&format!(", time {time}"));
+    }
+    if let Some(filter) = projection.filter.as_ref().filter(|filter| !filter.is_null()) {
+        line.push_str(&format!(", where {filter}"));
+    }
+    line
+}
+
+/// Prints the columns of a segment, then those of its projections.
 fn columns(segment: &Segment, format: Format, out: &mut impl Write) -> Result<(), SegmentError> {
+    let tables = segment.projections().map(|projection| {
+        let table = segment.projection(&projection.name)?;
+        Ok((projection.name.as_str(), table))
+    });
+    let tables = tables.collect::<Result<Vec<_>, SegmentError>>()?;
+    if format == Format::Json {
+        let projections = tables.iter().map(|(name, table)| {
+            json!({"name": name, "rows": table.rows(), "columns": column_rows(table)})
+        });
+        let described = json!({
+            "segment": segment.path(),
+            "rows": segment.rows(),
+            "columns": column_rows(segment),
+            "projections": projections.collect::<Vec<_>>(),
+        });
+        writeln!(out, "{described}")?;
+        return Ok(());
+    }
+    column_table(segment, segment.path(), out)?;
+    for (name, table) in &tables {
+        column_table(table, &format!("projection {name}"), out)?;
+    }
+    Ok(())
+}
+
+/// Describes the columns of a segment or projection.
+fn column_rows(segment: &Segment) -> Vec<Value> {
     let mut rows = Vec::new();
     for column in segment.columns() {
         // A column that cannot be read says so in its encoding.
@@ -204,11 +261,11 @@ fn columns(segment: &Segment, format: Format, out: &mut impl Write) -> Result<()
             "encoding": column.encoding,
         }));
     }
-    if format == Format::Json {
-        let described = json!({"segment": segment.path(), "rows": segment.rows(), "columns": rows});
-        writeln!(out, "{described}")?;
-        return Ok(());
-    }
+    rows
+}
+
+fn column_table(segment: &Segment, title: &str, out: &mut impl Write) -> Result<(), SegmentError> {
+    let rows = column_rows(segment);
     let heads = [
         "name",
         "type",
@@ -234,7 +291,7 @@ fn columns(segment: &Segment, format: Format, out: &mut impl Write) -> Result<()
     }
     let widths: [usize; 10] =
         std::array::from_fn(|i| table.iter().map(|row| row[i].chars().count()).max().unwrap_or(0));
-    writeln!(out, "{}: {} rows", segment.path(), segment.rows())?;
+    writeln!(out, "{title}: {} rows", segment.rows())?;
     for row in table {
         let mut line = String::new();
         for (i, (text, width)) in row.iter().zip(widths).enumerate() {
@@ -280,7 +337,9 @@ fn verification(segment: &Segment, format: Format, out: &mut impl Write) -> Resu
     if format == Format::Json {
         let found: Vec<Value> = findings
             .iter()
-            .map(|finding| json!({"column": finding.column, "what": finding.what}))
+            .map(|finding| {
+                json!({"projection": finding.projection, "column": finding.column, "what": finding.what})
+            })
             .collect();
         let described = json!({"segment": segment.path(), "rows": rows, "columns": columns, "findings": found});
         writeln!(out, "{described}")?;

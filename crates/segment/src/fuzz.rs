@@ -100,6 +100,11 @@ pub fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
 
 /// Reads everything that can be read, to the end, whatever fails on the way.
 pub fn read_all(segment: &Segment) {
+    for projection in segment.projections() {
+        if let Ok(table) = segment.projection(&projection.name) {
+            read_all(&table);
+        }
+    }
     let _ = dump::rows(segment, &mut std::io::sink());
     dump::describe(segment);
     verify(segment);

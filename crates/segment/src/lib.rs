@@ -16,6 +16,7 @@ mod error;
 pub mod fuzz;
 mod index_spec;
 pub mod limits;
+mod projection;
 mod reader;
 mod schema;
 mod selection;
@@ -24,9 +25,10 @@ mod writer;
 
 pub use codec::compression::Compression;
 pub use codec::dictionary::StringDictionary;
-pub use container::{Metadata, OrderBy};
+pub use container::{Metadata, OrderBy, Projection};
 pub use error::{SegmentError, SegmentErrorKind};
 pub use index_spec::{BitmapKind, IndexSpec, LongEncoding, StringEncoding};
+pub use projection::ProjectionSpec;
 pub use reader::{ColumnInfo, IndexValue, JsonField, Segment};
 pub use schema::{
     ColumnSchema, ColumnType, JSON_TYPE, MetricSchema, MultiValueHandling, SegmentSchema, TIME_COLUMN, ValueType,

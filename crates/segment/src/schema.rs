@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 
-use crate::SegmentError;
+use crate::{ProjectionSpec, SegmentError};
 
 /// The name of the time column, which every segment has.
 pub const TIME_COLUMN: &str = "__time";
@@ -222,6 +222,8 @@ pub struct SegmentSchema {
     /// Columns that are stored in the nested common format (Druid's "auto" columns): scalars and arrays of their type, JSON columns in the
     /// narrowest form that holds their values.
     pub auto: BTreeSet<String>,
+    /// Small tables that are aggregated from the rows and stored beside them.
+    pub projections: Vec<ProjectionSpec>,
 }
 
 impl SegmentSchema {
@@ -253,6 +255,13 @@ impl SegmentSchema {
             if !seen.insert(name) {
                 return Err(SegmentError::invalid(format!("column [{name}] is listed twice")));
             }
+        }
+        let mut names = std::collections::HashSet::new();
+        if let Some(twice) = self.projections.iter().find(|projection| !names.insert(projection.name())) {
+            return Err(SegmentError::invalid(format!(
+                "projection [{}] is listed twice",
+                twice.name()
+            )));
         }
         if let Some(ordering) = &self.ordering {
             if !ordering.iter().any(|name| name == TIME_COLUMN) {

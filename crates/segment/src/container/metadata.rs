@@ -7,7 +7,7 @@ use crate::container::Container;
 use crate::{SegmentError, TIME_COLUMN};
 
 /// What the segment says about itself beside its columns.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
     /// Free keys and values.

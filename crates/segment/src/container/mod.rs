@@ -11,6 +11,7 @@
 
 mod index_drd;
 mod metadata;
+mod projection;
 mod smoosh;
 mod unzip;
 mod v10;
@@ -27,6 +28,7 @@ use crate::blob::Blob;
 use crate::limits::BLOCK_BYTES;
 
 pub use metadata::{Metadata, OrderBy};
+pub use projection::Projection;
 pub(crate) use smoosh::{SmooshWriter, write_file};
 
 /// Names of the files of a segment folder.
@@ -64,6 +66,8 @@ pub(crate) struct Container {
     files: BTreeMap<String, Slot>,
     chunks: Vec<Bytes>,
     v10: Option<v10::Head>,
+    /// Files beside a V10 segment that may hold what is missing in it.
+    externals: Vec<String>,
 }
 
 impl Container {
@@ -115,6 +119,7 @@ impl Container {
             files: slots,
             chunks,
             v10: None,
+            externals: Vec::new(),
         }
     }
 
@@ -137,11 +142,17 @@ impl Container {
 
     /// Gives an internal file that must be there.
     pub fn require(&self, name: &str) -> Result<Blob, SegmentError> {
-        self.file(name).ok_or_else(|| SegmentError::Corrupt {
-            file: self.path.clone(),
-            column: name.to_owned(),
-            offset: 0,
-            expectation: "an internal file of this name must exist".into(),
+        self.file(name).ok_or_else(|| match self.externals.as_slice() {
+            [] => SegmentError::Corrupt {
+                file: self.path.clone(),
+                column: name.to_owned(),
+                offset: 0,
+                expectation: "an internal file of this name must exist".into(),
+            },
+            externals => SegmentError::Unsupported {
+                file: format!("{}, column [{name}]", self.path),
+                what: format!("an internal file in the external files [{}]", externals.join(", ")),
+            },
         })
     }
 
@@ -161,19 +172,23 @@ impl Container {
         }
     }
 
-    /// Gives the descriptor of a column, as JSON, and the bytes of its part.
-    pub fn column(&self, name: &str) -> Result<(String, Blob), SegmentError> {
+    /// Gives what the internal files of the segment's own columns begin with; those of projections begin with their name and a slash.
+    pub fn prefix(&self) -> &str {
+        self.v10.as_ref().map_or("", |head| &head.prefix)
+    }
+
+    /// Gives the descriptor of a column, as JSON, and the bytes of its part; `file` is its internal file.
+    pub fn column(&self, file: &str) -> Result<(String, Blob), SegmentError> {
         match &self.v10 {
             None => {
-                let blob = self.require(name)?;
+                let blob = self.require(file)?;
                 let mut cursor = blob.cursor();
                 let descriptor = cursor.string("column descriptor")?.to_owned();
                 Ok((descriptor, cursor.rest()))
             }
             Some(head) => {
-                let name = format!("{}{name}", head.prefix);
-                let blob = self.require(&name)?;
-                match head.descriptors.get(&name) {
+                let blob = self.require(file)?;
+                match head.descriptors.get(file) {
                     Some(descriptor) => Ok((descriptor.clone(), blob)),
                     None => Err(blob.corrupt(0, "a column must have a descriptor")),
                 }
@@ -183,8 +198,6 @@ impl Container {
 
     /// Counts the bytes of a column: its internal file, and those that begin with its name and `.` and are listed by it.
     pub fn column_bytes(&self, name: &str) -> u64 {
-        let prefixed = self.v10.as_ref().map(|head| format!("{}{name}", head.prefix));
-        let name = prefixed.as_deref().unwrap_or(name);
         let own = self.files.get(name).map_or(0, |slot| (slot.end - slot.start) as u64);
         let prefix = format!("{name}.");
         let parts: u64 = self

@@ -74,6 +74,7 @@ pub(super) fn open(dir: &Path) -> Result<Container, SegmentError> {
         files,
         chunks,
         v10: None,
+        externals: Vec::new(),
     })
 }
 

@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! u8 10 │ u8 compression (FE none, 02 zstd) │ i32le metadata bytes │ [i32le compressed bytes] │ metadata, JSON │ containers
-//! metadata  containers         [{"startOffset", "size"}]: behind the metadata
+//! metadata  containers         [{"startOffset", "size", ["bundle"]}]: behind the metadata; a bundle is the files of one projection
 //!           files              {name: {"container", "startOffset", "size"}}: internal files, offsets in their container
 //!           columnDescriptors  {"<table>/<column>": descriptor}: internal files have no descriptor of their own
-//!           projections        [{"numRows", "schema"}]: the first is the table of the rows
+//!           columnFiles        {"<table>/<column>": [internal files]}: not needed, the names follow from the column
+//!           projections        [{"numRows", "schema"}]: the first is the table of the rows, the others were aggregated from them
 //!           interval, bitmapEncoding
 //! ```
+//! A column without a descriptor is not stored. Other files of this format beside the segment may hold some of its internal files
+//! ("external" files); those are not read, and a column that needs them is an error that names them. So is a table that is stored in
+//! groups of rows (`clustered-value-groups-base-table`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -22,6 +26,12 @@ use crate::blob::Blob;
 use crate::codec::compression::Compression;
 use crate::limits::V10_METADATA_BYTES;
 use crate::{SegmentError, TIME_COLUMN};
+
+/// The first byte of the format.
+const VERSION: u8 = 10;
+
+/// External files that an error names at most.
+const EXTERNALS_NAMED: usize = 5;
 
 /// What a V10 file says in its head instead of in internal files.
 #[derive(Debug)]
@@ -41,7 +51,7 @@ struct FileMetadata {
     interval: String,
     #[serde(default)]
     column_descriptors: HashMap<String, Value>,
-    projections: Vec<Projection>,
+    projections: Vec<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,7 +96,7 @@ pub(super) fn open(path: &Path) -> Result<Container, SegmentError> {
     let bytes = map(path)?;
     let blob = Blob::new(bytes.clone(), path.display().to_string(), "metadata");
     let mut cursor = blob.cursor();
-    cursor.version(10, "segment")?;
+    cursor.version(VERSION, "segment")?;
     let id = cursor.u8("metadata compression")?;
     let len = cursor.size_native("metadata bytes")?;
     let text = match Compression::from_id(id) {
@@ -116,7 +126,26 @@ pub(super) fn open(path: &Path) -> Result<Container, SegmentError> {
         files,
         chunks: vec![bytes],
         v10: Some(head),
+        externals: externals(path),
     })
+}
+
+/// Lists the files beside the segment that are of this format too.
+fn externals(path: &Path) -> Vec<String> {
+    let folder = path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+    let files = folder.into_iter().flatten().flatten();
+    let mut names: Vec<String> = files
+        .filter(|file| file.path() != path && file.file_type().is_ok_and(|kind| kind.is_file()))
+        .filter(|file| {
+            let mut first = [0];
+            let read = std::fs::File::open(file.path()).and_then(|mut file| std::io::Read::read(&mut file, &mut first));
+            read.is_ok_and(|read| read == 1) && first == [VERSION]
+        })
+        .map(|file| file.file_name().to_string_lossy().into_owned())
+        .take(EXTERNALS_NAMED)
+        .collect();
+    names.sort_unstable();
+    names
 }
 
 fn internal_files(
@@ -149,9 +178,13 @@ fn read_head(metadata: FileMetadata, blob: &Blob) -> Result<Head, SegmentError> 
         .interval
         .parse()
         .map_err(|e| blob.corrupt(6, format!("the interval of the segment: {e}")))?;
-    let Some(Projection { schema }) = metadata.projections.into_iter().next() else {
+    let mut projections = metadata.projections;
+    if projections.is_empty() {
         return Err(blob.corrupt(6, "a segment has a table at least"));
-    };
+    }
+    let table = projections.remove(0);
+    let Projection { schema } =
+        serde_json::from_value(table).map_err(|e| blob.corrupt(6, format!("the table of a segment: {e}")))?;
     let (dimensions, rollup) = match schema.kind.as_str() {
         "base-table" => (schema.columns, false),
         "base-table-rollup" => (schema.grouping_columns, true),
@@ -166,8 +199,11 @@ fn read_head(metadata: FileMetadata, blob: &Blob) -> Result<Head, SegmentError> 
         .into_iter()
         .filter(|name| name != TIME_COLUMN && !metrics.contains(name))
         .collect();
+    let prefix = format!("{}/", schema.name);
+    let is_stored = |name: &String| metadata.column_descriptors.contains_key(&format!("{prefix}{name}"));
+    columns.retain(is_stored);
     let dimension_count = columns.len();
-    columns.extend(metrics);
+    columns.extend(metrics.into_iter().filter(is_stored));
     let granularity = schema.virtual_columns.iter().find_map(query_granularity);
     Ok(Head {
         columns: ColumnList {
@@ -175,8 +211,11 @@ fn read_head(metadata: FileMetadata, blob: &Blob) -> Result<Head, SegmentError> 
             dimensions: dimension_count,
             interval,
         },
-        metadata: Metadata::new(aggregators, granularity, rollup, schema.ordering.unwrap_or_default()),
-        prefix: format!("{}/", schema.name),
+        metadata: Metadata {
+            projections: Some(projections).filter(|projections| !projections.is_empty()),
+            ..Metadata::new(aggregators, granularity, rollup, schema.ordering.unwrap_or_default())
+        },
+        prefix,
         descriptors: metadata
             .column_descriptors
             .into_iter()

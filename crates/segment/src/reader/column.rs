@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringArray, new_null_array};
+use arrow::array::{ArrayRef, Int64Array, StringArray, new_null_array};
 use roaring::RoaringBitmap;
 use serde::Deserialize;
 use serde_json::Value;
@@ -53,6 +53,8 @@ pub(super) struct Opening<'a> {
     /// Rows of the segment; none for `__time`, which tells them.
     pub rows: Option<usize>,
     pub bitmap: BitmapKind,
+    /// The column of the table whose dictionaries a column of a projection shares.
+    pub parent: Option<&'a Column>,
 }
 
 /// An open column.
@@ -60,6 +62,8 @@ pub(super) struct Opening<'a> {
 pub(super) enum Column {
     /// No row has a value.
     Null(ColumnType, usize),
+    /// The time of every row of a projection without a column of times.
+    ConstantTime(i64, usize),
     Numbers(Numbers),
     Strings(Box<Strings>),
     /// Arrays, or values of several types.
@@ -70,9 +74,14 @@ pub(super) enum Column {
 }
 
 impl Column {
-    /// Opens a column.
-    pub fn open(name: &str, container: &Container, rows: Option<usize>) -> Result<Self, SegmentError> {
-        let (json, blob) = container.column(name)?;
+    /// Opens a column by its internal file.
+    pub fn open(
+        file: &str,
+        container: &Container,
+        rows: Option<usize>,
+        parent: Option<&Self>,
+    ) -> Result<Self, SegmentError> {
+        let (json, blob) = container.column(file)?;
         let descriptor: Descriptor = serde_json::from_str(&json)
             .map_err(|e| blob.corrupt(0, format!("the descriptor of a column: {e}, found {json}")))?;
         let [part] = descriptor.parts.as_slice() else {
@@ -93,14 +102,14 @@ impl Column {
             container,
             rows,
             bitmap,
+            parent,
         };
         let column = Self::open_part(&part, json_part, &descriptor.value_type, &mut cursor, &opening)?;
         match rows {
             Some(rows) if column.rows() != rows => Err(blob.corrupt(
                 0,
                 format!(
-                    "a column of {rows} rows, as {} has, found {}",
-                    crate::TIME_COLUMN,
+                    "a column of {rows} rows, as the table has, found {}",
                     column.rows()
                 ),
             )),
@@ -148,7 +157,7 @@ impl Column {
 
     pub fn rows(&self) -> usize {
         match self {
-            Self::Null(_, rows) => *rows,
+            Self::Null(_, rows) | Self::ConstantTime(_, rows) => *rows,
             Self::Numbers(numbers) => numbers.rows(),
             Self::Strings(strings) => strings.rows(),
             Self::Variant(variant) => variant.rows(),
@@ -160,6 +169,7 @@ impl Column {
     pub fn column_type(&self) -> ColumnType {
         match self {
             Self::Null(column_type, _) => column_type.clone(),
+            Self::ConstantTime(..) => ColumnType::LONG,
             Self::Numbers(numbers) => ColumnType::Scalar(numbers.value_type()),
             Self::Strings(strings) if strings.is_multi() => ColumnType::MultiString,
             Self::Strings(_) => ColumnType::STRING,
@@ -177,6 +187,7 @@ impl Column {
             column_type: self.column_type(),
             has_nulls: match self {
                 Self::Null(_, rows) => *rows > 0,
+                Self::ConstantTime(..) => false,
                 Self::Numbers(numbers) => numbers.has_nulls(),
                 Self::Strings(strings) => strings.has_nulls(),
                 Self::Variant(variant) => variant.null_rows().is_none_or(|rows| !rows.is_empty()),
@@ -200,6 +211,7 @@ impl Column {
             is_auto: false,
             encoding: match self {
                 Self::Null(..) => "null".into(),
+                Self::ConstantTime(..) => "the start of the interval, not stored".into(),
                 Self::Numbers(numbers) => numbers.encoding().into(),
                 Self::Strings(strings) => strings.encoding(),
                 Self::Variant(variant) => variant.encoding(),
@@ -212,6 +224,7 @@ impl Column {
     pub fn read(&self, rows: &RowSelection<'_>) -> Result<ArrayRef, SegmentError> {
         match self {
             Self::Null(column_type, len) => Ok(new_null_array(&column_type.arrow(), rows.count(*len)?)),
+            Self::ConstantTime(time, len) => Ok(Arc::new(Int64Array::from_value(*time, rows.count(*len)?))),
             Self::Numbers(numbers) => numbers.read(rows),
             Self::Strings(strings) => strings.read_selection(rows),
             Self::Variant(variant) => variant.read(rows),
@@ -277,7 +290,7 @@ impl Column {
             Self::Numbers(numbers) => numbers.check(),
             Self::Variant(variant) => variant.check(),
             Self::Json(json) => json.check(),
-            Self::Null(..) | Self::Complex(_) => Ok(Vec::new()),
+            Self::Null(..) | Self::ConstantTime(..) | Self::Complex(_) => Ok(Vec::new()),
         }
     }
 
@@ -286,6 +299,22 @@ impl Column {
             Self::Strings(strings) => Some(strings.dictionary()),
             _ => None,
         }
+    }
+
+    /// Gives the dictionary of strings to a column of a projection, which is read at `cursor`.
+    pub fn shared_dictionary(&self, cursor: &Cursor<'_>) -> Result<Arc<StringDictionary>, SegmentError> {
+        match self {
+            Self::Strings(strings) => Ok(Arc::clone(strings.dictionary())),
+            other => Err(other.cannot_share("a dictionary of strings", cursor)),
+        }
+    }
+
+    /// Says that a column of a projection needs what this column of the table does not have.
+    pub fn cannot_share(&self, what: &str, cursor: &Cursor<'_>) -> SegmentError {
+        cursor.corrupt(format!(
+            "a column that shares {what} with the table, whose column of the same name is {} and has none",
+            self.column_type()
+        ))
     }
 
     pub fn bitmap(&self, id: u32) -> Result<Option<RoaringBitmap>, SegmentError> {
@@ -302,6 +331,7 @@ impl Column {
                 all.insert_range(0..*rows as u32);
                 Ok(Some(all))
             }
+            Self::ConstantTime(..) => Ok(Some(RoaringBitmap::new())),
             Self::Numbers(numbers) => Ok(Some(numbers.null_rows().clone())),
             // The bitmap of null has rows that hold null among other values, and a row without values need not be in any.
             Self::Strings(strings) if strings.is_multi() => Ok(None),
@@ -323,8 +353,8 @@ pub(super) fn byte_order(name: Option<&str>) -> ByteOrder {
 }
 
 /// Tells whether a column is stored in the nested common format.
-pub(super) fn is_auto(name: &str, container: &Container) -> bool {
-    let Ok((json, _)) = container.column(name) else {
+pub(super) fn is_auto(file: &str, container: &Container) -> bool {
+    let Ok((json, _)) = container.column(file) else {
         return false;
     };
     let descriptor = serde_json::from_str::<Descriptor>(&json);
@@ -332,9 +362,9 @@ pub(super) fn is_auto(name: &str, container: &Container) -> bool {
 }
 
 /// Guesses the type of a column that cannot be opened, from its descriptor.
-pub(super) fn guess_type(name: &str, container: &Container) -> ColumnType {
+pub(super) fn guess_type(file: &str, container: &Container) -> ColumnType {
     let unknown = || ColumnType::Complex("unknown".into());
-    let Ok((json, _)) = container.column(name) else {
+    let Ok((json, _)) = container.column(file) else {
         return unknown();
     };
     let Ok(descriptor) = serde_json::from_str::<Descriptor>(&json) else {

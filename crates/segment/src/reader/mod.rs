@@ -16,7 +16,7 @@ use henge_time::Interval;
 use roaring::RoaringBitmap;
 
 use crate::codec::dictionary::StringDictionary;
-use crate::container::{ColumnList, Container, Metadata};
+use crate::container::{ColumnList, Container, Metadata, Projection};
 use crate::{ColumnType, RowSelection, SegmentError, TIME_COLUMN};
 
 use column::{Column, guess_type, is_auto};
@@ -68,10 +68,14 @@ pub struct JsonField {
     pub types: Vec<&'static str>,
 }
 
-/// An open segment.
+/// An open segment, or a projection of one.
 #[derive(Debug)]
 pub struct Segment {
-    container: Container,
+    container: Arc<Container>,
+    /// What the internal files of the columns begin with.
+    prefix: String,
+    /// Those that cannot be understood are an error when they are asked for.
+    projections: Vec<Result<Projection, SegmentError>>,
     index: ColumnList,
     metadata: Option<Metadata>,
     rows: usize,
@@ -81,16 +85,30 @@ pub struct Segment {
     schema: SchemaRef,
 }
 
-impl Segment {
-    /// Opens a folder of smoosh files (or one that holds `index/`, `index.zip` or `druid.segment`), an `index.zip`, or a `druid.segment`.
-    pub fn open(path: &Path) -> Result<Segment, SegmentError> {
-        Self::from_container(Container::open(path)?)
+/// The columns of a segment or of a projection, before they are open.
+struct Table<'a> {
+    prefix: String,
+    /// The internal file of the column of times; none where it is not stored.
+    time_file: Option<String>,
+    projections: Vec<Result<Projection, SegmentError>>,
+    index: ColumnList,
+    metadata: Option<Metadata>,
+    rows: usize,
+    /// Of a projection, the segment whose dictionaries it shares.
+    parent: Option<&'a Segment>,
+}
+
+impl Table<'_> {
+    fn open_column(&self, name: &str, container: &Container) -> Result<Column, SegmentError> {
+        let position = self.parent.and_then(|parent| Some((parent, parent.position(name)?)));
+        let parent = match position {
+            Some((parent, position)) => Some(parent.columns[position].as_ref().map_err(SegmentError::clone)?),
+            None => None,
+        };
+        Column::open(&format!("{}{name}", self.prefix), container, Some(self.rows), parent)
     }
 
-    pub(crate) fn from_container(container: Container) -> Result<Segment, SegmentError> {
-        let index = container.columns()?;
-        let metadata = container.metadata();
-        let time = Column::open(TIME_COLUMN, &container, None)?;
+    fn open(self, time: Column, container: Arc<Container>) -> Result<Segment, SegmentError> {
         if time.column_type() != ColumnType::LONG {
             return Err(SegmentError::invalid(format!(
                 "{}: column [{TIME_COLUMN}] must be LONG, found {}",
@@ -98,21 +116,26 @@ impl Segment {
                 time.column_type()
             )));
         }
-        let rows = time.rows();
-        let mut infos = vec![time.info(TIME_COLUMN, container.column_bytes(TIME_COLUMN), false)];
+        let time_bytes = self.time_file.as_ref().map_or(0, |file| container.column_bytes(file));
+        let mut infos = vec![time.info(TIME_COLUMN, time_bytes, false)];
         let mut columns = vec![Ok(time)];
-        for (position, name) in index.columns.iter().enumerate() {
-            let is_metric = position >= index.dimensions;
-            let bytes = container.column_bytes(name);
-            let opened = Column::open(name, &container, Some(rows));
+        for (position, name) in self.index.columns.iter().enumerate() {
+            let is_metric = position >= self.index.dimensions;
+            let file = format!("{}{name}", self.prefix);
+            let bytes = container.column_bytes(&file);
+            // Aggregators have columns of their own.
+            let opened = match is_metric {
+                true => Column::open(&file, &container, Some(self.rows), None),
+                false => self.open_column(name, &container),
+            };
             infos.push(match &opened {
                 Ok(column) => ColumnInfo {
-                    is_auto: is_auto(name, &container),
+                    is_auto: is_auto(&file, &container),
                     ..column.info(name, bytes, is_metric)
                 },
                 Err(e) => ColumnInfo {
                     name: name.clone(),
-                    column_type: guess_type(name, &container),
+                    column_type: guess_type(&file, &container),
                     has_nulls: true,
                     cardinality: None,
                     range: None,
@@ -134,13 +157,112 @@ impl Segment {
             .collect();
         Ok(Segment {
             container,
-            index,
-            metadata,
-            rows,
+            prefix: self.prefix,
+            projections: self.projections,
+            index: self.index,
+            metadata: self.metadata,
+            rows: self.rows,
             infos,
             columns,
             schema: Arc::new(Schema::new(fields)),
         })
+    }
+}
+
+impl Segment {
+    /// Opens a folder of smoosh files (or one that holds `index/`, `index.zip` or `druid.segment`), an `index.zip`, or a `druid.segment`.
+    pub fn open(path: &Path) -> Result<Segment, SegmentError> {
+        Self::from_container(Container::open(path)?)
+    }
+
+    pub(crate) fn from_container(container: Container) -> Result<Segment, SegmentError> {
+        let index = container.columns()?;
+        let metadata = container.metadata();
+        let prefix = container.prefix().to_owned();
+        let time_file = format!("{prefix}{TIME_COLUMN}");
+        let time = Column::open(&time_file, &container, None, None)?;
+        let described = metadata.iter().filter_map(|metadata| metadata.projections.as_ref());
+        let projections = described.flatten().map(|json| {
+            Projection::read(json).map_err(|what| SegmentError::Unsupported {
+                file: container.path().to_owned(),
+                what,
+            })
+        });
+        let table = Table {
+            prefix,
+            time_file: Some(time_file),
+            projections: projections.collect(),
+            index,
+            metadata,
+            rows: time.rows(),
+            parent: None,
+        };
+        table.open(time, Arc::new(container))
+    }
+
+    /// Lists the projections: small tables that were aggregated from the rows.
+    pub fn projections(&self) -> impl Iterator<Item = &Projection> {
+        self.projections.iter().flatten()
+    }
+
+    /// Opens a projection as a segment of its own: its column of times is `__time`, the start of the interval where it has none, the other
+    /// grouping columns are the dimensions, and the aggregators the metrics.
+    pub fn projection(&self, name: &str) -> Result<Segment, SegmentError> {
+        let Some(projection) = self.projections().find(|projection| projection.name == name) else {
+            let unknown = self.projections.iter().find_map(|projection| projection.as_ref().err());
+            return Err(unknown.cloned().unwrap_or_else(|| {
+                let names: Vec<&str> = self.projections().map(|projection| projection.name.as_str()).collect();
+                SegmentError::invalid(format!(
+                    "{} has no projection [{name}], its projections are [{}]",
+                    self.path(),
+                    names.join(", ")
+                ))
+            }));
+        };
+        let rows = usize::try_from(projection.rows)
+            .ok()
+            .filter(|rows| *rows <= self.rows)
+            .ok_or_else(|| SegmentError::Corrupt {
+                file: self.path().to_owned(),
+                column: projection.prefix(),
+                offset: 0,
+                expectation: format!(
+                    "a projection of at most {} rows, as the table has, found {}",
+                    self.rows, projection.rows
+                ),
+            })?;
+        let time_column = projection.time_column_name.as_deref();
+        let mut columns: Vec<String> = projection
+            .grouping_columns
+            .iter()
+            .filter(|name| Some(name.as_str()) != time_column)
+            .cloned()
+            .collect();
+        let dimensions = columns.len();
+        columns.extend(projection.aggregator_names());
+        let table = Table {
+            prefix: projection.prefix(),
+            time_file: time_column.map(|name| format!("{}{name}", projection.prefix())),
+            projections: Vec::new(),
+            index: ColumnList {
+                columns,
+                dimensions,
+                interval: self.index.interval,
+            },
+            metadata: Some(Metadata {
+                aggregators: Some(projection.aggregators.clone()),
+                rollup: Some(true),
+                ordering: Some(projection.ordering_by_time()),
+                ..Metadata::default()
+            }),
+            rows,
+            parent: Some(self),
+        };
+        let time = match time_column {
+            Some(name) => table.open_column(name, &self.container)?,
+            None => Column::ConstantTime(self.index.interval.start_ms, rows),
+        };
+        table.open(time, Arc::clone(&self.container))
     }
 
     /// Gives what the segment was opened from.
@@ -323,6 +445,16 @@ impl Segment {
     /// Lists the internal files.
     pub(crate) fn internal_files(&self) -> Vec<String> {
         self.container.names()
+    }
+
+    /// What the internal files of the columns begin with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Lists what is wrong with projections that cannot be understood.
+    pub(crate) fn unknown_projections(&self) -> impl Iterator<Item = &SegmentError> {
+        self.projections.iter().filter_map(|projection| projection.as_ref().err())
     }
 }
 

@@ -100,6 +100,11 @@ impl Numbers {
         self.index = Some(Box::new(index));
     }
 
+    /// Gives the dictionary of an "auto" column.
+    pub fn number_dictionary(&self) -> Option<&FixedIndexed<8>> {
+        Some(&self.index.as_ref()?.dictionary)
+    }
+
     pub fn has_index(&self) -> bool {
         self.index.as_ref().is_some_and(|index| index.index.is_some())
     }

@@ -5,6 +5,7 @@
 //! version 0 single, uncompressed   1 multi, uncompressed   2 compressed   3 uncompressed unless flag 8
 //! flags   1 multi-value   2 multi-value V3   4 no bitmap index   8 compressed   16 configurable index (refused)
 //! ```
+//! The column of a projection that the table has too has no dictionary of its own: its ids are those of the table's.
 //! Mirrors `DictionaryEncodedColumnPartSerde`.
 
 use std::sync::Arc;
@@ -33,7 +34,7 @@ const CONFIGURABLE_BITMAP_INDEX: i32 = 0x10;
 /// An open column of strings.
 #[derive(Debug)]
 pub(super) struct Strings {
-    dictionary: StringDictionary,
+    dictionary: Arc<StringDictionary>,
     ids: RowIds,
     index: Option<BitmapIndex>,
     has_nulls: bool,
@@ -60,7 +61,10 @@ impl Strings {
         if flags & CONFIGURABLE_BITMAP_INDEX != 0 {
             return Err(cursor.unsupported(format!("a string column with flags {flags:#x}")));
         }
-        let dictionary = StringDictionary::read(cursor, opening.container)?;
+        let dictionary = match opening.parent {
+            None => Arc::new(StringDictionary::read(cursor, opening.container)?),
+            Some(parent) => parent.shared_dictionary(cursor)?,
+        };
         // Every form of ids names itself by its first byte, so the version and flags only tell single from multi-value.
         let place = cursor.take_blob(0, "ids")?;
         let ids = if flags & (MULTI_VALUE | MULTI_VALUE_V3) == 0 {
@@ -83,7 +87,7 @@ impl Strings {
     }
 
     /// Puts a column together that is stored in pieces.
-    pub fn assemble(dictionary: StringDictionary, ids: Ids, place: Blob, has_nulls: bool) -> Self {
+    pub fn assemble(dictionary: Arc<StringDictionary>, ids: Ids, place: Blob, has_nulls: bool) -> Self {
         Self {
             dictionary,
             ids: RowIds::Single(ids),
@@ -117,7 +121,7 @@ impl Strings {
         self.index.is_some()
     }
 
-    pub fn dictionary(&self) -> &StringDictionary {
+    pub fn dictionary(&self) -> &Arc<StringDictionary> {
         &self.dictionary
     }
 

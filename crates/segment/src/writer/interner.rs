@@ -48,6 +48,16 @@ impl Interner {
         self.table = HashTable::new();
     }
 
+    /// Finds the id of a value.
+    pub fn find(&self, value: &[u8]) -> Option<u32> {
+        let hash = xxh3_64(value) as u32;
+        let strings = self.strings();
+        let found = self
+            .table
+            .find(spread(hash), |e| e.hash == hash && strings.get(e.id - 1) == value);
+        found.map(|entry| entry.id)
+    }
+
     /// Gives the id of a value, from 1 on.
     pub fn intern(&mut self, value: &[u8]) -> u32 {
         let hash = xxh3_64(value) as u32;

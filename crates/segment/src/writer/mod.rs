@@ -10,6 +10,7 @@ mod numeric;
 mod object;
 mod pairs;
 mod parallel;
+mod projections;
 mod sort;
 mod string;
 
@@ -39,6 +40,7 @@ use nested::{ArrayWriter, AutoScalarWriter, JsonWriter};
 use numeric::NumericWriter;
 use object::ObjectWriter;
 use pairs::PairWriter;
+use projections::ProjectionWriters;
 use string::StringWriter;
 
 /// What was written.
@@ -73,6 +75,7 @@ pub struct SegmentWriter {
     time: NumericWriter,
     /// Metrics by name, then dimensions: the order of the internal files.
     columns: Vec<ColumnWriter>,
+    projections: ProjectionWriters,
     /// Those of each thread; one at least.
     threads: Vec<Compressors>,
 }
@@ -154,14 +157,18 @@ impl ColumnWriter {
             Some(array) => array.clone(),
             None => new_null_array(&DataType::Null, batch.num_rows()),
         };
+        self.append_array(&array, compressors)
+    }
+
+    fn append_array(&mut self, array: &ArrayRef, compressors: &mut Compressors) -> Result<(), SegmentError> {
         match &mut self.kind {
-            ColumnKind::Numeric(writer) => writer.append(&array, &mut compressors.numbers),
-            ColumnKind::String(writer) => writer.append(&array),
-            ColumnKind::Auto(writer) => writer.append(&array),
-            ColumnKind::Array(writer) => writer.append(&array),
-            ColumnKind::Json(writer) => writer.append(&array),
-            ColumnKind::Object(writer) => writer.append(&array),
-            ColumnKind::Pair(writer) => writer.append(&array),
+            ColumnKind::Numeric(writer) => writer.append(array, &mut compressors.numbers),
+            ColumnKind::String(writer) => writer.append(array),
+            ColumnKind::Auto(writer) => writer.append(array),
+            ColumnKind::Array(writer) => writer.append(array),
+            ColumnKind::Json(writer) => writer.append(array),
+            ColumnKind::Object(writer) => writer.append(array),
+            ColumnKind::Pair(writer) => writer.append(array),
         }
     }
 
@@ -224,6 +231,7 @@ impl SegmentWriter {
             max_time_ms: i64::MIN,
             time: NumericWriter::new(TIME_COLUMN, ValueType::Long, &spec),
             columns,
+            projections: ProjectionWriters::new(&schema)?,
             threads: vec![Compressors::new(&spec, dir)?],
             schema,
             spec,
@@ -254,14 +262,16 @@ impl SegmentWriter {
             });
         }
         self.unfinished_rows = true;
-        self.append_time(batch)?;
+        let times = self.append_time(batch)?;
         parallel::append(&mut self.columns, batch, &mut self.threads)?;
+        self.projections.append(batch, times.as_primitive::<Int64Type>())?;
         self.rows = rows;
         self.unfinished_rows = false;
         Ok(())
     }
 
-    fn append_time(&mut self, batch: &RecordBatch) -> Result<(), SegmentError> {
+    /// Takes the times of rows and gives them in milliseconds.
+    fn append_time(&mut self, batch: &RecordBatch) -> Result<ArrayRef, SegmentError> {
         let array = batch
             .column_by_name(TIME_COLUMN)
             .ok_or_else(|| SegmentError::invalid(format!("rows of a segment need a column [{TIME_COLUMN}]")))?;
@@ -286,12 +296,14 @@ impl SegmentWriter {
             self.min_time_ms = self.min_time_ms.min(*time);
             self.max_time_ms = self.max_time_ms.max(*time);
         }
-        self.time.append(&millis, &mut self.threads[0].numbers)
+        self.time.append(&millis, &mut self.threads[0].numbers)?;
+        Ok(millis)
     }
 
     /// Tells how much memory the writer holds.
     pub fn memory_bytes(&self) -> usize {
-        self.time.memory_bytes() + self.columns.iter().map(ColumnWriter::memory_bytes).sum::<usize>()
+        let columns: usize = self.columns.iter().map(ColumnWriter::memory_bytes).sum();
+        self.time.memory_bytes() + columns + self.projections.memory_bytes()
     }
 
     /// Writes the files and makes them durable. Fails for a segment without rows, which Druid cannot read.
@@ -306,7 +318,15 @@ impl SegmentWriter {
         }
         let mut smoosh = SmooshWriter::new(&self.dir);
         self.time.finish(&mut smoosh, &mut self.threads[0].numbers)?;
+        let compressors = &mut self.threads[0];
+        let projections = self
+            .projections
+            .finish(&mut self.columns, &self.schema, &self.spec, compressors)?;
         let without_values = parallel::finish(self.columns, &mut smoosh, &mut self.threads, &self.spec, &self.dir)?;
+        let projections = projections
+            .into_iter()
+            .map(|projection| projection.write(&mut smoosh, &mut self.threads[0], &self.spec))
+            .collect::<Result<Vec<_>, _>>()?;
         let dimensions: Vec<String> = self.schema.columns.into_iter().map(|column| column.name).collect();
         let mut metrics = self.schema.metrics;
         metrics.sort_by(|a, b| a.column.name.cmp(&b.column.name));
@@ -331,12 +351,15 @@ impl SegmentWriter {
                 .chain(dimensions.iter().cloned())
                 .collect(),
         };
-        let metadata = Metadata::new(
-            aggregators,
-            self.schema.query_granularity,
-            self.schema.rollup,
-            ordering.into_iter().map(OrderBy::ascending).collect(),
-        );
+        let metadata = Metadata {
+            projections: Some(projections).filter(|projections| !projections.is_empty()),
+            ..Metadata::new(
+                aggregators,
+                self.schema.query_granularity,
+                self.schema.rollup,
+                ordering.into_iter().map(OrderBy::ascending).collect(),
+            )
+        };
         smoosh.add("metadata.drd", &[&metadata.write()?])?;
         let mut size_bytes = smoosh.finish()?;
         for (name, bytes) in [

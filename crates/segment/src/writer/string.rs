@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! str descriptor │ u8 version 2 │ i32 flags (2 multi-value, 4 no bitmaps) │ dictionary │ ids │ bitmaps
+//!                  the column of a projection that the table has too: without dictionary, one bitmap for each entry of the table's
 //! uncompressed: u8 0 (single) or 1 (multi) │ dictionary │ ids │ bitmaps
 //!               u8 3 │ i32 flags (1 multi-value, 4 no bitmaps) │ dictionary │ ids
 //! ```
@@ -63,6 +64,8 @@ pub(crate) struct StringWriter {
     offsets: Option<Vec<u32>>,
     handling: MultiValueHandling,
     mapping: Option<Mapping>,
+    /// The values in their order, once a projection asked for it.
+    order: Option<Vec<u32>>,
 }
 
 impl StringWriter {
@@ -78,6 +81,7 @@ impl StringWriter {
             offsets: None,
             handling: MultiValueHandling::Array,
             mapping: None,
+            order: None,
         }
     }
 
@@ -257,68 +261,200 @@ impl StringWriter {
         Ok(())
     }
 
-    /// Writes the column as an internal file and tells whether it has any value.
-    pub fn finish(mut self, smoosh: &mut SmooshWriter, compressor: &mut Compressor) -> Result<bool, SegmentError> {
-        self.mapping = None;
-        self.interner.forget_lookups();
-        let mut offsets = self.offsets.take();
-        let rows = offsets.as_ref().map_or(self.ids.len(), |o| o.len() - 1);
-        if self.interner.len() == 0 {
-            let part = format!(r#""type":"null","numRows":{rows},{}"#, bitmap_serde(self.bitmap_serde));
-            smoosh.add(&self.name, &[&descriptor("STRING", false, &part)])?;
-            return Ok(false);
-        }
-        // Ids of appearance become ids of the sorted dictionary.
-        let strings = self.interner.strings();
-        let order = strings.sorted();
+    /// Sorts the dictionary, if that is not done, and gives its order, the ids of it by the ids of appearance, and whether it has null.
+    fn sort(&mut self) -> (Vec<u32>, Vec<u32>, bool) {
+        let order = self.order.take().unwrap_or_else(|| self.interner.strings().sorted());
         let has_null = self.ids.contains(&NULL);
         let shift = u32::from(has_null);
         let mut rank = vec![0u32; order.len() + 1];
         for (position, index) in order.iter().enumerate() {
             rank[*index as usize + 1] = position as u32 + shift;
         }
+        (order, rank, has_null)
+    }
+
+    /// Makes a column of a projection that shares this one's dictionary: `array` has values of this column only, strings or lists of them
+    /// in the order in which they are to be stored. Rows of this column may follow no more.
+    pub fn child(&mut self, file: String, array: &ArrayRef) -> Result<StringChild, SegmentError> {
+        let (order, rank, has_null) = self.sort();
+        let lists = array.as_list_opt::<i32>();
+        let values = match lists {
+            Some(lists) => lists.values(),
+            None => array,
+        };
+        let strings = values
+            .as_string_opt::<i32>()
+            .ok_or_else(|| self.wrong_type(values, "a projection groups it by strings"))?;
+        let mut ids = Vec::with_capacity(strings.len());
+        for value in strings {
+            let id = match value {
+                None => Some(NULL),
+                Some(value) => self.interner.find(value.as_bytes()),
+            };
+            let id = id.filter(|id| *id != NULL || has_null || lists.is_some());
+            ids.push(id.ok_or_else(|| {
+                SegmentError::invalid(format!("a projection has a value that column [{}] does not have", self.name))
+            })?);
+        }
+        let mut offsets = None;
+        if let Some(lists) = lists {
+            let (mut flat, mut ends) = (Vec::with_capacity(ids.len()), vec![0]);
+            for (row, range) in lists.value_offsets().windows(2).enumerate() {
+                match range[0] as usize..range[1] as usize {
+                    values if lists.is_valid(row) && !values.is_empty() => flat.extend_from_slice(&ids[values]),
+                    _ => flat.push(NULL),
+                }
+                ends.push(flat.len() as u32);
+            }
+            ids = flat;
+            offsets = Some(ends);
+        }
+        ids.iter_mut().for_each(|id| *id = rank[*id as usize]);
+        let cardinality = match order.len() {
+            0 => 0,
+            values => values + usize::from(has_null),
+        };
+        self.order = Some(order);
+        Ok(StringChild {
+            file,
+            form: self.form(),
+            ids,
+            offsets,
+            cardinality,
+        })
+    }
+
+    fn form(&self) -> Form {
+        Form {
+            compression: self.compression,
+            bitmap: self.bitmap,
+            bitmap_serde: self.bitmap_serde,
+        }
+    }
+
+    /// Writes the column as an internal file and tells whether it has any value.
+    pub fn finish(mut self, smoosh: &mut SmooshWriter, compressor: &mut Compressor) -> Result<bool, SegmentError> {
+        self.mapping = None;
+        self.interner.forget_lookups();
+        let mut offsets = self.offsets.take();
+        let form = self.form();
+        if self.interner.len() == 0 {
+            let rows = offsets.as_ref().map_or(self.ids.len(), |o| o.len() - 1);
+            form.write_null(smoosh, &self.name, rows)?;
+            return Ok(false);
+        }
+        // Ids of appearance become ids of the sorted dictionary.
+        let (order, rank, has_null) = self.sort();
         self.ids.iter_mut().for_each(|id| *id = rank[*id as usize]);
         drop(rank);
         if let Some(lists) = &mut offsets {
             arrange(lists, &mut self.ids, self.handling);
-            if lists.windows(2).all(|ends| ends[1] - ends[0] == 1) {
-                offsets = None;
-            }
         }
-        let cardinality = order.len() + shift as usize;
+        let cardinality = order.len() + usize::from(has_null);
+        let dictionary = SortedDictionary::new(self.interner.strings(), &order, has_null, self.encoding);
+        form.write(
+            smoosh,
+            &self.name,
+            Some(&dictionary),
+            &self.ids,
+            offsets.as_deref(),
+            cardinality,
+            compressor,
+        )?;
+        Ok(true)
+    }
+}
+
+/// A column of a projection that shares the dictionary of the table's column.
+#[derive(Debug)]
+pub(super) struct StringChild {
+    file: String,
+    form: Form,
+    ids: Vec<u32>,
+    offsets: Option<Vec<u32>>,
+    /// Entries of the shared dictionary; 0 where the table's column has no values.
+    cardinality: usize,
+}
+
+impl StringChild {
+    /// Writes the column as an internal file.
+    pub fn finish(self, smoosh: &mut SmooshWriter, compressor: &mut Compressor) -> Result<(), SegmentError> {
+        if self.cardinality == 0 {
+            let rows = self.offsets.as_ref().map_or(self.ids.len(), |o| o.len() - 1);
+            return self.form.write_null(smoosh, &self.file, rows);
+        }
+        self.form.write(
+            smoosh,
+            &self.file,
+            None,
+            &self.ids,
+            self.offsets.as_deref(),
+            self.cardinality,
+            compressor,
+        )
+    }
+}
+
+/// How a column of strings is encoded, its dictionary aside.
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    compression: Compression,
+    bitmap: Option<BitmapKind>,
+    bitmap_serde: BitmapKind,
+}
+
+impl Form {
+    /// Writes a column without any value.
+    fn write_null(&self, smoosh: &mut SmooshWriter, file: &str, rows: usize) -> Result<(), SegmentError> {
+        let part = format!(r#""type":"null","numRows":{rows},{}"#, bitmap_serde(self.bitmap_serde));
+        smoosh.add(file, &[&descriptor("STRING", false, &part)])
+    }
+
+    /// Writes ids of a sorted dictionary, and the dictionary unless it is another column's. Rows of one value each are stored single.
+    #[allow(clippy::too_many_arguments)]
+    fn write(
+        &self,
+        smoosh: &mut SmooshWriter,
+        file: &str,
+        dictionary: Option<&SortedDictionary<'_>>,
+        ids: &[u32],
+        offsets: Option<&[u32]>,
+        cardinality: usize,
+        compressor: &mut Compressor,
+    ) -> Result<(), SegmentError> {
+        let offsets = offsets.filter(|lists| lists.windows(2).any(|ends| ends[1] - ends[0] != 1));
         let bitmaps = self
             .bitmap
-            .map(|kind| bitmaps::index(&self.ids, offsets.as_deref(), cardinality, kind));
-        let dictionary = SortedDictionary::new(strings, &order, has_null, self.encoding);
-        let ids = self.ids.iter().copied();
-        let encoded = match &offsets {
+            .map(|kind| bitmaps::index(ids, offsets, cardinality, kind));
+        let values = ids.iter().copied();
+        let encoded = match offsets {
             Some(offsets) if self.compression == Compression::Uncompressed => {
                 let mut plain = Vec::new();
-                write_plain_lists(offsets, &self.ids, cardinality, &mut plain).map_err(|e| smoosh.write_error(e))?;
+                write_plain_lists(offsets, ids, cardinality, &mut plain).map_err(|e| smoosh.write_error(e))?;
                 Encoded::Plain(plain)
             }
             Some(offsets) => {
-                let lists = CompressedIdLists::new(offsets, ids, cardinality, compressor);
+                let lists = CompressedIdLists::new(offsets, values, cardinality, compressor);
                 Encoded::Multi(lists.map_err(|e| smoosh.write_error(e))?)
             }
             None if self.compression == Compression::Uncompressed => {
                 let mut plain = Vec::new();
-                write_plain(ids, cardinality, &mut plain).map_err(|e| smoosh.write_error(e))?;
+                write_plain(values, cardinality, &mut plain).map_err(|e| smoosh.write_error(e))?;
                 Encoded::Plain(plain)
             }
             None => {
-                Encoded::Single(CompressedIds::new(ids, cardinality, compressor).map_err(|e| smoosh.write_error(e))?)
+                Encoded::Single(CompressedIds::new(values, cardinality, compressor).map_err(|e| smoosh.write_error(e))?)
             }
         };
+        let is_multi = offsets.is_some();
         let descriptor = descriptor(
             "STRING",
-            offsets.is_some(),
+            is_multi,
             &format!(
                 r#""type":"stringDictionary",{},"byteOrder":"LITTLE_ENDIAN""#,
                 bitmap_serde(self.bitmap_serde)
             ),
         );
-        let is_multi = offsets.is_some();
         let no_bitmaps = if bitmaps.is_none() { NO_BITMAP_INDEX } else { 0 };
         let head: &[u8] = match (&encoded, is_multi) {
             (Encoded::Plain(_), _) if bitmaps.is_some() => &[u8::from(is_multi)],
@@ -327,14 +463,16 @@ impl StringWriter {
             (Encoded::Multi(_), _) => &[2, 0, 0, 0, MULTI_VALUE_V3 | no_bitmaps],
         };
         let len = (descriptor.len() + head.len()) as u64
-            + dictionary.serialized_len()
+            + dictionary.map_or(0, SortedDictionary::serialized_len)
             + encoded.serialized_len()
             + bitmaps.as_ref().map_or(0, |list| list.serialized_len());
-        smoosh.begin(&self.name, len)?;
+        smoosh.begin(file, len)?;
         let mut write = || -> std::io::Result<()> {
             smoosh.write_all(&descriptor)?;
             smoosh.write_all(head)?;
-            dictionary.write(smoosh)?;
+            if let Some(dictionary) = dictionary {
+                dictionary.write(smoosh)?;
+            }
             encoded.write(smoosh)?;
             match &bitmaps {
                 Some(list) => list.write(false, smoosh),
@@ -342,8 +480,7 @@ impl StringWriter {
             }
         };
         write().map_err(|e| smoosh.write_error(e))?;
-        smoosh.end()?;
-        Ok(true)
+        smoosh.end()
     }
 }
 

@@ -3,6 +3,7 @@
 mod damage;
 mod goldens;
 mod nested;
+mod projections;
 mod real_druid;
 mod round_trip;
 mod threads;

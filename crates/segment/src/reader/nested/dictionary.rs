@@ -1,6 +1,6 @@
 //! The four dictionaries of a nested column and the ids that they share.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, AsArray, StringArray, StringBuilder};
 use arrow::datatypes::{Float64Type, Int64Type};
@@ -39,8 +39,8 @@ pub(super) enum GlobalValue<'a> {
 }
 
 impl GlobalDictionary {
-    pub fn open(files: &SubFiles<'_>, with_arrays: bool) -> Result<Self, SegmentError> {
-        Ok(Self {
+    pub fn open(files: &SubFiles<'_>, with_arrays: bool) -> Result<Arc<Self>, SegmentError> {
+        Ok(Arc::new(Self {
             strings: files.string_dictionary()?,
             longs: FixedIndexed::read(&mut files.require("__longDictionary")?.cursor(), "long dictionary")?,
             doubles: FixedIndexed::read(&mut files.require("__doubleDictionary")?.cursor(), "double dictionary")?,
@@ -50,7 +50,7 @@ impl GlobalDictionary {
                 None
             },
             arrays: OnceLock::new(),
-        })
+        }))
     }
 
     fn arrays(&self) -> Result<&IntArrays, SegmentError> {

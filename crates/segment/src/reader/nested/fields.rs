@@ -74,7 +74,7 @@ enum FieldIndex {
 /// All fields of a column.
 #[derive(Debug)]
 pub(in crate::reader) struct Fields {
-    dictionary: GlobalDictionary,
+    dictionary: Arc<GlobalDictionary>,
     fields: Vec<Field>,
 }
 
@@ -249,6 +249,25 @@ impl Fields {
             })
             .collect::<Result<_, SegmentError>>()?;
         Ok(Self { dictionary, fields })
+    }
+
+    /// Opens the fields of a column of a projection, which are those of the table's column.
+    pub fn open_shared(
+        files: &SubFiles<'_>,
+        opening: &Opening<'_>,
+        parent: &Self,
+        null_indexes: NullIndexes,
+    ) -> Result<Self, SegmentError> {
+        let fields = parent.fields.iter().enumerate();
+        let fields = fields
+            .map(|(number, field)| {
+                Field::open(files, opening, number, field.path.clone(), field.types, null_indexes)
+            })
+            .collect::<Result<_, SegmentError>>()?;
+        Ok(Self {
+            dictionary: Arc::clone(&parent.dictionary),
+            fields,
+        })
     }
 
     /// Lists the fields in the order of their paths.

@@ -55,11 +55,19 @@ impl Json {
         has_nulls: bool,
         null_indexes: NullIndexes,
     ) -> Result<Self, SegmentError> {
-        let paths = StringDictionary::read(cursor, opening.container)?;
-        let types = cursor.take(paths.len(), "field types")?.to_vec();
+        let fields = match files.parent {
+            None => {
+                let paths = StringDictionary::read(cursor, opening.container)?;
+                let types = cursor.take(paths.len(), "field types")?.to_vec();
+                Fields::open(files, opening, &paths, &types, null_indexes)?
+            }
+            Some(parent) => match parent.fields() {
+                Some(shared) => Fields::open_shared(files, opening, shared, null_indexes)?,
+                None => return Err(parent.cannot_share("fields", cursor)),
+            },
+        };
         let place = cursor.take_blob(0, "end of fields")?;
         let has_raw = files.file("__raw").is_some();
-        let fields = Fields::open(files, opening, &paths, &types, null_indexes)?;
         Self::finish(
             has_raw,
             Some(fields),
@@ -80,6 +88,7 @@ impl Json {
             container: opening.container,
             base: head.file_name_base,
             order: byte_order(head.byte_order.as_deref()),
+            parent: None,
         };
         let place = cursor.take_blob(0, "head of a JSON column")?;
         let bitmap = head.bitmap_serde_factory.unwrap_or_default();

@@ -11,6 +11,8 @@ mod fields;
 mod json;
 mod variant;
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 pub(super) use dictionary::double_order;
@@ -63,6 +65,8 @@ pub(super) struct SubFiles<'a> {
     container: &'a Container,
     base: String,
     order: ByteOrder,
+    /// The column of the table that has the dictionaries, where this one is of a projection.
+    parent: Option<&'a Column>,
 }
 
 impl SubFiles<'_> {
@@ -78,6 +82,7 @@ impl SubFiles<'_> {
         Some(self.container.file(&self.name(file))?.with_order(self.order))
     }
 
+    /// Reads the dictionary of strings of this column itself.
     fn string_dictionary(&self) -> Result<StringDictionary, SegmentError> {
         StringDictionary::read(&mut self.require("__stringDictionary")?.cursor(), self.container)
     }
@@ -126,8 +131,9 @@ pub(super) fn open(
         container: opening.container,
         base: base.to_owned(),
         order: cursor.order(),
+        parent: opening.parent,
     };
-    let array_of = |value| Variant::open(&files, opening, value, true, part.is_variant_type);
+    let array_of = |value| Variant::open(&files, opening, value, true, part.is_variant_type, cursor);
     let logical_type = part.logical_type.as_deref().unwrap_or("COMPLEX<json>");
     Ok(match logical_type {
         "ARRAY<STRING>" => Column::Variant(Box::new(array_of(ValueType::String)?)),
@@ -139,11 +145,13 @@ pub(super) fn open(
                 "LONG" => ValueType::Long,
                 _ => ValueType::Double,
             };
-            Column::Variant(Box::new(Variant::open(&files, opening, value, false, true)?))
+            Column::Variant(Box::new(Variant::open(
+                &files, opening, value, false, true, cursor,
+            )?))
         }
-        "STRING" => Column::Strings(Box::new(open_strings(&files, opening, part.has_nulls)?)),
-        "LONG" => Column::Numbers(open_numbers(&files, opening, NumberKind::Long)?),
-        "DOUBLE" => Column::Numbers(open_numbers(&files, opening, NumberKind::Double)?),
+        "STRING" => Column::Strings(Box::new(open_strings(&files, opening, part.has_nulls, cursor)?)),
+        "LONG" => Column::Numbers(open_numbers(&files, opening, NumberKind::Long, cursor)?),
+        "DOUBLE" => Column::Numbers(open_numbers(&files, opening, NumberKind::Double, cursor)?),
         _ => Column::Json(Box::new(Json::open(
             cursor,
             &files,
@@ -155,8 +163,16 @@ pub(super) fn open(
 }
 
 /// Opens an "auto" column of strings: a dictionary with null, ids, bitmaps.
-fn open_strings(files: &SubFiles<'_>, opening: &Opening<'_>, has_nulls: bool) -> Result<Strings, SegmentError> {
-    let dictionary = files.string_dictionary()?;
+fn open_strings(
+    files: &SubFiles<'_>,
+    opening: &Opening<'_>,
+    has_nulls: bool,
+    cursor: &Cursor<'_>,
+) -> Result<Strings, SegmentError> {
+    let dictionary = match files.parent {
+        None => Arc::new(files.string_dictionary()?),
+        Some(parent) => parent.shared_dictionary(cursor)?,
+    };
     let ids = files.encoded_column()?;
     let place = files.require("__encodedColumn")?;
     let mut strings = Strings::assemble(dictionary, ids, place, has_nulls);
@@ -166,14 +182,28 @@ fn open_strings(files: &SubFiles<'_>, opening: &Opening<'_>, has_nulls: bool) ->
 }
 
 /// Opens an "auto" column of numbers: values, and the rows of id 0, which is null.
-fn open_numbers(files: &SubFiles<'_>, opening: &Opening<'_>, kind: NumberKind) -> Result<Numbers, SegmentError> {
+fn open_numbers(
+    files: &SubFiles<'_>,
+    opening: &Opening<'_>,
+    kind: NumberKind,
+    cursor: &Cursor<'_>,
+) -> Result<Numbers, SegmentError> {
     let (dictionary, column) = match kind {
         NumberKind::Long => ("__longDictionary", "__longColumn"),
         _ => ("__doubleDictionary", "__doubleColumn"),
     };
     let values = files.require(column)?;
     let mut numbers = Numbers::read_v1(kind, &mut values.cursor(), opening)?;
-    let dictionary = FixedIndexed::<8>::read(&mut files.require(dictionary)?.cursor(), dictionary)?;
+    let dictionary = match files.parent {
+        None => FixedIndexed::<8>::read(&mut files.require(dictionary)?.cursor(), dictionary)?,
+        Some(parent) => {
+            let shared = match parent {
+                Column::Numbers(parent) => parent.number_dictionary().cloned(),
+                _ => None,
+            };
+            shared.ok_or_else(|| parent.cannot_share("a dictionary of numbers", cursor))?
+        }
+    };
     let ids = files.encoded_column()?;
     if ids.len() != numbers.rows() {
         return Err(values.corrupt(

@@ -17,20 +17,20 @@ use roaring::RoaringBitmap;
 
 use super::SubFiles;
 use super::dictionary::{GlobalDictionary, GlobalValue, unknown_id};
-use crate::blob::Blob;
+use crate::blob::{Blob, Cursor};
 use crate::codec::bitmap::{BitmapIndex, check_index};
 use crate::codec::blocks::{ValueBlocks, read_values};
 use crate::codec::fixed_indexed::FixedIndexed;
 use crate::codec::ints::Ids;
 use crate::dump::json;
 use crate::reader::IndexValue;
-use crate::reader::column::Opening;
+use crate::reader::column::{Column, Opening};
 use crate::{ColumnType, RowSelection, SegmentError, ValueType};
 
 /// An open column of arrays or of several types.
 #[derive(Debug)]
 pub(in crate::reader) struct Variant {
-    dictionary: GlobalDictionary,
+    dictionary: Arc<GlobalDictionary>,
     ids: Ids,
     place: Blob,
     value_type: ValueType,
@@ -48,8 +48,17 @@ impl Variant {
         value_type: ValueType,
         is_array: bool,
         is_variant: bool,
+        cursor: &Cursor<'_>,
     ) -> Result<Self, SegmentError> {
-        let dictionary = GlobalDictionary::open(files, true)?;
+        let parent = match files.parent {
+            None => None,
+            Some(Column::Variant(parent)) => Some(parent.as_ref()),
+            Some(other) => return Err(other.cannot_share("dictionaries of arrays", cursor)),
+        };
+        let dictionary = match parent {
+            None => GlobalDictionary::open(files, true)?,
+            Some(parent) => Arc::clone(&parent.dictionary),
+        };
         let ids = files.encoded_column()?;
         let index = files.value_indexes(opening, ids.len(), dictionary.len()?)?;
         let null_rows = match &index {
@@ -65,7 +74,7 @@ impl Variant {
             is_array,
             is_variant,
             null_rows,
-            elements: Self::open_elements(files, opening, ids_len)?,
+            elements: Self::open_elements(files, opening, ids_len, parent)?,
             index,
         })
     }
@@ -74,14 +83,18 @@ impl Variant {
         files: &SubFiles<'_>,
         opening: &Opening<'_>,
         rows: usize,
+        parent: Option<&Self>,
     ) -> Result<Option<(FixedIndexed<4>, BitmapIndex)>, SegmentError> {
-        let (Some(elements), Some(index)) = (
-            files.file("__arrayElementDictionary"),
-            files.file("__arrayElementIndexes"),
-        ) else {
+        let elements = match parent {
+            Some(parent) => parent.elements.as_ref().map(|(elements, _)| elements.clone()),
+            None => match files.file("__arrayElementDictionary") {
+                Some(elements) => Some(FixedIndexed::read(&mut elements.cursor(), "array elements")?),
+                None => None,
+            },
+        };
+        let (Some(elements), Some(index)) = (elements, files.file("__arrayElementIndexes")) else {
             return Ok(None);
         };
-        let elements = FixedIndexed::read(&mut elements.cursor(), "array elements")?;
         let entries = elements.len();
         let index = BitmapIndex::read(&mut index.cursor(), files.container, opening.bitmap, rows, entries)?;
         Ok(index.map(|index| (elements, index)))

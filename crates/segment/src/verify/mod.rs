@@ -5,6 +5,9 @@
 //! 3. Every bitmap holds exactly the rows of its value; the bitmap of null rows agrees with the rows.
 //! 4. Rows are sorted as the metadata claims.
 //! 5. Every internal file belongs to a column, a projection or the segment itself.
+//! 6. All of this holds for projections too, and they say what the rows of the table add up to: see `projections`.
+
+mod projections;
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -18,7 +21,9 @@ use crate::{RowSelection, Segment, SegmentError};
 /// Something that is not as it must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The column; none if it concerns the whole segment.
+    /// The projection; none if it concerns the table itself.
+    pub projection: Option<String>,
+    /// The column; none if it concerns all of the table or projection.
     pub column: Option<String>,
     /// What is wrong.
     pub what: String,
@@ -26,6 +31,9 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(projection) = &self.projection {
+            write!(f, "projection [{projection}]: ")?;
+        }
         match &self.column {
             Some(column) => write!(f, "column [{column}]: {}", self.what),
             None => f.write_str(&self.what),
@@ -48,35 +56,61 @@ pub struct Verification {
 /// [`Segment::open`].
 pub fn verify(segment: &Segment) -> Verification {
     let mut findings = Vec::new();
-    for info in segment.columns() {
-        let mut add = |what: String| {
+    check_table(segment, None, &mut findings);
+    let mut columns = segment.columns().len();
+    for projection in segment.projections() {
+        let mut add = |column: Option<&str>, what: String| {
             findings.push(Finding {
-                column: Some(info.name.clone()),
+                projection: Some(projection.name.clone()),
+                column: column.map(str::to_owned),
                 what,
             });
         };
-        match check_column(segment, &info.name) {
-            Ok(found) => found.into_iter().for_each(&mut add),
-            Err(e) => add(e.to_string()),
+        match segment.projection(&projection.name) {
+            Ok(table) => {
+                match projections::check(segment, projection, &table) {
+                    Ok(found) => found.into_iter().for_each(|(column, what)| add(column.as_deref(), what)),
+                    Err(e) => add(None, format!("it cannot be compared with the rows: {e}")),
+                }
+                check_table(&table, Some(&projection.name), &mut findings);
+                columns += table.columns().len();
+            }
+            Err(e) => add(None, e.to_string()),
         }
     }
-    match check_order(segment) {
-        Ok(found) => findings.extend(found.map(|what| Finding { column: None, what })),
-        Err(e) => findings.push(Finding {
-            column: None,
-            what: format!("the order of rows cannot be checked: {e}"),
-        }),
-    }
-    for file in strangers(segment) {
-        findings.push(Finding {
-            column: None,
-            what: format!("internal file [{file}] belongs to nothing"),
-        });
-    }
+    let unknown = segment.unknown_projections().map(SegmentError::to_string);
+    let strangers = strangers(segment).into_iter();
+    let strangers = strangers.map(|file| format!("internal file [{file}] belongs to nothing"));
+    findings.extend(unknown.chain(strangers).map(|what| Finding {
+        projection: None,
+        column: None,
+        what,
+    }));
     Verification {
         rows: segment.rows(),
-        columns: segment.columns().len(),
+        columns,
         findings,
+    }
+}
+
+/// Checks the columns and the order of a segment's own table, or of a projection.
+fn check_table(table: &Segment, projection: Option<&str>, findings: &mut Vec<Finding>) {
+    let mut add = |column: Option<&str>, what: String| {
+        findings.push(Finding {
+            projection: projection.map(str::to_owned),
+            column: column.map(str::to_owned),
+            what,
+        });
+    };
+    for info in table.columns() {
+        match check_column(table, &info.name) {
+            Ok(found) => found.into_iter().for_each(|what| add(Some(&info.name), what)),
+            Err(e) => add(Some(&info.name), e.to_string()),
+        }
+    }
+    match check_order(table) {
+        Ok(found) => found.into_iter().for_each(|what| add(None, what)),
+        Err(e) => add(None, format!("the order of rows cannot be checked: {e}")),
     }
 }
 
@@ -161,21 +195,28 @@ fn comparable(array: ArrayRef) -> ArrayRef {
 
 /// Lists the internal files that nothing refers to.
 fn strangers(segment: &Segment) -> Vec<String> {
-    let projections = segment.metadata().and_then(|metadata| metadata.projections.clone());
-    let projections: Vec<String> = projections
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|projection| Some(format!("{}/", projection.get("schema")?.get("name")?.as_str()?)))
-        .chain(std::iter::once("__base/".to_owned()))
-        .collect();
+    let mut tables = vec![(segment.prefix().to_owned(), names(segment))];
+    for projection in segment.projections() {
+        let mut columns = projection.grouping_columns.clone();
+        columns.extend(projection.aggregator_names());
+        tables.push((projection.prefix(), columns));
+    }
     let belongs = |file: &str| {
         matches!(file, "index.drd" | "metadata.drd")
-            || projections.iter().any(|projection| file.starts_with(projection))
-            || segment.columns().iter().any(|info| {
-                let rest = file.strip_prefix(info.name.as_str());
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '_']))
+            || tables.iter().any(|(prefix, columns)| {
+                let of_table = file.strip_prefix(prefix.as_str());
+                of_table.is_some_and(|file| {
+                    columns.iter().any(|column| {
+                        let rest = file.strip_prefix(column.as_str());
+                        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '_']))
+                    })
+                })
             })
     };
     let files = segment.internal_files().into_iter();
     files.filter(|file| !belongs(file)).collect()
+}
+
+fn names(segment: &Segment) -> Vec<String> {
+    segment.columns().iter().map(|info| info.name.clone()).collect()
 }
