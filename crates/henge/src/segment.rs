@@ -215,9 +215,9 @@ fn columns(segment: &Segment, format: Format, out: &mut impl Write) -> Result<()
     });
     let tables = tables.collect::<Result<Vec<_>, SegmentError>>()?;
     if format == Format::Json {
-        let projections = tables.iter().map(|(name, table)| {
-            json!({"name": name, "rows": table.rows(), "columns": column_rows(table)})
-        });
+        let projections = tables
+            .iter()
+            .map(|(name, table)| json!({"name": name, "rows": table.rows(), "columns": column_rows(table)}));
         let described = json!({
             "segment": segment.path(),
             "rows": segment.rows(),
@@ -337,9 +337,7 @@ fn verification(segment: &Segment, format: Format, out: &mut impl Write) -> Resu
     if format == Format::Json {
         let found: Vec<Value> = findings
             .iter()
-            .map(|finding| {
-                json!({"projection": finding.projection, "column": finding.column, "what": finding.what})
-            })
+            .map(|finding| json!({"projection": finding.projection, "column": finding.column, "what": finding.what}))
             .collect();
         let described = json!({"segment": segment.path(), "rows": rows, "columns": columns, "findings": found});
         writeln!(out, "{described}")?;

@@ -27,7 +27,7 @@ pub use codec::compression::Compression;
 pub use codec::dictionary::StringDictionary;
 pub use container::{Metadata, OrderBy, Projection};
 pub use error::{SegmentError, SegmentErrorKind};
-pub use index_spec::{BitmapKind, IndexSpec, LongEncoding, StringEncoding};
+pub use index_spec::{AutoSpec, BitmapKind, IndexSpec, LongEncoding, StringEncoding};
 pub use projection::ProjectionSpec;
 pub use reader::{ColumnInfo, IndexValue, JsonField, Segment};
 pub use schema::{

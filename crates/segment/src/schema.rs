@@ -257,7 +257,11 @@ impl SegmentSchema {
             }
         }
         let mut names = std::collections::HashSet::new();
-        if let Some(twice) = self.projections.iter().find(|projection| !names.insert(projection.name())) {
+        if let Some(twice) = self
+            .projections
+            .iter()
+            .find(|projection| !names.insert(projection.name()))
+        {
             return Err(SegmentError::invalid(format!(
                 "projection [{}] is listed twice",
                 twice.name()

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! id    name          a block is
-//! 0x00  lzf           chunks "ZV" type u16be-length [u16be-original-length] bytes
+//! 0x00  lzf           chunks, see `lzf`
 //! 0x01  lz4           one raw LZ4 block: no frame, no length
 //! 0x02  zstd          one Zstandard frame
 //! 0xFE  none          no blocks at all (numbers only)
@@ -15,13 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::lz4::Encoder as Lz4Encoder;
 use crate::codec::lz4_thorough::ThoroughEncoder;
+use crate::codec::lzf;
 use crate::limits::BLOCK_BYTES;
 
 /// How blocks are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
-    /// LZF chunks of older clusters; read only.
+    /// LZF chunks of older clusters.
     Lzf,
     /// One raw LZ4 block.
     #[default]
@@ -82,7 +83,7 @@ impl Compression {
         match self {
             Self::Lz4 => lz4_flex::block::decompress_into(block, out).map_err(|e| format!("a raw LZ4 block: {e}")),
             Self::Zstd => zstd::bulk::decompress_to_buffer(block, out).map_err(|e| format!("a Zstandard frame: {e}")),
-            Self::Lzf => lzf_decompress(block, out),
+            Self::Lzf => lzf::decompress(block, out),
             Self::Uncompressed | Self::None => {
                 let target = out
                     .get_mut(..block.len())
@@ -92,84 +93,6 @@ impl Compression {
             }
         }
     }
-}
-
-/// Decompresses a run of LZF chunks (`com.ning:compress-lzf`).
-fn lzf_decompress(mut input: &[u8], out: &mut [u8]) -> Result<usize, String> {
-    const SHORT: &str = "an LZF chunk that is cut short";
-    let mut filled = 0;
-    while !input.is_empty() {
-        let [b'Z', b'V', kind, hi, lo, rest @ ..] = input else {
-            return Err("an LZF chunk beginning with ZV".into());
-        };
-        let len = usize::from(u16::from_be_bytes([*hi, *lo]));
-        match kind {
-            0 => {
-                let data = rest.get(..len).ok_or(SHORT)?;
-                out.get_mut(filled..filled + len)
-                    .ok_or("an LZF chunk that fits its block")?
-                    .copy_from_slice(data);
-                filled += len;
-                input = &rest[len..];
-            }
-            1 => {
-                let [hi, lo, rest @ ..] = rest else {
-                    return Err(SHORT.into());
-                };
-                let original = usize::from(u16::from_be_bytes([*hi, *lo]));
-                let data = rest.get(..len).ok_or(SHORT)?;
-                let target = out
-                    .get_mut(filled..filled + original)
-                    .ok_or("an LZF chunk that fits its block")?;
-                lzf_chunk(data, target)?;
-                filled += original;
-                input = &rest[len..];
-            }
-            other => return Err(format!("an LZF chunk of type 0 or 1, found {other}")),
-        }
-    }
-    Ok(filled)
-}
-
-/// Decompresses the inside of a compressed chunk: literal runs `000lllll`, matches `lllooooo oooooooo` and
-/// `111ooooo llllllll oooooooo`.
-fn lzf_chunk(data: &[u8], out: &mut [u8]) -> Result<(), String> {
-    const SHORT: &str = "LZF data that is cut short";
-    const LONG: &str = "LZF data that fits its chunk";
-    let (mut at, mut filled) = (0, 0);
-    let byte = |at: &mut usize| -> Result<usize, String> {
-        let value = data.get(*at).copied().ok_or(SHORT)?;
-        *at += 1;
-        Ok(usize::from(value))
-    };
-    while filled < out.len() {
-        let control = byte(&mut at)?;
-        if control < 32 {
-            let len = control + 1;
-            let run = data.get(at..at + len).ok_or(SHORT)?;
-            out.get_mut(filled..filled + len).ok_or(LONG)?.copy_from_slice(run);
-            at += len;
-            filled += len;
-            continue;
-        }
-        let mut len = control >> 5;
-        if len == 7 {
-            len += byte(&mut at)?;
-        }
-        len += 2;
-        let back = ((control & 0x1F) << 8 | byte(&mut at)?) + 1;
-        if back > filled {
-            return Err("an LZF match inside what was decompressed".into());
-        }
-        if filled + len > out.len() {
-            return Err(LONG.into());
-        }
-        for i in filled..filled + len {
-            out[i] = out[i - back];
-        }
-        filled += len;
-    }
-    Ok(())
 }
 
 /// Compresses blocks one after the other, keeping its tables.
@@ -193,7 +116,7 @@ impl std::fmt::Debug for Compressor {
 }
 
 impl Compressor {
-    /// Prepares a compression; `none` and `lzf` have no blocks that could be written.
+    /// Prepares a compression; `none` has no blocks that could be written.
     pub fn new(compression: Compression) -> std::io::Result<Self> {
         let zstd = match compression {
             Compression::Zstd => Some(zstd::bulk::Compressor::new(ZSTD_LEVEL)?),
@@ -247,6 +170,7 @@ impl Compressor {
                     keep_smaller(out, start, end);
                 }
             }
+            (Compression::Lzf, _) => lzf::compress(block, out),
             _ => out.extend_from_slice(block),
         }
         Ok(())
@@ -272,7 +196,12 @@ mod tests {
     fn what_is_compressed_comes_back() {
         let mut block: Vec<u8> = (0..BLOCK_BYTES as u32).map(|i| ((i * i) >> 7) as u8).collect();
         block[1000..9000].fill(7);
-        for compression in [Compression::Lz4, Compression::Zstd, Compression::Uncompressed] {
+        for compression in [
+            Compression::Lz4,
+            Compression::Zstd,
+            Compression::Lzf,
+            Compression::Uncompressed,
+        ] {
             for len in [0, 1, 13, 4096, BLOCK_BYTES] {
                 let mut packed = Vec::new();
                 Compressor::new(compression)
@@ -284,18 +213,5 @@ mod tests {
                 assert_eq!(out[..len], block[..len]);
             }
         }
-    }
-
-    #[test]
-    fn lzf_matches_may_overlap_and_damage_is_refused() {
-        // a literal run "ab", then a match of 6 bytes 2 back
-        let data = [b'Z', b'V', 1, 0, 5, 0, 8, 1, b'a', b'b', 4 << 5, 1];
-        let mut out = [0; 8];
-        assert_eq!(Compression::Lzf.decompress(&data, &mut out).unwrap(), 8);
-        assert_eq!(&out, b"abababab");
-        for cut in 1..data.len() {
-            assert!(Compression::Lzf.decompress(&data[..cut], &mut out).is_err());
-        }
-        assert!(Compression::Lzf.decompress(&data, &mut out[..7]).is_err());
     }
 }

@@ -16,6 +16,7 @@ pub(crate) mod json_text;
 pub(crate) mod longs;
 pub(crate) mod lz4;
 pub(crate) mod lz4_thorough;
+pub(crate) mod lzf;
 pub(crate) mod multi_ints;
 pub(crate) mod roaring_writer;
 pub(crate) mod smile;

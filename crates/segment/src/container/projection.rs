@@ -133,8 +133,14 @@ mod tests {
             (json!({"numRows": 1}), "has a schema"),
             (json!({"schema": {"name": "p"}}), "number of rows"),
             (json!({"schema": {"name": "p"}, "numRows": -1}), "number of rows"),
-            (json!({"schema": {"type": "star-tree", "name": "p"}, "numRows": 1}), "star-tree"),
-            (json!({"schema": {"groupingColumns": 5}, "numRows": 1}), "schema of a projection"),
+            (
+                json!({"schema": {"type": "star-tree", "name": "p"}, "numRows": 1}),
+                "star-tree",
+            ),
+            (
+                json!({"schema": {"groupingColumns": 5}, "numRows": 1}),
+                "schema of a projection",
+            ),
         ] {
             let error = Projection::read(&wrong).unwrap_err();
             assert!(error.contains(message), "{wrong}: {error}");

@@ -57,7 +57,11 @@ impl Aggregation {
             },
             groups: HashMap::new(),
             key_bytes: 0,
-            states: plan.aggregators.iter().map(super::aggregators::Aggregator::state).collect(),
+            states: plan
+                .aggregators
+                .iter()
+                .map(super::aggregators::Aggregator::state)
+                .collect(),
             plan,
         })
     }
@@ -81,7 +85,9 @@ impl Aggregation {
         let mut inputs: HashMap<String, ArrayRef> = HashMap::new();
         let mut needed: Vec<&str> = Vec::new();
         let filters = self.plan.aggregators.iter().filter_map(|a| a.filter.as_ref());
-        filters.chain(&self.plan.filter).for_each(|filter| filter.columns(&mut needed));
+        filters
+            .chain(&self.plan.filter)
+            .for_each(|filter| filter.columns(&mut needed));
         needed.extend(self.plan.aggregators.iter().filter_map(|a| a.field.as_deref()));
         for name in needed {
             if !inputs.contains_key(name) {
@@ -203,7 +209,9 @@ fn key_values(key: &Key, batch: &RecordBatch, times: &Int64Array) -> Result<Arra
     let handling = match &key.source {
         Source::Time(TimeFloor::Exact) => return Ok(Arc::new(times.clone())),
         Source::Time(TimeFloor::To(granularity)) => {
-            return Ok(Arc::new(times.unary::<_, Int64Type>(|time| granularity.bucket_start(time))));
+            return Ok(Arc::new(
+                times.unary::<_, Int64Type>(|time| granularity.bucket_start(time)),
+            ));
         }
         Source::Column(handling) => *handling,
     };
@@ -220,11 +228,15 @@ fn key_values(key: &Key, batch: &RecordBatch, times: &Int64Array) -> Result<Arra
             Ok(match array.data_type() {
                 DataType::Float64 => {
                     let doubles = array.as_primitive::<arrow::datatypes::Float64Type>();
-                    Arc::new(doubles.unary::<_, arrow::datatypes::Float64Type>(|v| if v.is_nan() { f64::NAN } else { v }))
+                    Arc::new(
+                        doubles.unary::<_, arrow::datatypes::Float64Type>(|v| if v.is_nan() { f64::NAN } else { v }),
+                    )
                 }
                 _ => {
                     let floats = array.as_primitive::<arrow::datatypes::Float32Type>();
-                    Arc::new(floats.unary::<_, arrow::datatypes::Float32Type>(|v| if v.is_nan() { f32::NAN } else { v }))
+                    Arc::new(
+                        floats.unary::<_, arrow::datatypes::Float32Type>(|v| if v.is_nan() { f32::NAN } else { v }),
+                    )
                 }
             })
         }

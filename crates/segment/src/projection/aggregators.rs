@@ -225,9 +225,7 @@ impl State {
 
     /// Adds rows to their groups; `taken` names those rows that count, and `input` is of the column's own type.
     pub fn add(&mut self, groups: &[(usize, u32)], input: Option<&ArrayRef>, taken: Option<&[bool]>) {
-        let rows = groups
-            .iter()
-            .filter(|(row, _)| taken.is_none_or(|taken| taken[*row]));
+        let rows = groups.iter().filter(|(row, _)| taken.is_none_or(|taken| taken[*row]));
         for (row, group) in rows {
             match self {
                 Self::Longs(values) => values.add(*group, input.and_then(|array| number(array, *row)).map(Cell::long)),
@@ -235,7 +233,12 @@ impl State {
                     values.add(*group, input.and_then(|array| number(array, *row)).map(Cell::double));
                 }
                 Self::Floats(values) => {
-                    values.add(*group, input.and_then(|array| number(array, *row)).map(|cell| cell.double() as f32));
+                    values.add(
+                        *group,
+                        input
+                            .and_then(|array| number(array, *row))
+                            .map(|cell| cell.double() as f32),
+                    );
                 }
             }
         }
@@ -245,7 +248,10 @@ impl State {
     pub fn finish(&self, order: &[u32]) -> (ArrayRef, Vec<f64>) {
         fn pick<T: Copy>(values: &Values<T>, order: &[u32]) -> (Vec<Option<T>>, Vec<f64>) {
             let groups = order.iter().map(|group| values.groups[*group as usize]).collect();
-            (groups, order.iter().map(|group| values.magnitudes[*group as usize]).collect())
+            (
+                groups,
+                order.iter().map(|group| values.magnitudes[*group as usize]).collect(),
+            )
         }
         match self {
             Self::Longs(values) => {

@@ -112,7 +112,8 @@ impl Filter {
             fields.map(|field| Self::read_inner(field, depth + 1)).collect()
         };
         let text = |name: &str| Some(json.get(name)?.as_str()?.to_owned());
-        let values = |name: &str| -> Option<Vec<Match>> { json.get(name)?.as_array()?.iter().map(Match::read).collect() };
+        let values =
+            |name: &str| -> Option<Vec<Match>> { json.get(name)?.as_array()?.iter().map(Match::read).collect() };
         Some(match json.get("type")?.as_str()? {
             "true" => Self::Constant(true),
             "false" => Self::Constant(false),
@@ -213,11 +214,7 @@ impl Filter {
 }
 
 /// Tests the value of a row, or each of several, by how it compares; none for null.
-fn any_value(
-    array: &ArrayRef,
-    row: usize,
-    test: &dyn Fn(&dyn Fn(&Match) -> Option<Ordering>) -> bool,
-) -> Option<bool> {
+fn any_value(array: &ArrayRef, row: usize, test: &dyn Fn(&dyn Fn(&Match) -> Option<Ordering>) -> bool) -> Option<bool> {
     if array.is_null(row) {
         return None;
     }
@@ -277,18 +274,38 @@ mod tests {
         assert_eq!(taken(equals("s", json!(10))), [f, f, u, t]);
         assert_eq!(taken(equals("n", json!("10"))), [f, t, f, u]);
         assert_eq!(taken(equals("d", json!(10))), [f, t, f, f]);
-        assert_eq!(taken(json!({"type": "not", "field": equals("s", json!("a"))})), [f, t, u, t]);
-        assert_eq!(taken(json!({"type": "selector", "dimension": "s", "value": null})), [f, f, t, f]);
+        assert_eq!(
+            taken(json!({"type": "not", "field": equals("s", json!("a"))})),
+            [f, t, u, t]
+        );
+        assert_eq!(
+            taken(json!({"type": "selector", "dimension": "s", "value": null})),
+            [f, f, t, f]
+        );
         assert_eq!(taken(json!({"type": "selector", "dimension": "nothing"})), [t, t, t, t]);
-        assert_eq!(taken(json!({"type": "in", "dimension": "s", "values": ["a", null]})), [t, f, t, f]);
-        assert_eq!(taken(json!({"type": "inType", "column": "n", "matchValueType": "LONG", "sortedValues": [-3, 1]})), [t, f, t, u]);
-        assert_eq!(taken(json!({"type": "range", "column": "n", "lower": 1, "lowerOpen": true})), [f, t, f, u]);
-        assert_eq!(taken(json!({"type": "range", "column": "s", "lower": "", "upper": "10"})), [f, t, u, t]);
+        assert_eq!(
+            taken(json!({"type": "in", "dimension": "s", "values": ["a", null]})),
+            [t, f, t, f]
+        );
+        assert_eq!(
+            taken(json!({"type": "inType", "column": "n", "matchValueType": "LONG", "sortedValues": [-3, 1]})),
+            [t, f, t, u]
+        );
+        assert_eq!(
+            taken(json!({"type": "range", "column": "n", "lower": 1, "lowerOpen": true})),
+            [f, t, f, u]
+        );
+        assert_eq!(
+            taken(json!({"type": "range", "column": "s", "lower": "", "upper": "10"})),
+            [f, t, u, t]
+        );
         assert_eq!(taken(json!({"type": "null", "column": "n"})), [f, f, f, t]);
         let both = |kind: &str| json!({"type": kind, "fields": [equals("s", json!("a")), equals("n", json!(1)), {"type": "true"}]});
         assert_eq!(taken(both("and")), [t, f, f, f]);
         assert_eq!(taken(both("or")), [t, t, t, t]);
         assert!(Filter::read(&json!({"type": "spatial"})).is_none());
-        assert!(Filter::read(&json!({"type": "selector", "dimension": "s", "value": "a", "extractionFn": {}})).is_none());
+        assert!(
+            Filter::read(&json!({"type": "selector", "dimension": "s", "value": "a", "extractionFn": {}})).is_none()
+        );
     }
 }

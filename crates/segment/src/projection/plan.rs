@@ -45,10 +45,14 @@ impl ProjectionSpec {
             )));
         }
         if name.contains([',', '\n', '\r']) {
-            return Err(wrong("has a comma or line break in its name, which a segment cannot hold".into()));
+            return Err(wrong(
+                "has a comma or line break in its name, which a segment cannot hold".into(),
+            ));
         }
         if let Some(kind) = json.kind.filter(|kind| kind != "aggregate") {
-            return Err(wrong(format!("is of type [{kind}], the only one there is is aggregate")));
+            return Err(wrong(format!(
+                "is of type [{kind}], the only one there is is aggregate"
+            )));
         }
         let mut names = Vec::new();
         let mut types = Vec::new();
@@ -65,7 +69,9 @@ impl ProjectionSpec {
         }
         let aggregators = json.aggregators.unwrap_or_default();
         if names.is_empty() && aggregators.is_empty() {
-            return Err(wrong("groupingColumns and aggregators must not both be null or empty".into()));
+            return Err(wrong(
+                "groupingColumns and aggregators must not both be null or empty".into(),
+            ));
         }
         let mut projection = Projection {
             time_column_name: None,
@@ -106,7 +112,9 @@ impl ProjectionSpec {
             if shared {
                 return Err(SegmentError::Unsupported {
                     file: format!("projection[{name}]"),
-                    what: format!("grouping by column [{column}], which is an array, JSON or stored as an auto column,"),
+                    what: format!(
+                        "grouping by column [{column}], which is an array, JSON or stored as an auto column,"
+                    ),
                 });
             }
             if let (Some(wanted), Some(found)) = (wanted, found)
@@ -138,7 +146,9 @@ fn time_column(projection: &Projection, types: &[Option<String>]) -> Option<Stri
         if name == TIME_COLUMN {
             return Some(name.clone());
         }
-        let is_long = column_type.as_ref().is_none_or(|name| name.eq_ignore_ascii_case("long"));
+        let is_long = column_type
+            .as_ref()
+            .is_none_or(|name| name.eq_ignore_ascii_case("long"));
         match floor_of(projection, name) {
             Some(TimeFloor::Exact) if is_long => return Some(name.clone()),
             Some(TimeFloor::To(granularity)) if is_long => {
@@ -163,7 +173,10 @@ pub(super) enum TimeFloor {
 
 /// Finds the virtual column of a name, where it is a time floor in UTC.
 fn floor_of(projection: &Projection, name: &str) -> Option<TimeFloor> {
-    let column = projection.virtual_columns.iter().find(|column| column["name"] == name)?;
+    let column = projection
+        .virtual_columns
+        .iter()
+        .find(|column| column["name"] == name)?;
     if column["type"] != "expression" {
         return None;
     }
@@ -250,7 +263,9 @@ impl Plan {
                 }
             };
             if let ColumnType::Complex(_) = column_type {
-                return Err(unsupported(format!("grouping by column [{name}] of type {column_type}")));
+                return Err(unsupported(format!(
+                    "grouping by column [{name}] of type {column_type}"
+                )));
             }
             Ok(Key {
                 name: name.clone(),
@@ -289,9 +304,18 @@ impl Plan {
     /// Lists the columns of the table that are read.
     pub fn inputs(&self) -> Vec<String> {
         let mut names: Vec<&str> = Vec::new();
-        let filters = self.aggregators.iter().filter_map(|aggregator| aggregator.filter.as_ref());
-        filters.chain(&self.filter).for_each(|filter| filter.columns(&mut names));
-        names.extend(self.aggregators.iter().filter_map(|aggregator| aggregator.field.as_deref()));
+        let filters = self
+            .aggregators
+            .iter()
+            .filter_map(|aggregator| aggregator.filter.as_ref());
+        filters
+            .chain(&self.filter)
+            .for_each(|filter| filter.columns(&mut names));
+        names.extend(
+            self.aggregators
+                .iter()
+                .filter_map(|aggregator| aggregator.field.as_deref()),
+        );
         let keys = self.keys.iter().filter(|key| matches!(key.source, Source::Column(_)));
         names.extend(keys.map(|key| key.name.as_str()));
         let mut names: Vec<String> = names.into_iter().map(str::to_owned).collect();
@@ -348,18 +372,22 @@ mod tests {
 
     #[test]
     fn the_finest_time_is_the_time() {
-        let floor = |name: &str, period: &str| {
-            json!({"type": "expression", "name": name, "expression": format!("timestamp_floor(__time,'{period}')"), "outputType": "LONG"})
-        };
+        let floor = |name: &str, period: &str| json!({"type": "expression", "name": name, "expression": format!("timestamp_floor(__time,'{period}')"), "outputType": "LONG"});
         let with = |columns: Value| {
             let spec = spec(json!({
                 "name": "p", "groupingColumns": columns, "virtualColumns": [floor("d", "P1D"), floor("h", "PT1H")],
             }));
             spec.unwrap().projection.time_column_name
         };
-        assert_eq!(with(json!([{"type": "long", "name": "d"}, {"type": "long", "name": "h"}])), Some("h".into()));
+        assert_eq!(
+            with(json!([{"type": "long", "name": "d"}, {"type": "long", "name": "h"}])),
+            Some("h".into())
+        );
         assert_eq!(with(json!([{"type": "long", "name": "d"}])), Some("d".into()));
-        assert_eq!(with(json!([{"type": "long", "name": "d"}, {"type": "long", "name": "__time"}])), Some("__time".into()));
+        assert_eq!(
+            with(json!([{"type": "long", "name": "d"}, {"type": "long", "name": "__time"}])),
+            Some("__time".into())
+        );
         assert_eq!(with(json!([{"type": "string", "name": "x"}])), None);
     }
 
@@ -377,10 +405,22 @@ mod tests {
         }
         let schema = SegmentSchema::new(vec![crate::ColumnSchema::new("a", ColumnType::STRING)]);
         for (json, message) in [
-            (json!({"name": "p", "groupingColumns": ["b"]}), "not present on the base table"),
-            (json!({"name": "p", "groupingColumns": [{"type": "long", "name": "a"}]}), "different type[LONG]"),
-            (json!({"name": "p", "aggregators": [{"type": "HLLSketchBuild", "name": "u", "fieldName": "a"}]}), "HLLSketchBuild"),
-            (json!({"name": "p", "groupingColumns": ["a"], "filter": {"type": "spatial"}}), "spatial"),
+            (
+                json!({"name": "p", "groupingColumns": ["b"]}),
+                "not present on the base table",
+            ),
+            (
+                json!({"name": "p", "groupingColumns": [{"type": "long", "name": "a"}]}),
+                "different type[LONG]",
+            ),
+            (
+                json!({"name": "p", "aggregators": [{"type": "HLLSketchBuild", "name": "u", "fieldName": "a"}]}),
+                "HLLSketchBuild",
+            ),
+            (
+                json!({"name": "p", "groupingColumns": ["a"], "filter": {"type": "spatial"}}),
+                "spatial",
+            ),
         ] {
             let error = spec(json.clone()).unwrap().plan(&schema).unwrap_err().to_string();
             assert!(error.contains(message), "{json}: {error}");

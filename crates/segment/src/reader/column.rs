@@ -108,10 +108,7 @@ impl Column {
         match rows {
             Some(rows) if column.rows() != rows => Err(blob.corrupt(
                 0,
-                format!(
-                    "a column of {rows} rows, as the table has, found {}",
-                    column.rows()
-                ),
+                format!("a column of {rows} rows, as the table has, found {}", column.rows()),
             )),
             _ => Ok(column),
         }

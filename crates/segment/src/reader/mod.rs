@@ -454,7 +454,9 @@ impl Segment {
 
     /// Lists what is wrong with projections that cannot be understood.
     pub(crate) fn unknown_projections(&self) -> impl Iterator<Item = &SegmentError> {
-        self.projections.iter().filter_map(|projection| projection.as_ref().err())
+        self.projections
+            .iter()
+            .filter_map(|projection| projection.as_ref().err())
     }
 }
 

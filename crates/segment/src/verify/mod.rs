@@ -69,7 +69,9 @@ pub fn verify(segment: &Segment) -> Verification {
         match segment.projection(&projection.name) {
             Ok(table) => {
                 match projections::check(segment, projection, &table) {
-                    Ok(found) => found.into_iter().for_each(|(column, what)| add(column.as_deref(), what)),
+                    Ok(found) => found
+                        .into_iter()
+                        .for_each(|(column, what)| add(column.as_deref(), what)),
                     Err(e) => add(None, format!("it cannot be compared with the rows: {e}")),
                 }
                 check_table(&table, Some(&projection.name), &mut findings);

@@ -46,7 +46,11 @@ pub(super) fn check(
     }
     let time = projection.time_column_name.as_deref();
     for (key, array) in expected.plan.keys.iter().zip(&expected.keys) {
-        let name = if Some(key.name.as_str()) == time { TIME_COLUMN } else { &key.name };
+        let name = if Some(key.name.as_str()) == time {
+            TIME_COLUMN
+        } else {
+            &key.name
+        };
         let stored = texts(&table.read(name, RowSelection::All)?);
         let wanted = texts(array);
         if let Some(row) = (0..table.rows()).find(|row| stored[*row] != wanted[*row]) {
@@ -67,7 +71,11 @@ pub(super) fn check(
         }
         if let Some(row) = (0..table.rows()).find(|row| !same(&stored, array, *row, magnitudes[*row])) {
             let value = |array: &ArrayRef| shown(&texts(&array.slice(row, 1))[0]).to_owned();
-            let what = format!("row {row} is {}, the rows of the table make {}", value(&stored), value(array));
+            let what = format!(
+                "row {row} is {}, the rows of the table make {}",
+                value(&stored),
+                value(array)
+            );
             found.push((Some(name.to_owned()), what));
         }
     }
@@ -78,7 +86,9 @@ pub(super) fn check(
 fn aggregate(segment: &Segment, mut plan: Plan) -> Result<Option<Aggregated>, SegmentError> {
     let metadata = segment.metadata();
     if metadata.and_then(|metadata| metadata.rollup) == Some(true) {
-        let combining = metadata.and_then(|metadata| metadata.aggregators.clone()).unwrap_or_default();
+        let combining = metadata
+            .and_then(|metadata| metadata.aggregators.clone())
+            .unwrap_or_default();
         plan.retain(|aggregator| combining.contains(aggregator));
     }
     let reads_many = plan.keys.iter().any(|key| {
@@ -108,7 +118,10 @@ fn aggregate(segment: &Segment, mut plan: Plan) -> Result<Option<Aggregated>, Se
 }
 
 fn texts(array: &ArrayRef) -> Vec<Option<String>> {
-    dump::json_texts(array).iter().map(|text| text.map(str::to_owned)).collect()
+    dump::json_texts(array)
+        .iter()
+        .map(|text| text.map(str::to_owned))
+        .collect()
 }
 
 fn shown(text: &Option<String>) -> &str {

@@ -118,7 +118,7 @@ enum ColumnKind {
 impl ColumnWriter {
     fn new(column: &ColumnSchema, schema: &SegmentSchema, spec: &IndexSpec) -> Result<Self, SegmentError> {
         let name = column.name.as_str();
-        let with_bitmaps = !schema.without_bitmaps.contains(name);
+        let with_bitmaps = !spec.strings_without_bitmaps && !schema.without_bitmaps.contains(name);
         let is_auto = schema.auto.contains(name);
         let kind = match &column.column_type {
             ColumnType::Scalar(value) if is_auto => ColumnKind::Auto(AutoScalarWriter::new(name, *value)),
@@ -362,8 +362,12 @@ impl SegmentWriter {
         };
         smoosh.add("metadata.drd", &[&metadata.write()?])?;
         let mut size_bytes = smoosh.finish()?;
+        let factory = match &self.spec.segment_loader {
+            Some(factory) => factory.to_string(),
+            None => r#"{"type":"mMapSegmentFactory"}"#.to_owned(),
+        };
         for (name, bytes) in [
-            (FACTORY_FILE, &br#"{"type":"mMapSegmentFactory"}"#[..]),
+            (FACTORY_FILE, factory.as_bytes()),
             (VERSION_FILE, &VERSION_9.to_be_bytes()),
         ] {
             write_file(&self.dir.join(name), bytes)?;
@@ -390,25 +394,23 @@ fn check_spec(spec: &IndexSpec) -> Result<(), SegmentError> {
         })
     };
     let objects = [spec.complex_compression, spec.json_compression];
-    for compression in [spec.dimension_compression, spec.metric_compression]
-        .into_iter()
-        .chain(objects.into_iter().flatten())
-    {
-        if compression == Compression::Lzf {
-            return refused("writing compression lzf".into());
-        }
-    }
     if objects.contains(&Some(Compression::None)) {
         return refused("compression none of objects (Druid cannot write it either)".into());
     }
-    if let StringEncoding::FrontCoded { bucket_size, version } = spec.string_encoding
-        && (!bucket_size.is_power_of_two() || bucket_size > LARGEST_BUCKET || version > 1)
-    {
-        return refused(format!(
-            "front-coding of format version {version} in buckets of {bucket_size} (versions are 0 and 1, buckets 1, 2, 4 … {LARGEST_BUCKET})"
-        ));
+    for encoding in [
+        spec.string_encoding,
+        spec.auto_string_encoding(),
+        spec.auto.field_encoding,
+    ] {
+        if let StringEncoding::FrontCoded { bucket_size, version } = encoding
+            && (!bucket_size.is_power_of_two() || bucket_size > LARGEST_BUCKET || version > 1)
+        {
+            return refused(format!(
+                "front-coding of format version {version} in buckets of {bucket_size} (versions are 0 and 1, buckets 1, 2, 4 … {LARGEST_BUCKET})"
+            ));
+        }
     }
-    if spec.dimension_compression == Compression::None {
+    if [spec.dimension_compression, spec.auto_id_compression()].contains(&Compression::None) {
         return refused("dimension compression none (Druid cannot write it either)".into());
     }
     Ok(())

@@ -118,7 +118,12 @@ impl FinishedProjection {
     fn rank(&self) -> (u64, usize, std::cmp::Reverse<usize>, &str) {
         let projection = &self.projection;
         let aggregators = std::cmp::Reverse(projection.aggregators.len());
-        (projection.rows, projection.grouping_columns.len(), aggregators, &projection.name)
+        (
+            projection.rows,
+            projection.grouping_columns.len(),
+            aggregators,
+            &projection.name,
+        )
     }
 
     /// Writes the columns, and gives the JSON for the metadata of the segment.

@@ -293,7 +293,10 @@ impl StringWriter {
             };
             let id = id.filter(|id| *id != NULL || has_null || lists.is_some());
             ids.push(id.ok_or_else(|| {
-                SegmentError::invalid(format!("a projection has a value that column [{}] does not have", self.name))
+                SegmentError::invalid(format!(
+                    "a projection has a value that column [{}] does not have",
+                    self.name
+                ))
             })?);
         }
         let mut offsets = None;
@@ -423,9 +426,7 @@ impl Form {
         compressor: &mut Compressor,
     ) -> Result<(), SegmentError> {
         let offsets = offsets.filter(|lists| lists.windows(2).any(|ends| ends[1] - ends[0] != 1));
-        let bitmaps = self
-            .bitmap
-            .map(|kind| bitmaps::index(ids, offsets, cardinality, kind));
+        let bitmaps = self.bitmap.map(|kind| bitmaps::index(ids, offsets, cardinality, kind));
         let values = ids.iter().copied();
         let encoded = match offsets {
             Some(offsets) if self.compression == Compression::Uncompressed => {

@@ -168,6 +168,7 @@ fn goldens_can_be_written_again() {
             string_encoding: StringEncoding::Smallest,
             complex_compression: Some(Compression::Zstd),
             json_compression: Some(Compression::Zstd),
+            ..IndexSpec::default()
         },
     ];
     for (name, path) in segments() {

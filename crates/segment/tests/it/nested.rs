@@ -10,8 +10,8 @@ use arrow::array::{
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field};
 use henge_segment::{
-    BitmapKind, ColumnSchema, ColumnType, Compression, IndexSpec, LongEncoding, MetricSchema, RowSelection, Segment,
-    SegmentSchema, SegmentWriter, StringEncoding, dump,
+    AutoSpec, BitmapKind, ColumnSchema, ColumnType, Compression, IndexSpec, LongEncoding, MetricSchema, RowSelection,
+    Segment, SegmentSchema, SegmentWriter, StringEncoding, dump,
 };
 use henge_time::Interval;
 use proptest::prelude::*;
@@ -131,6 +131,29 @@ fn specs() -> Vec<IndexSpec> {
             string_encoding: StringEncoding::FrontCoded {
                 bucket_size: 1,
                 version: 0,
+            },
+            ..default.clone()
+        },
+        IndexSpec {
+            dimension_compression: Compression::Lzf,
+            metric_compression: Compression::Lzf,
+            json_compression: Some(Compression::Lzf),
+            complex_compression: Some(Compression::Lzf),
+            auto: AutoSpec {
+                string_encoding: Some(StringEncoding::FrontCoded {
+                    bucket_size: 2,
+                    version: 1,
+                }),
+                field_encoding: StringEncoding::FrontCoded {
+                    bucket_size: 4,
+                    version: 1,
+                },
+                id_compression: Some(Compression::Uncompressed),
+                long_encoding: Some(LongEncoding::Longs),
+                long_compression: Some(Compression::None),
+                double_compression: Some(Compression::Zstd),
+                long_null_index: true,
+                double_null_index: true,
             },
             ..default
         },

@@ -56,7 +56,13 @@ fn projections_of_real_druid_are_read() {
                 row["__time"].as_i64().unwrap(),
                 row["channel"].as_str().unwrap_or_default().to_owned(),
             );
-            (key, (row["cnt"].as_i64().unwrap(), row["added_sum"].as_i64().unwrap_or_default()))
+            (
+                key,
+                (
+                    row["cnt"].as_i64().unwrap(),
+                    row["added_sum"].as_i64().unwrap_or_default(),
+                ),
+            )
         })
         .collect();
     assert_eq!(read, hourly);
@@ -67,17 +73,26 @@ fn projections_of_real_druid_are_read() {
     for (row, (country, price)) in rows.iter().zip(&by_country) {
         assert_eq!(row["__time"], segment.interval().start_ms);
         assert_eq!(row["country"].as_str().unwrap_or_default(), country);
-        assert!((row["price_sum"].as_f64().unwrap() - price).abs() < 1e-6, "{row} {price}");
+        assert!(
+            (row["price_sum"].as_f64().unwrap() - price).abs() < 1e-6,
+            "{row} {price}"
+        );
         assert!(row["users"].as_str().unwrap().len() > 20);
     }
     // The dictionary is the table's.
     let values = |segment: &Segment| segment.dictionary("country").unwrap().values().unwrap();
     assert!(Arc::ptr_eq(&values(&segment), &values(&table)));
-    let rows_of = table.rows_of("country", &henge_segment::IndexValue::String(&by_country.keys().nth(2).unwrap().clone()));
+    let rows_of = table.rows_of(
+        "country",
+        &henge_segment::IndexValue::String(&by_country.keys().nth(2).unwrap().clone()),
+    );
     assert_eq!(rows_of.unwrap().unwrap().iter().collect::<Vec<_>>(), [2]);
 
     let error = segment.projection("daily").unwrap_err().to_string();
-    assert!(error.contains("no projection [daily], its projections are [by_country, hourly]"), "{error}");
+    assert!(
+        error.contains("no projection [daily], its projections are [by_country, hourly]"),
+        "{error}"
+    );
     assert_eq!(verify(&segment).findings, []);
 }
 
@@ -102,19 +117,43 @@ fn projections_that_lie_are_found() {
         );
     };
     assert_eq!(with_metadata(|_| {}), Vec::<String>::new());
-    found(&|p| p[1]["schema"]["aggregators"][1]["fieldName"] = json!("price"), "column [added_sum]: row 0 is");
+    found(
+        &|p| p[1]["schema"]["aggregators"][1]["fieldName"] = json!("price"),
+        "column [added_sum]: row 0 is",
+    );
     found(
         &|p| p[1]["schema"]["virtualColumns"][0]["expression"] = json!("timestamp_floor(__time,'PT5M')"),
         "projection [hourly]: 281 rows, the rows of the table make",
     );
-    found(&|p| p[1]["schema"]["filter"] = json!({"type": "null", "column": "channel"}), "projection [hourly]: 281 rows");
-    found(&|p| p[0]["numRows"] = json!(4), "a column of 4 rows, as the table has, found 5");
-    found(&|p| p[0]["numRows"] = json!(u64::MAX), "a projection of at most 1000 rows");
-    found(&|p| p[0]["schema"]["groupingColumns"] = json!(["country", "nobody"]), "nobody");
-    found(&|p| p[0]["schema"]["type"] = json!("cube"), "projections of type cube are not supported");
+    found(
+        &|p| p[1]["schema"]["filter"] = json!({"type": "null", "column": "channel"}),
+        "projection [hourly]: 281 rows",
+    );
+    found(
+        &|p| p[0]["numRows"] = json!(4),
+        "a column of 4 rows, as the table has, found 5",
+    );
+    found(
+        &|p| p[0]["numRows"] = json!(u64::MAX),
+        "a projection of at most 1000 rows",
+    );
+    found(
+        &|p| p[0]["schema"]["groupingColumns"] = json!(["country", "nobody"]),
+        "nobody",
+    );
+    found(
+        &|p| p[0]["schema"]["type"] = json!("cube"),
+        "projections of type cube are not supported",
+    );
     found(&|p| p[0] = json!(1), "has a schema");
-    found(&|p| p[0]["schema"]["name"] = json!("hourly"), "column [hourly/country], offset 0: an internal file of this name must exist");
-    found(&|p| p[0]["schema"]["name"] = json!("daily"), "internal file [by_country/users] belongs to nothing");
+    found(
+        &|p| p[0]["schema"]["name"] = json!("hourly"),
+        "column [hourly/country], offset 0: an internal file of this name must exist",
+    );
+    found(
+        &|p| p[0]["schema"]["name"] = json!("daily"),
+        "internal file [by_country/users] belongs to nothing",
+    );
 }
 
 #[test]
@@ -122,15 +161,24 @@ fn a_projection_without_its_table_is_an_error() {
     let mut files = fuzz::load(&golden()).unwrap();
     files.remove("country");
     let segment = fuzz::open(&files).unwrap();
-    let error = segment.projection("by_country").unwrap().read("country", henge_segment::RowSelection::All);
+    let error = segment
+        .projection("by_country")
+        .unwrap()
+        .read("country", henge_segment::RowSelection::All);
     assert!(error.unwrap_err().to_string().contains("must exist"));
     // A column of numbers in place of the one of strings.
     let added = files["added"].clone();
     files.insert("country".into(), added);
     let segment = fuzz::open(&files).unwrap();
-    let error = segment.projection("by_country").unwrap().read("country", henge_segment::RowSelection::All);
+    let error = segment
+        .projection("by_country")
+        .unwrap()
+        .read("country", henge_segment::RowSelection::All);
     let error = error.unwrap_err().to_string();
-    assert!(error.contains("shares a dictionary of strings with the table, whose column of the same name is LONG"), "{error}");
+    assert!(
+        error.contains("shares a dictionary of strings with the table, whose column of the same name is LONG"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -203,7 +251,10 @@ pub fn write_all(dir: &Path, rows: usize, spec: IndexSpec) -> Segment {
         ColumnSchema::new("none", ColumnType::STRING),
     ]);
     schema.ordering = Some(vec!["__time".into()]);
-    schema.projections = specs().iter().map(|spec| ProjectionSpec::from_druid(spec).unwrap()).collect();
+    schema.projections = specs()
+        .iter()
+        .map(|spec| ProjectionSpec::from_druid(spec).unwrap())
+        .collect();
     let interval = "2024-01-01/2024-02-01".parse().unwrap();
     let mut writer = SegmentWriter::create(dir, schema, spec, interval).unwrap();
     let texts = ["b", "", "\u{ff61}", "\u{10000}", "a"];
@@ -223,24 +274,46 @@ pub fn write_all(dir: &Path, rows: usize, spec: IndexSpec) -> Segment {
             ),
             (
                 "s",
-                Arc::new(range.clone().map(|i| (i % 6 < 5).then(|| texts[i % 6 % 5])).collect::<StringArray>()),
+                Arc::new(
+                    range
+                        .clone()
+                        .map(|i| (i % 6 < 5).then(|| texts[i % 6 % 5]))
+                        .collect::<StringArray>(),
+                ),
             ),
             ("m", Arc::new(lists.finish())),
             (
                 "l",
-                Arc::new(range.clone().map(|i| (i % 11 != 0).then_some(i as i64 % 13 - 5)).collect::<Int64Array>()),
+                Arc::new(
+                    range
+                        .clone()
+                        .map(|i| (i % 11 != 0).then_some(i as i64 % 13 - 5))
+                        .collect::<Int64Array>(),
+                ),
             ),
             (
                 "d",
-                Arc::new(range.clone().map(|i| (i % 5 != 0).then_some((i % 9) as f64 / 8.0)).collect::<Float64Array>()),
+                Arc::new(
+                    range
+                        .clone()
+                        .map(|i| (i % 5 != 0).then_some((i % 9) as f64 / 8.0))
+                        .collect::<Float64Array>(),
+                ),
             ),
             (
                 "f",
-                Arc::new(range.clone().map(|i| (i % 4 != 0).then_some((i % 3) as f32 * 0.1)).collect::<Float32Array>()),
+                Arc::new(
+                    range
+                        .clone()
+                        .map(|i| (i % 4 != 0).then_some((i % 3) as f32 * 0.1))
+                        .collect::<Float32Array>(),
+                ),
             ),
         ];
         let batch = columns.into_iter().map(|(name, array)| (name, array, true));
-        writer.append(&RecordBatch::try_from_iter_with_nullable(batch).unwrap()).unwrap();
+        writer
+            .append(&RecordBatch::try_from_iter_with_nullable(batch).unwrap())
+            .unwrap();
     }
     assert!(writer.memory_bytes() > 0);
     writer.finish().unwrap();
@@ -271,7 +344,14 @@ fn what_is_written_is_what_the_rows_add_up_to() {
         let hourly = printed(&segment.projection("hourly").unwrap());
         assert_eq!(hourly.len(), 50 * 6);
         let first: Vec<Value> = printed(&segment).into_iter().take(60).collect();
-        let groups = [json!(null), json!(""), json!("a"), json!("b"), json!("\u{10000}"), json!("\u{ff61}")];
+        let groups = [
+            json!(null),
+            json!(""),
+            json!("a"),
+            json!("b"),
+            json!("\u{10000}"),
+            json!("\u{ff61}"),
+        ];
         for (row, s) in hourly.iter().zip(&groups) {
             let of_group: Vec<&Value> = first.iter().filter(|row| row["s"] == *s).collect();
             let longs: Vec<i64> = of_group.iter().filter_map(|row| row["l"].as_i64()).collect();
@@ -317,9 +397,17 @@ fn projections_of_rollup_combine_its_metrics() {
     writer.finish().unwrap();
     let segment = Segment::open(dir.path()).unwrap();
     assert_eq!(verify(&segment).findings, []);
-    assert_eq!(printed(&segment.projection("all").unwrap()), [json!({"__time": START_MS, "n": 9})]);
+    assert_eq!(
+        printed(&segment.projection("all").unwrap()),
+        [json!({"__time": START_MS, "n": 9})]
+    );
 
     schema.projections.push(schema.projections[0].clone());
     let twice = SegmentWriter::create(dir.path(), schema, IndexSpec::default(), interval);
-    assert!(twice.unwrap_err().to_string().contains("projection [all] is listed twice"));
+    assert!(
+        twice
+            .unwrap_err()
+            .to_string()
+            .contains("projection [all] is listed twice")
+    );
 }

@@ -260,9 +260,7 @@ impl Fields {
     ) -> Result<Self, SegmentError> {
         let fields = parent.fields.iter().enumerate();
         let fields = fields
-            .map(|(number, field)| {
-                Field::open(files, opening, number, field.path.clone(), field.types, null_indexes)
-            })
+            .map(|(number, field)| Field::open(files, opening, number, field.path.clone(), field.types, null_indexes))
             .collect::<Result<_, SegmentError>>()?;
         Ok(Self {
             dictionary: Arc::clone(&parent.dictionary),

@@ -145,9 +145,7 @@ pub(super) fn open(
                 "LONG" => ValueType::Long,
                 _ => ValueType::Double,
             };
-            Column::Variant(Box::new(Variant::open(
-                &files, opening, value, false, true, cursor,
-            )?))
+            Column::Variant(Box::new(Variant::open(&files, opening, value, false, true, cursor)?))
         }
         "STRING" => Column::Strings(Box::new(open_strings(&files, opening, part.has_nulls, cursor)?)),
         "LONG" => Column::Numbers(open_numbers(&files, opening, NumberKind::Long, cursor)?),

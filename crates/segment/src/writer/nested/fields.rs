@@ -3,6 +3,7 @@
 //! ```text
 //! __field_<i>   u8 version 2 (0: ids uncompressed) │ i32 flags 0 │ FixedIndexed: ids that occur │ i32le long bytes │ i32le double bytes │
 //!               longs │ doubles │ positions in the first, one a row │ bitmaps │ arrays: FixedIndexed of elements, bitmaps
+//!               with `nullValueIndex`, fields of longs or doubles: … │ i32 length │ bitmap of null, instead of the bitmaps
 //! ```
 //! Mirrors `StructuredDataProcessor`, which finds the fields, and `GlobalDictionaryEncodedFieldColumnWriter`.
 //!
@@ -317,14 +318,14 @@ impl FinishedFields {
     }
 
     /// Gives the paths and types, as they stand in the base file, and writes each field.
-    pub fn head(&self) -> std::io::Result<Vec<u8>> {
+    pub fn head(&self, encoding: StringEncoding) -> std::io::Result<Vec<u8>> {
         let order = self.paths.strings().sorted();
         let mut out = Vec::new();
         if order.is_empty() {
             // Not even null is in it.
             out.extend_from_slice(&[1, 1, 0, 0, 0, 4, 0, 0, 0, 0]);
         } else {
-            SortedDictionary::new(self.paths.strings(), &order, false, StringEncoding::Utf8).write(&mut out)?;
+            SortedDictionary::new(self.paths.strings(), &order, false, encoding).write(&mut out)?;
         }
         for index in order {
             let (FieldTypes::One(types) | FieldTypes::Several(types)) = self.fields[index as usize].types();
@@ -382,7 +383,8 @@ impl Field {
         ids.iter_mut().for_each(|id| *id = positions[*id as usize]);
         local.iter().for_each(|id| positions[*id as usize] = u32::MAX);
 
-        let uncompressed = target.spec.dimension_compression == Compression::Uncompressed;
+        let compression = target.spec.auto_id_compression();
+        let uncompressed = compression == Compression::Uncompressed;
         let mut out = vec![if uncompressed { 0 } else { 2 }, 0, 0, 0, 0];
         out.extend(fixed_indexed::write(local.iter().map(|id| id.to_le_bytes()), false));
         let numbers = match self.types() {
@@ -402,10 +404,25 @@ impl Field {
         if uncompressed {
             write_plain(ids.iter().copied(), local.len(), &mut out)?;
         } else {
-            let mut compressor = Compressor::new(target.spec.dimension_compression)?;
+            let mut compressor = Compressor::new(compression)?;
             CompressedIds::new(ids.iter().copied(), local.len(), &mut compressor)?.write(&mut out)?;
         }
-        bitmaps::index(&ids, None, local.len(), target.spec.bitmap).write(false, &mut out)?;
+        let auto = &target.spec.auto;
+        let null_index = match numbers {
+            Some(ValueType::Long) => auto.long_null_index,
+            Some(_) => auto.double_null_index,
+            None => false,
+        };
+        if null_index {
+            let rows = provisional.iter().enumerate().filter(|(_, id)| **id == NULL);
+            let rows: Vec<u32> = rows.map(|(row, _)| row as u32).collect();
+            match rows.as_slice() {
+                [] => out.extend_from_slice(&[0; 4]),
+                rows => out.extend(bitmaps::null_index(rows, target.spec.bitmap)),
+            }
+        } else {
+            bitmaps::index(&ids, None, local.len(), target.spec.bitmap).write(false, &mut out)?;
+        }
         if matches!(self.types(), FieldTypes::One(set) if set & types::ARRAYS != 0) {
             let (elements, index) = variant::elements(values, &provisional, target);
             if !elements.is_empty() {

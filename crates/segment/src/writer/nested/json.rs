@@ -133,7 +133,9 @@ impl JsonWriter {
             is_variant: false,
             is_enforced: false,
         };
-        let head = fields.head().map_err(|e| smoosh.write_error(e))?;
+        let head = fields
+            .head(spec.auto.field_encoding)
+            .map_err(|e| smoosh.write_error(e))?;
         target.write_base(smoosh, &description, &head)?;
         fields.values.write_all(smoosh, &target)?;
         if let Some(raw) = self.raw {

@@ -76,7 +76,7 @@ impl Target<'_> {
         description: &Description<'_>,
         rest: &[u8],
     ) -> Result<(), SegmentError> {
-        let part = format!(
+        let mut part = format!(
             r#""type":"nestedCommonFormat","logicalType":"{}","hasNulls":{},"isVariantType":{},"enforceLogicalType":{},"byteOrder":"LITTLE_ENDIAN",{},"pathParserVersion":1"#,
             description.logical_type,
             description.has_nulls,
@@ -84,6 +84,10 @@ impl Target<'_> {
             description.is_enforced,
             bitmap_serde(self.spec.bitmap)
         );
+        if let Some(described) = self.spec.auto.described(self.spec.bitmap) {
+            part.push(',');
+            part.push_str(&described);
+        }
         let mut base = descriptor("COMPLEX", false, &part);
         base.push(0);
         put_vbyte(&mut base, self.name.len());
@@ -93,7 +97,7 @@ impl Target<'_> {
 
     /// Writes ids of one a row. They are compressed in any case.
     fn write_ids(&self, smoosh: &mut SmooshWriter, ids: &[u32], cardinality: usize) -> Result<(), SegmentError> {
-        let compression = match self.spec.dimension_compression {
+        let compression = match self.spec.auto_id_compression() {
             Compression::Uncompressed | Compression::None => Compression::Lz4,
             other => other,
         };

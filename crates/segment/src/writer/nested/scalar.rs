@@ -121,6 +121,7 @@ pub(super) fn number_part(
     value_type: ValueType,
     spec: &IndexSpec,
 ) -> std::io::Result<Vec<u8>> {
+    let spec = &spec.auto_numbers(value_type == ValueType::Long);
     let mut compressor = Compressor::new(spec.metric_compression)?;
     let array: ArrayRef = match value_type {
         ValueType::Long => Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| values.long(*row)))),

@@ -215,7 +215,7 @@ impl RankedValues {
 
     /// Writes the dictionary of strings; null comes first.
     pub fn write_strings(&self, smoosh: &mut SmooshWriter, target: &Target<'_>) -> Result<(), SegmentError> {
-        self.write_strings_as(smoosh, target, target.spec.string_encoding)
+        self.write_strings_as(smoosh, target, target.spec.auto_string_encoding())
     }
 
     fn write_strings_as(
