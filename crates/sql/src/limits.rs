@@ -20,6 +20,10 @@ pub const STACK_BYTES: usize = 256 * 1024 * 1024;
 pub const STACK_BYTES_PER_OPERATOR: usize = 4 * 1024;
 /// Most tables that one statement reads; those of a WITH item count wherever it is named, as items of items double and double again.
 pub const MAX_RELATIONS: usize = 2_000;
+/// Most grouping sets of one GROUP BY, products of CUBE and ROLLUP included (Druid: a merge buffer for each).
+pub const MAX_GROUPING_SETS: usize = 4_096;
+/// Most keys of all grouping sets of one GROUP BY together.
+pub const MAX_GROUPING_KEYS: usize = 100_000;
 /// Most rows that `TABLE(EXTERN)` may declare columns for.
 pub const MAX_COLUMNS: usize = 100_000;
 /// Most words of a sentence that are compared for the nearest name.

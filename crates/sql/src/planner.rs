@@ -59,16 +59,18 @@ impl Planner {
             context.set(key.clone(), value.clone());
         }
         context.check(self.engine)?;
-        let binder = Binder::new(
-            self.catalog.as_ref(),
-            self.engine,
-            tokens,
-            &parsed,
-            &context,
-            &request.parameters,
-        );
-        let bound = binder.statement()?;
-        let found = binder.finish();
+        let bind = |asks_servers: bool| {
+            let catalog = self.catalog.as_ref();
+            let mut binder = Binder::new(catalog, self.engine, tokens, &parsed, &context, &request.parameters);
+            binder.asks_servers = asks_servers;
+            let bound = binder.statement()?;
+            Ok::<_, SqlError>((bound, binder.finish()))
+        };
+        let (mut bound, mut found) = bind(false)?;
+        if found.unasked {
+            // Only for a statement that is sound and runs.
+            (bound, found) = bind(true)?;
+        }
         let plan = match self.engine {
             EngineKind::Native if !found.tables.values().any(bind::TableSource::is_system) => {
                 self.optimise(&group_order::in_group_order(bound.query.plan.clone())?)?
@@ -187,6 +189,10 @@ fn mask(sql: &str) -> String {
             out = regex.replace_all(&out, r#"$1"<masked>""#).into_owned();
         }
     }
+    // `HTTP(password => '…')`
+    if let Ok(regex) = regex::Regex::new(r"(?i)(\bpassword\s*=>\s*)'(?:[^']|'')*'") {
+        out = regex.replace_all(&out, "${1}'<masked>'").into_owned();
+    }
     out
 }
 
@@ -196,5 +202,8 @@ mod tests {
     fn secrets_are_masked() {
         let sql = r#"SELECT 1 FROM TABLE(EXTERN('{"type":"s3","properties":{"secretAccessKey":{"type":"default","password":"pw"}}}'"#;
         assert!(!super::mask(sql).contains("pw"));
+        let sql =
+            "SELECT 1 FROM TABLE(HTTP(uris => ARRAY['http://a'], password => 'p''w', format => 'csv')) (a VARCHAR)";
+        assert_eq!(super::mask(sql), sql.replace("'p''w'", "'<masked>'"));
     }
 }

@@ -17,6 +17,14 @@ impl Binder<'_> {
     pub(super) fn function(&self, function: &ast::Function, whole: &ast::Expr, cx: &Cx) -> Result<Typed, SqlError> {
         let name = function.name.to_string();
         let upper = name.trim_matches('"').to_ascii_uppercase();
+        let takes_lists = functions::find(&upper).is_some_and(|def| def.params.iter().any(|param| param.takes_lists()));
+        let cx = &Cx {
+            // What takes lists is given lists, and what has rows of its own too.
+            values: cx
+                .values
+                .filter(|_| !takes_lists && function.over.is_none() && !is_list_function(&upper)),
+            ..*cx
+        };
         if let Some(over) = &function.over {
             return self.window(&upper, function, over, whole, cx);
         }
@@ -303,6 +311,11 @@ impl Binder<'_> {
         }
         Ok(())
     }
+}
+
+/// Tells whether a function of its own kind takes multi-value strings as lists.
+fn is_list_function(upper: &str) -> bool {
+    matches!(upper, "ARRAY" | "MV_OVERLAP" | "MV_CONTAINS" | "JSON_OBJECT") || aggregate::find(upper).is_some()
 }
 
 /// Gives the name of a call without parentheses, which the parser takes niladic names such as `user` for.

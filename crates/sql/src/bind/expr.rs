@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::aggregate::Aggregates;
+use super::by_value::Values;
 use super::coerce::sql_type;
 use super::window::Windows;
 use super::{Binder, Ctes, Scope, Typed, literal};
@@ -32,6 +33,10 @@ pub(crate) struct Cx<'s, 'p> {
     pub named_windows: &'s [ast::NamedWindowDefinition],
     /// True where an aggregate gives what a rollup stores of it (`finalizeAggregations: false`).
     pub unfinished: bool,
+    /// Where multi-value strings go that are looked at value by value.
+    pub values: Option<&'s RefCell<Values>>,
+    /// Multi-value strings that are grouped by: they have one value in every group.
+    pub grouped: &'s [Expr],
 }
 
 impl<'s, 'p> Cx<'s, 'p> {
@@ -54,6 +59,8 @@ impl<'s, 'p> Cx<'s, 'p> {
             aliases: &[],
             named_windows: &[],
             unfinished: false,
+            values: None,
+            grouped: &[],
         }
     }
 
@@ -68,6 +75,8 @@ impl<'s, 'p> Cx<'s, 'p> {
             aliases: &[],
             named_windows: &[],
             unfinished: false,
+            values: None,
+            grouped: &[],
         }
     }
 }
@@ -106,7 +115,12 @@ impl Binder<'_> {
         // Conditions are joined, each on its own.
         let shared = query.filter(|_| !["WHERE", "HAVING", "ON", "QUALIFY"].contains(&cx.clause));
         let Some(place) = shared.map(|query| query.span().start).filter(|start| start.line > 0) else {
-            return self.deeper(|| self.expr_inner(expr, cx));
+            let mut typed = self.deeper(|| self.expr_inner(expr, cx))?;
+            if typed.ty == SqlType::MultiVarchar && cx.grouped.contains(&typed.expr) {
+                typed.ty = SqlType::Varchar;
+            }
+            let placeholder = cx.values.and_then(|values| values.borrow_mut().placeholder(&typed));
+            return Ok(placeholder.unwrap_or(typed));
         };
         let place = (place.line, place.column);
         if let Some(known) = self.state.borrow().asked.get(&place) {
@@ -221,7 +235,9 @@ impl Binder<'_> {
                 conditions,
                 else_result,
                 ..
-            } => self.case(expr, operand.as_deref(), conditions, else_result.as_deref(), cx),
+            } => self.by_value(cx, |cx| {
+                self.case(expr, operand.as_deref(), conditions, else_result.as_deref(), cx)
+            }),
             E::Function(function) => self.function(function, expr, cx),
             E::Floor { expr: inner, field } => self.floor_ceil("FLOOR", "TIME_FLOOR", inner, field, expr, cx),
             E::Ceil { expr: inner, field } => self.floor_ceil("CEIL", "TIME_CEIL", inner, field, expr, cx),

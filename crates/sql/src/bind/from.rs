@@ -1,4 +1,4 @@
-//! FROM: tables, subqueries, joins, EXTERN, UNNEST.
+//! FROM: tables, subqueries, joins, UNNEST; external data is beside.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -11,8 +11,8 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Subquery, 
 use datafusion::sql::sqlparser::ast::{
     self, JoinConstraint, JoinOperator, Spanned, TableAlias, TableFactor, TableWithJoins,
 };
-use henge_input::{ExternColumn, ExternSpec, ExternType, InputFormat};
 
+use super::external;
 use super::pivot::{Pivot, Unpivot};
 use super::scope::{Relation, ScopeColumn, did_you_mean};
 use super::{Binder, Ctes, Scope, TableSource, from_datafusion, nearest};
@@ -286,6 +286,30 @@ impl Binder<'_> {
         })
     }
 
+    /// Gives the column names that an alias gives.
+    fn renamed(&self, alias: Option<&TableAlias>, columns: &[(String, SqlType)]) -> Result<Vec<String>, SqlError> {
+        let Some(alias) = alias.filter(|alias| !alias.columns.is_empty()) else {
+            return Ok(columns.iter().map(|(name, _)| name.clone()).collect());
+        };
+        if alias.columns.len() != columns.len() {
+            let names: Vec<String> = columns.iter().map(|(name, _)| format!("'{name}'")).collect();
+            return Err(SqlError::invalid_at(
+                format!(
+                    "List of column aliases must have same degree as table; table has {} columns ({}), whereas alias list has {} columns",
+                    columns.len(),
+                    names.join(", "),
+                    alias.columns.len()
+                ),
+                Some(position(alias.name.span)),
+            ));
+        }
+        alias
+            .columns
+            .iter()
+            .map(|column| self.tokens.check_name(&column.name).map(|()| column.name.value.clone()))
+            .collect()
+    }
+
     /// Gives a plan a qualifier and the names of the alias.
     pub(super) fn named(
         &self,
@@ -302,7 +326,7 @@ impl Binder<'_> {
             .alias(reference.clone())
             .and_then(LogicalPlanBuilder::build)
             .map_err(|e| from_datafusion(&e))?;
-        let names = renamed(alias, &columns)?;
+        let names = self.renamed(alias, &columns)?;
         let columns = columns
             .into_iter()
             .zip(fields)
@@ -331,6 +355,9 @@ impl Binder<'_> {
             .filter_map(|part| part.as_ident().map(|ident| ident.value.clone()))
             .collect();
         let place = self.place_of_name(name);
+        for part in name.0.iter().filter_map(|part| part.as_ident()) {
+            self.tokens.check_name(part)?;
+        }
         if let [only] = parts.as_slice()
             && let Some(cte) = ctes.iter().rev().find(|cte| cte.name == *only)
         {
@@ -403,7 +430,7 @@ impl Binder<'_> {
         Ok(item)
     }
 
-    fn scan(
+    pub(super) fn scan(
         &self,
         provider: Arc<dyn datafusion::catalog::TableProvider>,
         qualifier: &str,
@@ -419,7 +446,7 @@ impl Binder<'_> {
         let plan = LogicalPlanBuilder::scan(reference.clone(), provider_as_source(provider), None)
             .and_then(LogicalPlanBuilder::build)
             .map_err(|e| from_datafusion(&e))?;
-        let names = renamed(alias, &columns)?;
+        let names = self.renamed(alias, &columns)?;
         let columns = columns
             .into_iter()
             .zip(names)
@@ -452,6 +479,7 @@ impl Binder<'_> {
         match name.to_ascii_uppercase().as_str() {
             "EXTERN" => self.extern_table(function, columns, alias),
             "APPEND" => self.append(function, alias, ctes),
+            known if external::is_source(known) => self.source_table(known, function, columns, alias),
             _ if columns.is_some() => Err(SqlError::general(
                 crate::Persona::User,
                 crate::Category::Uncategorized,
@@ -462,75 +490,6 @@ impl Binder<'_> {
                 self.place_of_start(start),
             )),
         }
-    }
-
-    fn extern_table(
-        &self,
-        function: &ast::Function,
-        columns: Option<&Vec<ExternColumn>>,
-        alias: Option<&TableAlias>,
-    ) -> Result<FromItem, SqlError> {
-        if self.engine == EngineKind::Native {
-            return Err(SqlError::unplannable("Cannot use [EXTERN] with SQL engine [native]."));
-        }
-        let ast::FunctionArguments::List(list) = &function.args else {
-            return Err(SqlError::input("EXTERN requires an [inputSource] and an [inputFormat]"));
-        };
-        let mut values: [Option<String>; 3] = [None, None, None];
-        for (i, argument) in list.args.iter().enumerate() {
-            let (slot, expr) = match argument {
-                ast::FunctionArg::Named { name, arg, .. } => {
-                    let slot = ["inputSource", "inputFormat", "signature"]
-                        .iter()
-                        .position(|known| name.value.eq_ignore_ascii_case(known));
-                    (slot, arg)
-                }
-                ast::FunctionArg::Unnamed(arg) => (Some(i), arg),
-                ast::FunctionArg::ExprNamed { .. } => (None, &ast::FunctionArgExpr::Wildcard),
-            };
-            let (Some(slot), ast::FunctionArgExpr::Expr(expr)) = (slot.filter(|slot| *slot < 3), expr) else {
-                return Err(SqlError::invalid_at(
-                    "EXTERN takes [inputSource], [inputFormat] and [signature] only".to_string(),
-                    self.place_of_start(function.name.span().start),
-                ));
-            };
-            values[slot] = self.text_literal(expr)?;
-        }
-        let [source, format, signature] = values;
-        match (&signature, columns) {
-            (Some(_), Some(_)) => {
-                return Err(SqlError::input(
-                    "EXTERN requires either a [signature] value or an EXTEND clause, but not both",
-                ));
-            }
-            (None, None) => {
-                return Err(SqlError::input(
-                    "EXTERN requires either a [signature] value or an EXTEND clause",
-                ));
-            }
-            _ => {}
-        }
-        let spec = ExternSpec::parse(
-            source.as_deref().unwrap_or_default(),
-            format.as_deref().unwrap_or_default(),
-            signature.as_deref(),
-        )
-        .map_err(|error| extern_error(&error))?;
-        let mut spec = match columns {
-            Some(columns) => spec.with_columns(columns.clone()),
-            None => spec,
-        };
-        if may_hold_lists(&spec) {
-            // A source that cannot be read fails when the statement runs, with the file and the line.
-            let _ = spec.mark_multi_values();
-        }
-        self.add_resource("EXTERNAL", "EXTERNAL");
-        let qualifier = self.qualifier(alias.map_or("external", |a| a.name.value.as_str()));
-        self.state
-            .borrow_mut()
-            .tables
-            .insert(qualifier.clone(), TableSource::Extern(Box::new(spec.clone())));
-        self.scan(self.catalog.extern_table(spec), &qualifier, alias)
     }
 
     /// `TABLE(APPEND('t1', 't2'))`: a union by column name.
@@ -631,10 +590,13 @@ impl Binder<'_> {
             _ => typed.expr,
         };
         let name = alias.as_ref().map(|a| a.name.value.clone());
-        let column_name = alias
-            .as_ref()
-            .and_then(|a| a.columns.first())
-            .map_or("EXPR$0".to_string(), |c| c.name.value.clone());
+        let column_name = match alias.as_ref().and_then(|a| a.columns.first()) {
+            Some(column) => {
+                self.tokens.check_name(&column.name)?;
+                column.name.value.clone()
+            }
+            None => "EXPR$0".to_string(),
+        };
         // The unnested column loses any qualifier, so its own name is made unique.
         let field = self.qualifier("__unnest");
         let mut exprs: Vec<Expr> = left.schema().columns().into_iter().map(Expr::Column).collect();
@@ -693,32 +655,6 @@ fn join_kind(operator: &JoinOperator) -> Result<JoinKind, SqlError> {
     Ok(JoinKind { join_type, constraint })
 }
 
-/// Gives the column names that an alias gives.
-fn renamed(alias: Option<&TableAlias>, columns: &[(String, SqlType)]) -> Result<Vec<String>, SqlError> {
-    let own = || columns.iter().map(|(name, _)| name.clone()).collect();
-    match alias {
-        Some(alias) if !alias.columns.is_empty() => {
-            if alias.columns.len() != columns.len() {
-                return Err(SqlError::invalid_at(
-                    format!(
-                        "List of column aliases must have same degree as table; table has {} columns ({}), whereas alias list has {} columns",
-                        columns.len(),
-                        columns
-                            .iter()
-                            .map(|(n, _)| format!("'{n}'"))
-                            .collect::<Vec<_>>()
-                            .join(", "),
-                        alias.columns.len()
-                    ),
-                    Some(position(alias.name.span)),
-                ));
-            }
-            Ok(alias.columns.iter().map(|c| c.name.value.clone()).collect())
-        }
-        _ => Ok(own()),
-    }
-}
-
 /// Tells whether an expression is a column as it is stored, or its text as a list of one.
 fn is_stored(expr: &Expr) -> bool {
     match expr {
@@ -737,35 +673,6 @@ pub(super) fn told_apart(columns: Vec<(String, SqlType)>) -> Vec<(String, SqlTyp
         .into_iter()
         .map(|(name, ty)| (super::select::unique(&name, &mut taken), ty))
         .collect()
-}
-
-/// Tells whether a text column of the source may have several values in a row, which the first rows tell.
-fn may_hold_lists(spec: &ExternSpec) -> bool {
-    let lists = match &spec.format {
-        InputFormat::Json(_) | InputFormat::Parquet(_) => true,
-        InputFormat::Csv(format) | InputFormat::Tsv(format) => format.list_delimiter != DEFAULT_LIST_DELIMITER,
-        InputFormat::Lines => false,
-    };
-    lists
-        && spec
-            .columns
-            .iter()
-            .any(|column| column.column_type == ExternType::String)
-}
-
-/// The character that Druid separates the values of a field by where the format names none.
-const DEFAULT_LIST_DELIMITER: &str = "\u{1}";
-
-fn extern_error(error: &henge_input::InputError) -> SqlError {
-    match error {
-        henge_input::InputError::InvalidJson { .. } => SqlError::input(error.to_string()),
-        henge_input::InputError::InvalidSignature(text) => SqlError::general(
-            crate::Persona::User,
-            crate::Category::Uncategorized,
-            format!("Uncategorized calcite error message: [org.apache.druid.java.util.common.ISE: {text}]"),
-        ),
-        other => SqlError::unsupported(other.to_string()),
-    }
 }
 
 fn first_words(text: &str) -> String {

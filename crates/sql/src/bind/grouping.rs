@@ -18,14 +18,14 @@ impl Binder<'_> {
     pub(super) fn unnest_groups(
         &self,
         mut plan: LogicalPlan,
-        multi: Vec<Expr>,
+        multi: &[Expr],
     ) -> Result<(LogicalPlan, Vec<(Expr, Expr)>), SqlError> {
         let mut values = Vec::new();
         let apart = self
             .context
             .boolean("groupByEnableMultiValueUnnesting")?
             .unwrap_or(true);
-        for group in multi {
+        for group in multi.iter().cloned() {
             let field = self.qualifier("__value");
             let mut exprs: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
             if !apart {
@@ -102,14 +102,14 @@ impl Binder<'_> {
             let element: Vec<Vec<Expr>> = match expr {
                 ast::Expr::GroupingSets(list) => parts_of(list)?,
                 ast::Expr::Rollup(list) => {
+                    self.check_sets(list.len() + 1, list.len() * list.len() / 2, expr)?;
                     let parts = parts_of(list)?;
                     (0..=parts.len()).rev().map(|n| parts[..n].concat()).collect()
                 }
                 ast::Expr::Cube(list) => {
+                    let sets = u32::try_from(list.len()).ok().and_then(|n| 1usize.checked_shl(n));
+                    self.check_sets(sets.filter(|sets| *sets > 0).unwrap_or(usize::MAX), 0, expr)?;
                     let parts = parts_of(list)?;
-                    if parts.len() > 12 {
-                        return Err(SqlError::unplannable("CUBE of more than 12 columns"));
-                    }
                     (0..1usize << parts.len())
                         .rev()
                         .map(|mask| {
@@ -126,6 +126,12 @@ impl Binder<'_> {
                 ast::Expr::Tuple(list) => vec![self.group_set(list, select, scope, &cx, &key)?],
                 single => vec![vec![key(self.group_key(single, select, scope, &cx)?)]],
             };
+            let keys = |sets: &[Vec<Expr>]| sets.iter().map(Vec::len).sum::<usize>();
+            self.check_sets(
+                sets.len().saturating_mul(element.len()),
+                keys(&sets).saturating_mul(element.len()) + keys(&element).saturating_mul(sets.len()),
+                expr,
+            )?;
             let mut product = Vec::with_capacity(sets.len() * element.len());
             for left in &sets {
                 for right in &element {
@@ -141,6 +147,18 @@ impl Binder<'_> {
             sets = product;
         }
         Ok(sets)
+    }
+
+    /// Refuses more grouping sets, or more keys in all of them, than memory is good for.
+    fn check_sets(&self, sets: usize, keys: usize, element: &ast::Expr) -> Result<(), SqlError> {
+        use crate::limits::{MAX_GROUPING_KEYS, MAX_GROUPING_SETS};
+        if sets <= MAX_GROUPING_SETS && keys <= MAX_GROUPING_KEYS {
+            return Ok(());
+        }
+        Err(SqlError::unplannable(format!(
+            "GROUP BY makes more than the limit of {MAX_GROUPING_SETS} grouping sets or of {MAX_GROUPING_KEYS} keys in all of them; name the sets that are needed in GROUPING SETS (...)"
+        ))
+        .hint(self.place(element).map(|place| format!("the limit is exceeded at {place}"))))
     }
 
     fn group_set(

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{self, BinaryOperator as B, CeilFloorKind};
 use henge_time::{Granularity, Interval, Period};
 
@@ -26,12 +27,15 @@ impl Binder<'_> {
         match &self.parsed.body {
             Body::Query(query) => {
                 let mut bound = self.query(query, &Vec::new(), None)?;
+                if self.context.boolean("sqlFinalizeOuterSketches")?.unwrap_or(false) {
+                    bound.plan = self.finish_outer_sketches(&bound)?;
+                }
                 if let Some(limit) = self.context.long("sqlOuterLimit")?
                     && let Ok(limit) = usize::try_from(limit)
                 {
-                    bound.plan = datafusion::logical_expr::LogicalPlanBuilder::from(bound.plan)
+                    bound.plan = LogicalPlanBuilder::from(bound.plan)
                         .limit(0, Some(limit))
-                        .and_then(|b| b.build())
+                        .and_then(LogicalPlanBuilder::build)
                         .map_err(|e| super::from_datafusion(&e))?;
                 }
                 Ok(BoundStatement {
@@ -41,6 +45,34 @@ impl Binder<'_> {
             }
             Body::Ingest(ingest) => self.ingest(ingest),
         }
+    }
+
+    /// Words the sketches that are columns of the outermost query, as Druid does with `sqlFinalizeOuterSketches`.
+    fn finish_outer_sketches(&self, bound: &BoundQuery) -> Result<LogicalPlan, SqlError> {
+        const SKETCHES: [&str; 3] = ["DS_HLL", "DS_QUANTILES_SKETCH", "DS_THETA"];
+        let sketch_of = |i: usize| {
+            let metric = bound.metrics.as_ref()?.get(i)?.as_ref()?;
+            SKETCHES.into_iter().find(|name| *name == metric.function)
+        };
+        if !(0..bound.columns.len()).any(|i| sketch_of(i).is_some()) {
+            return Ok(bound.plan.clone());
+        }
+        let columns = bound.plan.schema().columns().into_iter().enumerate();
+        let exprs = columns.map(|(i, column)| {
+            let name = column.name.clone();
+            match sketch_of(i) {
+                Some(aggregate) => {
+                    let finished = self.call_native("finished_sketch", vec![Expr::Column(column), lit(aggregate)])?;
+                    Ok(finished.alias(name))
+                }
+                None => Ok(Expr::Column(column)),
+            }
+        });
+        let exprs = exprs.collect::<Result<Vec<Expr>, SqlError>>()?;
+        LogicalPlanBuilder::from(bound.plan.clone())
+            .project(exprs)
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(|e| super::from_datafusion(&e))
     }
 
     fn ingest(&self, ast: &IngestAst) -> Result<BoundStatement, SqlError> {

@@ -9,9 +9,11 @@
 
 pub(crate) mod aggregate;
 mod arithmetic;
+mod by_value;
 mod call;
 pub(crate) mod coerce;
 mod expr;
+mod external;
 mod from;
 mod grouping;
 mod ingest;
@@ -107,6 +109,8 @@ pub(crate) struct Binder<'a> {
     pub parameters: &'a [SqlParameter],
     pub zone: Zone,
     pub now_ms: i64,
+    /// Whether servers may be asked for the first rows of external data.
+    pub asks_servers: bool,
     state: RefCell<State>,
 }
 
@@ -121,6 +125,8 @@ struct State {
     lookups: BTreeSet<String>,
     depth: usize,
     relations: usize,
+    /// Whether there is a server that was not asked, though its rows would tell something.
+    unasked: bool,
 }
 
 /// What a bound statement reads.
@@ -131,6 +137,8 @@ pub(crate) struct Found {
     pub resources: Vec<Resource>,
     /// Names of lookups, sorted.
     pub lookups: Vec<String>,
+    /// Whether binding again with [`Binder::asks_servers`] may tell more.
+    pub unasked: bool,
 }
 
 type Ctes = Vec<Rc<Cte>>;
@@ -155,6 +163,7 @@ impl<'a> Binder<'a> {
             now_ms: context
                 .current_timestamp()
                 .unwrap_or_else(|| chrono::Utc::now().timestamp_millis()),
+            asks_servers: false,
             state: RefCell::default(),
         }
     }
@@ -166,6 +175,7 @@ impl<'a> Binder<'a> {
             tables: state.tables,
             resources: state.resources.into_iter().collect(),
             lookups: state.lookups.into_iter().collect(),
+            unasked: state.unasked,
         }
     }
 

@@ -48,8 +48,6 @@ enum Key {
 /// The plan's columns for grouped expressions and aggregates.
 struct Grouped {
     groups: Vec<(Expr, Expr)>,
-    /// Those of the groups that were multi-value strings: what comes out has one value.
-    lists: Vec<Expr>,
     aggregates: Vec<Expr>,
 }
 
@@ -72,6 +70,7 @@ impl Binder<'_> {
             plan = build(LogicalPlanBuilder::from(plan).filter(condition))?;
         }
         let (aggregates, windows) = (RefCell::new(Aggregates::default()), RefCell::new(Windows::default()));
+        let (sets, multi) = self.group_by(select, &scope, ctes)?;
         let cx = |clause, aliases| Cx {
             scope: Some(&scope),
             aggregates: Some(&aggregates),
@@ -81,8 +80,9 @@ impl Binder<'_> {
             aliases,
             named_windows: &select.named_window,
             unfinished: clause == "SELECT" && tail.stored.unfinished,
+            values: None,
+            grouped: &multi,
         };
-        let (sets, multi) = self.group_by(select, &scope, ctes)?;
         let mut items = self.items(select, &scope, &cx("SELECT", &[]))?;
         let aliases: Vec<(String, Typed)> = items
             .iter()
@@ -121,7 +121,7 @@ impl Binder<'_> {
                 .collect()
         });
         if grouped {
-            let (unnested, values) = self.unnest_groups(plan, multi)?;
+            let (unnested, values) = self.unnest_groups(plan, &multi)?;
             let key_order = match sets.as_slice() {
                 [keys] => crate::group_order::order_of_keys(&unnested, keys),
                 _ => Vec::new(),
@@ -129,10 +129,6 @@ impl Binder<'_> {
             let (aggregated, map) = self.aggregate_plan(unnested, &sets, &values, aggregates.into_inner().exprs)?;
             plan = aggregated;
             for item in &mut items {
-                if values.iter().any(|(group, _)| *group == item.typed.expr) {
-                    // Grouping takes a multi-value string apart: what comes out has one value.
-                    item.typed.ty = SqlType::Varchar;
-                }
                 item.typed.expr = self.regroup(item.typed.expr.clone(), &map, item.ast.as_ref(), &scope)?;
             }
             for (expr, ast) in &mut hidden {
@@ -205,7 +201,7 @@ impl Binder<'_> {
                 .filter(|item| item.typed.ty == SqlType::MultiVarchar)
                 .map(|item| item.typed.expr.clone())
                 .collect();
-            let (unnested, values) = self.unnest_groups(plan, multi)?;
+            let (unnested, values) = self.unnest_groups(plan, &multi)?;
             plan = unnested;
             for item in &mut items {
                 if let Some((_, value)) = values.iter().find(|(group, _)| *group == item.typed.expr) {
@@ -454,7 +450,6 @@ impl Binder<'_> {
             plan,
             Grouped {
                 groups: groups.into_iter().zip(columns).collect(),
-                lists: values.iter().map(|(group, _)| group.clone()).collect(),
                 aggregates: aggregate_columns,
             },
         ))
@@ -496,18 +491,10 @@ impl Binder<'_> {
     /// Rewrites an expression onto the output of the aggregation.
     fn regroup(&self, expr: Expr, grouped: &Grouped, ast: Option<&ast::Expr>, scope: &Scope) -> Result<Expr, SqlError> {
         let mut stray: Option<Column> = None;
-        let whole = expr.clone();
         let rewritten = expr
             .transform_down(|e| {
-                if let Some((group, column)) = grouped.groups.iter().find(|(group, _)| *group == e) {
-                    // Inside of an expression that was bound to lists the value is a list of one.
-                    let value = if grouped.lists.contains(group) && *group != whole {
-                        self.call_native("to_list", vec![column.clone()])
-                            .map_err(|e| datafusion::common::DataFusionError::External(Box::new(e)))?
-                    } else {
-                        column.clone()
-                    };
-                    return Ok(Transformed::new(value, true, TreeNodeRecursion::Jump));
+                if let Some((_, column)) = grouped.groups.iter().find(|(group, _)| *group == e) {
+                    return Ok(Transformed::new(column.clone(), true, TreeNodeRecursion::Jump));
                 }
                 if let Expr::Column(column) = &e {
                     let qualifier = column.relation.as_ref().map(|r| r.table());

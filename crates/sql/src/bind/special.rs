@@ -31,65 +31,8 @@ impl Binder<'_> {
             }
         };
         Ok(Some(match name {
-            "COALESCE" | "NVL" | "IFNULL" => {
-                let (args, _, _) = self.arguments(function, cx)?;
-                if args.is_empty() || (name != "COALESCE" && args.len() != 2) {
-                    return Err(SqlError::invalid_at(
-                        format!("Invalid number of arguments to function '{name}'. Was expecting 2 arguments"),
-                        self.place(whole),
-                    ));
-                }
-                if name == "IFNULL" && mixed(&args) {
-                    let types: Vec<String> = args.iter().map(|arg| arg.ty.in_message()).collect();
-                    return Err(SqlError::general(
-                        crate::Persona::Admin,
-                        crate::Category::Uncategorized,
-                        format!(
-                            "Uncategorized calcite error message: [java.lang.IllegalArgumentException: Cannot infer return type for IFNULL; operand types: [{}]]",
-                            types.join(", ")
-                        ),
-                    ));
-                }
-                let (args, ty) = self.unify(args).map_err(|_| {
-                    SqlError::invalid_at(
-                        "Illegal mixing of types in CASE or COALESCE statement".to_string(),
-                        self.place(whole),
-                    )
-                })?;
-                let exprs: Vec<Expr> = args.into_iter().map(|arg| arg.expr).collect();
-                let expr = if exprs.len() == 1 {
-                    exprs.into_iter().next().unwrap_or(lit(ScalarValue::Null))
-                } else {
-                    datafusion::functions::core::expr_fn::coalesce(exprs)
-                };
-                Typed::new(expr, ty)
-            }
-            "NULLIF" => {
-                let (mut args, _, _) = self.arguments(function, cx)?;
-                if args.len() != 2 {
-                    return Err(SqlError::invalid_at(
-                        "Invalid number of arguments to function 'NULLIF'. Was expecting 2 arguments".to_string(),
-                        self.place(whole),
-                    ));
-                }
-                let second = args.remove(1);
-                let first = args.remove(0);
-                let equal = self
-                    .compare(datafusion::logical_expr::Operator::Eq, first.clone(), second)
-                    .map_err(|_| {
-                        SqlError::invalid_at(
-                            "Illegal mixing of types in CASE or COALESCE statement".to_string(),
-                            self.place(whole),
-                        )
-                    })?;
-                let null = self.null_of(&first.ty);
-                let case = datafusion::logical_expr::expr::Case::new(
-                    None,
-                    vec![(Box::new(equal), Box::new(null.expr))],
-                    Some(Box::new(first.expr)),
-                );
-                Typed::new(Expr::Case(case), first.ty)
-            }
+            "COALESCE" | "NVL" | "IFNULL" => self.by_value(cx, |cx| self.coalesce(name, function, whole, cx))?,
+            "NULLIF" => self.by_value(cx, |cx| self.nullif(function, whole, cx))?,
             "GREATEST" | "LEAST" => {
                 let (args, _, _) = self.arguments(function, cx)?;
                 if args.is_empty() {
@@ -256,6 +199,69 @@ impl Binder<'_> {
 }
 
 impl Binder<'_> {
+    /// `COALESCE(a, b, …)` and its kin.
+    fn coalesce(&self, name: &str, function: &ast::Function, whole: &ast::Expr, cx: &Cx) -> Result<Typed, SqlError> {
+        let (args, _, _) = self.arguments(function, cx)?;
+        if args.is_empty() || (name != "COALESCE" && args.len() != 2) {
+            return Err(SqlError::invalid_at(
+                format!("Invalid number of arguments to function '{name}'. Was expecting 2 arguments"),
+                self.place(whole),
+            ));
+        }
+        if name == "IFNULL" && mixed(&args) {
+            let types: Vec<String> = args.iter().map(|arg| arg.ty.in_message()).collect();
+            return Err(SqlError::general(
+                crate::Persona::Admin,
+                crate::Category::Uncategorized,
+                format!(
+                    "Uncategorized calcite error message: [java.lang.IllegalArgumentException: Cannot infer return type for IFNULL; operand types: [{}]]",
+                    types.join(", ")
+                ),
+            ));
+        }
+        let (args, ty) = self.unify(args).map_err(|_| {
+            SqlError::invalid_at(
+                "Illegal mixing of types in CASE or COALESCE statement".to_string(),
+                self.place(whole),
+            )
+        })?;
+        let exprs: Vec<Expr> = args.into_iter().map(|arg| arg.expr).collect();
+        let expr = if exprs.len() == 1 {
+            exprs.into_iter().next().unwrap_or(lit(ScalarValue::Null))
+        } else {
+            datafusion::functions::core::expr_fn::coalesce(exprs)
+        };
+        Ok(Typed::new(expr, ty))
+    }
+
+    /// `NULLIF(a, b)`.
+    fn nullif(&self, function: &ast::Function, whole: &ast::Expr, cx: &Cx) -> Result<Typed, SqlError> {
+        let (mut args, _, _) = self.arguments(function, cx)?;
+        if args.len() != 2 {
+            return Err(SqlError::invalid_at(
+                "Invalid number of arguments to function 'NULLIF'. Was expecting 2 arguments".to_string(),
+                self.place(whole),
+            ));
+        }
+        let second = args.remove(1);
+        let first = args.remove(0);
+        let equal = self
+            .compare(datafusion::logical_expr::Operator::Eq, first.clone(), second)
+            .map_err(|_| {
+                SqlError::invalid_at(
+                    "Illegal mixing of types in CASE or COALESCE statement".to_string(),
+                    self.place(whole),
+                )
+            })?;
+        let null = self.null_of(&first.ty);
+        let case = datafusion::logical_expr::expr::Case::new(
+            None,
+            vec![(Box::new(equal), Box::new(null.expr))],
+            Some(Box::new(first.expr)),
+        );
+        Ok(Typed::new(Expr::Case(case), first.ty))
+    }
+
     /// A row without values holds one NULL, which may be asked for.
     fn one_null_where_empty(&self, args: &mut [Typed]) -> Result<(), SqlError> {
         for list in args {

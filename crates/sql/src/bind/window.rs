@@ -81,6 +81,8 @@ impl Binder<'_> {
             aliases: &[],
             named_windows: cx.named_windows,
             unfinished: false,
+            values: None,
+            grouped: cx.grouped,
         };
         let spec = self.window_spec(over, cx)?;
         let mut partition_by = Vec::new();

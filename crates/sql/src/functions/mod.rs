@@ -7,6 +7,7 @@
 
 pub(crate) mod args;
 mod array;
+mod by_value;
 mod cast;
 pub(crate) mod collect;
 mod joda;
@@ -28,6 +29,7 @@ use std::sync::{Arc, LazyLock};
 
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
+pub(crate) use by_value::{argument, by_value_call};
 pub use cast::{java_double, java_float};
 pub(crate) use json::{check_path, value_function};
 pub(crate) use lookup::lookup_call;

@@ -346,7 +346,7 @@ impl DruidScalar {
     }
 }
 
-fn too_many_combinations(lengths: &[usize]) -> datafusion::common::DataFusionError {
+pub(super) fn too_many_combinations(lengths: &[usize]) -> datafusion::common::DataFusionError {
     datafusion::common::DataFusionError::External(Box::new(crate::SqlError::general(
         crate::Persona::User,
         crate::Category::RuntimeFailure,

@@ -6,6 +6,9 @@ use datafusion::sql::sqlparser::ast::Expr;
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Token, Word};
+
+use super::reserved;
 
 /// The dialect: identifiers are never folded, double quotes delimit them, backslashes are ordinary.
 #[derive(Debug, Default)]
@@ -66,14 +69,22 @@ impl Dialect for DruidDialect {
     }
 
     fn is_table_factor_alias(&self, explicit: bool, keyword: &Keyword, parser: &mut Parser) -> bool {
-        explicit
-            || (!matches!(keyword, Keyword::PARTITIONED | Keyword::CLUSTERED)
-                && GenericDialect {}.is_table_factor_alias(explicit, keyword, parser))
+        !is_reserved_word(parser) && (explicit || GenericDialect {}.is_table_factor_alias(explicit, keyword, parser))
     }
 
     fn is_select_item_alias(&self, explicit: bool, keyword: &Keyword, parser: &mut Parser) -> bool {
-        explicit
-            || (!matches!(keyword, Keyword::PARTITIONED | Keyword::CLUSTERED)
-                && GenericDialect {}.is_select_item_alias(explicit, keyword, parser))
+        !is_reserved_word(parser) && (explicit || GenericDialect {}.is_select_item_alias(explicit, keyword, parser))
+    }
+}
+
+/// Tells whether the token that was just read, which may become an alias, needs quotes as a name.
+fn is_reserved_word(parser: &Parser) -> bool {
+    match &parser.get_current_token().token {
+        Token::Word(Word {
+            value,
+            quote_style: None,
+            ..
+        }) => reserved::needs_quotes(value),
+        _ => false,
     }
 }

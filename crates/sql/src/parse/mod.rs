@@ -34,6 +34,9 @@ pub(crate) const EXPRESSION_STARTS: &str = "\"+\", \"-\", \"NOT\", \"EXISTS\", \
 <UNSIGNED_INTEGER_LITERAL>, <DECIMAL_NUMERIC_LITERAL>, \"DECIMAL\", <APPROX_NUMERIC_LITERAL>, <BINARY_STRING_LITERAL>, \
 <PREFIXED_STRING_LITERAL>, <QUOTED_STRING>, <UNICODE_STRING_LITERAL>, \"TRUE\", \"FALSE\", \"UNKNOWN\", \"NULL\", \"?\", \"CAST\", \
 \"CASE\", \"(\", <IDENTIFIER>";
+/// What Calcite says a name may be, abridged.
+pub(crate) const NAME_STARTS: &str = "<QUOTED_STRING>, <IDENTIFIER>, <HYPHENATED_IDENTIFIER>, <QUOTED_IDENTIFIER>, \
+<BACK_QUOTED_IDENTIFIER>, <BIG_QUERY_BACK_QUOTED_IDENTIFIER>, <BRACKET_QUOTED_IDENTIFIER>, <UNICODE_QUOTED_IDENTIFIER>";
 /// What Calcite says may start a statement, abridged.
 const STATEMENT_STARTS: &str = "\"INSERT\", \"UPSERT\", \"EXPLAIN\", \"SET\", \"RESET\", \"ALTER\", \"WITH\", \"SELECT\", \"VALUES\", \
 \"VALUE\", \"TABLE\", \"(\"";
@@ -281,6 +284,9 @@ fn syntax(tokens: &Tokens, error: &ParserError, reached: usize, behind: usize) -
         None if text.contains("found: EOF") => behind,
         None => reached,
     };
+    if text.starts_with("Expected: an identifier after AS") {
+        return tokens.not_a_name(index);
+    }
     // A comma in front of the unexpected word is what Calcite stumbles over: it looks two tokens ahead there.
     let comma = index > 0
         && tokens.list().get(index - 1).is_some_and(|t| t.token == Token::Comma)

@@ -389,6 +389,11 @@ pub fn is_reserved(word: &str) -> bool {
     RESERVED.binary_search(&word.to_ascii_lowercase().as_str()).is_ok()
 }
 
+/// Tells whether the bare word cannot be an alias: niladic functions stand bare in expressions only.
+pub(crate) fn needs_quotes(word: &str) -> bool {
+    is_reserved(word) || NILADIC.contains(&word.to_ascii_lowercase().as_str())
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

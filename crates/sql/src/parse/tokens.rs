@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use datafusion::sql::sqlparser::ast::Ident;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
 
 use super::dialect::DruidDialect;
@@ -197,6 +198,30 @@ impl Tokens {
             place.end_column = place.column;
         }
         unexpected(&text, place, expected)
+    }
+}
+
+impl Tokens {
+    /// Makes the syntax error for a word that would be a name if it stood in quotes.
+    pub fn not_a_name(&self, index: usize) -> SqlError {
+        let Some(token) = self.list.get(index) else {
+            return self.unexpected(index, super::NAME_STARTS);
+        };
+        unexpected(&self.shown(index, 1), position(token.span), super::NAME_STARTS).hint(Some(format!(
+            "put the reserved word in double quotes: \"{}\"",
+            token.token
+        )))
+    }
+
+    /// Refuses a bare reserved word as a name.
+    pub fn check_name(&self, ident: &Ident) -> Result<(), SqlError> {
+        if ident.quote_style.is_some() || !reserved::needs_quotes(&ident.value) {
+            return Ok(());
+        }
+        match self.at(ident.span.start) {
+            Some(index) => Err(self.not_a_name(index)),
+            None => Ok(()),
+        }
     }
 }
 

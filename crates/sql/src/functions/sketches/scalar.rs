@@ -50,6 +50,14 @@ pub(in super::super) const FUNCTIONS: &[ScalarDef] = &[
         returns::varchar,
         hll_to_string,
     ),
+    // What `sqlFinalizeOuterSketches` shows of a sketch, by the aggregate that made it.
+    ScalarDef::new(
+        "",
+        "finished_sketch",
+        &[Param::Any, Param::Str],
+        returns::varchar,
+        finished,
+    ),
     ScalarDef::new(
         "THETA_SKETCH_ESTIMATE",
         "theta_sketch_estimate",
@@ -306,6 +314,22 @@ fn hll_to_string(args: &Args) -> Result<ArrayRef> {
     try_text_result(args.rows(), |row| {
         let sketch = sketches.get(row)?.map(|bytes| Hll::parse(&bytes));
         Ok(sketch.transpose().map_err(failed)?.map(|sketch| sketch.summary()))
+    })
+}
+
+/// Words the number that a sketch stands for: distinct values, or the count of what a quantile sketch saw.
+fn finished(args: &Args) -> Result<ArrayRef> {
+    let (sketches, aggregate) = (bytes(args, 0)?, args.text(1)?);
+    try_text_result(args.rows(), |row| {
+        let Some(bytes) = sketches.get(row)? else {
+            return Ok(None);
+        };
+        let text = match aggregate.get(row) {
+            Some("DS_THETA") => Theta::parse(&bytes, theta::DEFAULT_SIZE).map(|sketch| java_double(sketch.estimate())),
+            Some("DS_QUANTILES_SKETCH") => QuantilesDoubles::parse(&bytes).map(|sketch| sketch.n().to_string()),
+            _ => Hll::parse(&bytes).map(|sketch| format!("{}", (sketch.estimate() + 0.5).floor() as i64)),
+        };
+        text.map(Some).map_err(failed)
     })
 }
 
