@@ -103,6 +103,10 @@ impl Binder<'_> {
         };
         let mut stored = stored;
         stored.resize(args.len(), true);
+        if args.len() > 1 {
+            // Druid maps dictionary entries where the list is all there is, and rows, whose empty lists are NULL, else.
+            stored.fill(true);
+        }
         let call = functions::by_value_call(expression, ty.arrow(), stored, args);
         let ty = if ty.is_text() {
             SqlType::MultiVarchar

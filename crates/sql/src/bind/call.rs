@@ -146,7 +146,7 @@ impl Binder<'_> {
                 format!(
                     "Cannot apply '{name}' to arguments of type '{name}({})'. Supported form(s): {}",
                     shown.join(", "),
-                    def.form()
+                    functions::signatures(name).map_or_else(|| def.form(), str::to_string)
                 ),
                 self.place(whole),
             )

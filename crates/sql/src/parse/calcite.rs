@@ -4,6 +4,7 @@
 //! * `POSITION(needle IN text FROM start)`
 //! * `x [NOT] BETWEEN [SYMMETRIC | ASYMMETRIC] a AND b`
 //! * `x op {ANY | SOME | ALL} (VALUES …)`
+//! * `x IS [NOT] DISTINCT FROM y`, whose right side the query parser takes up to the end of the whole condition
 
 use datafusion::sql::sqlparser::ast::{
     self, ArrayElemTypeDef, BinaryOperator, DataType, Expr, FunctionArgumentClause, JsonReturningClause,
@@ -35,6 +36,10 @@ pub(super) fn infix(dialect: &dyn Dialect, parser: &mut Parser, left: &Expr) -> 
         let symmetric = word(not + 1, "SYMMETRIC");
         return Some(between(dialect, parser, left, not == 1, symmetric));
     }
+    let negated = usize::from(word(1, "NOT"));
+    if word(0, "IS") && word(negated + 1, "DISTINCT") && word(negated + 2, "FROM") {
+        return Some(distinct_from(dialect, parser, left, negated == 1));
+    }
     let quantified = word(1, "ANY") || word(1, "SOME") || word(1, "ALL");
     if !quantified || parser.peek_nth_token_ref(2).token != Token::LParen {
         return None;
@@ -52,6 +57,19 @@ pub(super) fn infix(dialect: &dyn Dialect, parser: &mut Parser, left: &Expr) -> 
         return None;
     }
     Some(any_or_all(parser, left, op))
+}
+
+fn distinct_from(dialect: &dyn Dialect, parser: &mut Parser, left: &Expr, negated: bool) -> Parsed {
+    for _ in 0..3 + usize::from(negated) {
+        parser.next_token();
+    }
+    let left = Box::new(left.clone());
+    let right = Box::new(parser.parse_subexpr(dialect.prec_value(Precedence::Is))?);
+    Ok(if negated {
+        Expr::IsNotDistinctFrom(left, right)
+    } else {
+        Expr::IsDistinctFrom(left, right)
+    })
 }
 
 fn any_or_all(parser: &mut Parser, left: &Expr, compare_op: BinaryOperator) -> Parsed {

@@ -3,7 +3,7 @@
 use std::any::TypeId;
 
 use datafusion::sql::sqlparser::ast::Expr;
-use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Word};
@@ -58,6 +58,15 @@ impl Dialect for DruidDialect {
 
     fn supports_values_as_table_factor(&self) -> bool {
         true
+    }
+
+    // Calcite binds LIKE, IN and BETWEEN tighter than comparisons.
+    fn prec_value(&self, precedence: Precedence) -> u8 {
+        let of = |precedence| GenericDialect {}.prec_value(precedence);
+        match precedence {
+            Precedence::Like | Precedence::Between => of(Precedence::Eq) + 1,
+            other => of(other),
+        }
     }
 
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
