@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use henge_input::ExternSpec;
-use henge_metadata::MetadataSnapshot;
+use henge_metadata::{MetadataSnapshot, MetadataStore};
 use henge_scan::ScanCatalog;
 use henge_sql::{Lookup, Lookups, SchemaCatalog};
+use henge_time::Granularity;
 
 use crate::engine::SystemTables;
 use crate::stage::extern_scan::ExternTable;
@@ -22,6 +23,7 @@ pub struct EngineCatalog {
     scans: Arc<ScanCatalog>,
     lookups: Arc<Lookups>,
     system: Option<Arc<dyn SystemTables>>,
+    metadata: Arc<MetadataStore>,
 }
 
 impl EngineCatalog {
@@ -31,12 +33,14 @@ impl EngineCatalog {
         scans: Arc<ScanCatalog>,
         lookups: Arc<Lookups>,
         system: Option<Arc<dyn SystemTables>>,
+        metadata: Arc<MetadataStore>,
     ) -> Self {
         Self {
             snapshot,
             scans,
             lookups,
             system,
+            metadata,
         }
     }
 }
@@ -72,6 +76,11 @@ impl SchemaCatalog for EngineCatalog {
 
     fn lookup(&self, name: &str) -> Option<Arc<Lookup>> {
         self.lookups.get(name)
+    }
+
+    fn segment_granularity(&self, datasource: &str) -> Option<Granularity> {
+        let granularity = self.metadata.catalog_property(datasource, "segmentGranularity")?;
+        granularity.as_str()?.parse().ok()
     }
 
     fn extern_table(&self, spec: ExternSpec) -> Arc<dyn TableProvider> {

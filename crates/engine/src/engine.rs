@@ -278,6 +278,7 @@ impl Engine {
             self.scans.clone(),
             self.lookups.clone(),
             self.system.read().clone(),
+            self.services.metadata.clone(),
         );
         let engine = match kind {
             PlanKind::Interactive => EngineKind::Native,

@@ -36,3 +36,4 @@ mod tasks;
 pub use convert::CancelReason;
 pub use engine::{Engine, EngineConfig, EngineError, PlanKind, QueryRows, SystemTables, TaskRequest, TaskState};
 pub use fault::{Fault, FaultCategory, FaultCode};
+pub use henge_segment::ProjectionSpec;

@@ -9,6 +9,7 @@
 //! Not for: deep storage (`henge_storage`), HTTP shapes (`henge_server`), and other processes writing the same store.
 
 mod allocate;
+mod catalog;
 mod error;
 pub mod limits;
 mod lock_rows;

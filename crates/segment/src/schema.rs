@@ -256,6 +256,9 @@ impl SegmentSchema {
                 return Err(SegmentError::invalid(format!("column [{name}] is listed twice")));
             }
         }
+        for projection in &self.projections {
+            projection.plan(self)?;
+        }
         let mut names = std::collections::HashSet::new();
         if let Some(twice) = self
             .projections

@@ -65,6 +65,8 @@ pub struct AppState {
     pub queries: Arc<RunningQueries>,
     /// Held while lookups are read, changed and stored: two changes at once would lose one.
     pub lookups_changing: Arc<tokio::sync::Mutex<()>>,
+    /// Likewise for the catalog.
+    pub catalog_changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl AppState {
@@ -75,6 +77,7 @@ impl AppState {
             info: Arc::new(info),
             queries: Arc::new(RunningQueries::default()),
             lookups_changing: Arc::default(),
+            catalog_changing: Arc::default(),
         }
     }
 }

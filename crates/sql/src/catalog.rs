@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use henge_input::ExternSpec;
+use henge_time::Granularity;
 
 use crate::Lookup;
 
@@ -15,6 +16,10 @@ pub trait SchemaCatalog: Send + Sync {
     fn table_names(&self, schema: &str) -> Vec<String>;
     /// Finds a lookup by its name, for `LOOKUP(…)` and the tables of schema `lookup`.
     fn lookup(&self, _name: &str) -> Option<Arc<Lookup>> {
+        None
+    }
+    /// Tells how a datasource is cut into segments where a statement does not say; none where only statements do.
+    fn segment_granularity(&self, _datasource: &str) -> Option<Granularity> {
         None
     }
     /// Makes the table of `TABLE(EXTERN(…))`.

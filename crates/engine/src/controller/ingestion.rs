@@ -63,7 +63,8 @@ impl Controller {
         self.live.start();
         let work = SegmentWork::new(&ingest, &self.planned.columns)
             .with_context(&self.planned.context)?
-            .with_array_mode(&self.planned.context)?;
+            .with_array_mode(&self.planned.context)?
+            .with_catalog(&self.services.metadata, &ingest.granularity)?;
         let work = Arc::new(work);
         let (mut stages, context) = self.plan(settings).await?;
         let last = stages

@@ -60,6 +60,9 @@ pub struct SegmentWork {
     /// Whether dimensions are stored as "auto" columns (`useAutoColumnSchemas`).
     #[serde(default)]
     pub auto_columns: bool,
+    /// Druid's JSON of the projections that the catalog has for the datasource.
+    #[serde(default)]
+    pub projections: Vec<serde_json::Value>,
 }
 
 impl SegmentWork {
@@ -102,6 +105,7 @@ impl SegmentWork {
             before_time: 0,
             index_spec: None,
             auto_columns: false,
+            projections: Vec::new(),
         }
     }
 
@@ -210,6 +214,7 @@ impl SegmentWork {
             ordering.insert(self.before_time, TIME_COLUMN.to_string());
             schema.ordering = Some(ordering);
         }
+        schema.projections = crate::ingest::projections::specs(&self.projections)?;
         Ok(schema)
     }
 

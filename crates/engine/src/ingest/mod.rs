@@ -20,6 +20,7 @@
 mod bucket;
 mod layout;
 mod plan;
+mod projections;
 #[cfg(test)]
 mod tests;
 mod write;

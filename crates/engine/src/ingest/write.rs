@@ -189,7 +189,7 @@ pub async fn push_segment(
         load_spec: pushed.load_spec,
         dimensions: summary.dimensions,
         metrics: summary.metrics,
-        projections: None,
+        projections: work.projection_names(),
         shard_spec: task.shard_spec.clone(),
         last_compaction_state: None,
         indexing_state_fingerprint: None,

@@ -92,6 +92,19 @@ impl ProjectionSpec {
         &self.projection.name
     }
 
+    /// Gives the granularity of the projection's times where it is coarser than that of segments: rows would lie outside of theirs.
+    pub fn coarser_than(&self, segments: &Granularity) -> Option<Granularity> {
+        let time = self.projection.time_column_name.as_ref()?;
+        let Some(TimeFloor::To(own)) = floor_of(&self.projection, time) else {
+            return None;
+        };
+        let length = |granularity: &Granularity| {
+            let bucket = granularity.bucket(0);
+            bucket.end_ms - bucket.start_ms
+        };
+        (length(&own) > length(segments)).then_some(own)
+    }
+
     /// Resolves it against the columns that a segment is to have.
     pub(crate) fn plan(&self, schema: &SegmentSchema) -> Result<Plan, SegmentError> {
         let metrics = schema.metrics.iter().map(|metric| &metric.column);

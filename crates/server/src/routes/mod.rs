@@ -2,6 +2,7 @@
 //! "not found": nothing under Coordinator and Overlord paths, a JSON error elsewhere.
 
 mod answer;
+mod catalog;
 mod coordinator;
 mod lookups;
 mod marking;
@@ -41,6 +42,7 @@ pub fn router(state: AppState) -> Router {
         .merge(coordinator::routes())
         .merge(marking::routes())
         .merge(lookups::routes())
+        .merge(catalog::routes())
         .merge(status::routes())
         .fallback(not_found)
         .with_state(state)

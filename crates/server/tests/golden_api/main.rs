@@ -6,6 +6,7 @@
 //! `HENGE_GOLDEN_GROUPS=reports,faults/Too` replays only exchanges whose names begin so.
 
 mod behaviour;
+mod catalog;
 mod compare;
 mod exchange;
 mod replay;

@@ -95,7 +95,10 @@ impl Binder<'_> {
         // Parsing judges the granularity before anything else is looked at.
         let granularity = match &ast.partitioned_by {
             Some(partition) => Some(self.granularity(partition)?),
-            None => None,
+            None => {
+                let target = self.target(&ast.target, operation).ok();
+                target.and_then(|target| self.catalog.segment_granularity(&target))
+            }
         };
         let Some(granularity) = granularity else {
             return Err(SqlError::invalid(format!(

@@ -195,6 +195,7 @@ fn segments_are_cut_by_time_chunk_and_clustering() {
         before_time: 0,
         index_spec: None,
         auto_columns: false,
+        projections: Vec::new(),
     };
     let destination = Destination::Segments {
         work: &work,
