@@ -14,6 +14,7 @@
 //! * `catalog`: one [`ScanCatalog`] a process: open segments, merged dictionaries, tables.
 //! * `table`: [`DatasourceTable`], what SQL sees of a datasource.
 //! * `scan`: [`SegmentScanExec`], the leaf that reads rows; its slices are serialisable.
+//! * `virtual_column`: what the scan computes of text once a dictionary value.
 //! * `session`: settings and optimiser rules of interactive queries.
 //!
 //! Strings are `Utf8` for DataFusion and dictionary ids inside: filters are decided once a dictionary value, grouping works on ids,
@@ -30,11 +31,12 @@ mod session;
 mod slices;
 mod source;
 mod table;
+mod virtual_column;
 
 pub use aggregate::{AggregateOverSegments, SegmentAggregateExec};
 pub use cached::CachedSegments;
 pub use catalog::{ScanCatalog, TableSegment};
 pub use scan::{ROWS_READ, SLICES_READ, SegmentScanExec};
-pub use session::{interactive_session_config, prepare_session, with_segment_rules};
+pub use session::{interactive_session_config, prepare_session, with_virtual_columns};
 pub use source::{SegmentData, SegmentDescriptor, SegmentSlice, SegmentSource};
 pub use table::DatasourceTable;

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::runtime::SpawnedTask;
-use datafusion::common::stats::Precision;
+use datafusion::common::stats::{ColumnStatistics, Precision};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Statistics};
 use datafusion::error::Result;
@@ -33,6 +33,7 @@ use crate::filter::{Filter, Selection};
 use crate::handle::release;
 use crate::source::SegmentSlice;
 use crate::table::is_clipped;
+use crate::virtual_column::{VirtualColumn, VirtualValues};
 
 /// Rows that an uncached scan decodes at a time: a few compression blocks of every column.
 const WINDOW_ROWS: usize = 65_536;
@@ -50,6 +51,8 @@ pub struct SegmentScanExec {
     datasource: String,
     table_schema: SchemaRef,
     projection: Vec<usize>,
+    /// Behind the projected columns.
+    virtual_columns: Arc<Vec<Arc<VirtualColumn>>>,
     schema: SchemaRef,
     filter: Arc<Filter>,
     slices: Arc<Vec<Vec<SegmentSlice>>>,
@@ -93,25 +96,19 @@ impl SegmentScanExec {
         fetch: Option<usize>,
     ) -> Result<Self> {
         let schema = Arc::new(table_schema.project(&projection)?);
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema.clone()),
-            Partitioning::UnknownPartitioning(slices.len().max(1)),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        )
-        .with_scheduling_type(SchedulingType::Cooperative);
         Ok(Self {
+            properties: properties(&schema, slices.len()),
             statistics: Statistics::new_unknown(&table_schema),
             catalog,
             datasource,
             table_schema,
             projection,
+            virtual_columns: Arc::default(),
             schema,
             filter: Arc::new(filter),
             slices: Arc::new(slices),
             fetch,
             cached: true,
-            properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
         })
     }
@@ -138,7 +135,35 @@ impl SegmentScanExec {
             slices,
             self.fetch,
         )?;
+        let virtual_columns = self.virtual_columns.to_vec();
+        let scan = scan.with_virtual_columns(self.projection.clone(), virtual_columns)?;
         Ok(scan.with_cache(false))
+    }
+
+    /// Gives the same scan with other columns of the table, and virtual ones behind them.
+    pub(crate) fn with_virtual_columns(
+        &self,
+        projection: Vec<usize>,
+        virtual_columns: Vec<Arc<VirtualColumn>>,
+    ) -> Result<Self> {
+        let own = self.table_schema.project(&projection)?;
+        let fields = own
+            .fields()
+            .iter()
+            .chain(virtual_columns.iter().map(|column| column.field()));
+        let schema = Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));
+        Ok(Self {
+            projection,
+            virtual_columns: Arc::new(virtual_columns),
+            properties: properties(&schema, self.slices.len()),
+            schema,
+            metrics: ExecutionPlanMetricsSet::new(),
+            ..self.clone()
+        })
+    }
+
+    pub(crate) fn virtual_columns(&self) -> &[Arc<VirtualColumn>] {
+        &self.virtual_columns
     }
 
     /// Says whether decoded columns go through the cache (the default, for interactive queries) or are decoded a piece at a time and
@@ -181,10 +206,21 @@ impl SegmentScanExec {
     }
 }
 
+fn properties(schema: &SchemaRef, partitions: usize) -> Arc<PlanProperties> {
+    let properties = PlanProperties::new(
+        EquivalenceProperties::new(schema.clone()),
+        Partitioning::UnknownPartitioning(partitions.max(1)),
+        EmissionType::Incremental,
+        Boundedness::Bounded,
+    );
+    Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative))
+}
+
 /// Rows of one window that passed, with the columns to show.
 struct Passed {
     selection: Selection,
     columns: Vec<ArrayRef>,
+    virtual_values: Vec<VirtualValues>,
     at: usize,
 }
 
@@ -208,6 +244,11 @@ impl SegmentScanExec {
         if selection.len() == 0 {
             return Ok(None);
         }
+        let virtual_values = self
+            .virtual_columns
+            .iter()
+            .map(|column| column.over(columns, selection.len()))
+            .collect::<Result<_>>()?;
         let columns = self
             .projection
             .iter()
@@ -216,6 +257,7 @@ impl SegmentScanExec {
         Ok(Some(Passed {
             selection,
             columns,
+            virtual_values,
             at: 0,
         }))
     }
@@ -246,23 +288,26 @@ impl Passed {
     }
 
     fn batch(&self, schema: &SchemaRef, part: Range<usize>) -> Result<RecordBatch> {
-        let options = RecordBatchOptions::new().with_row_count(Some(part.len()));
-        let columns = match &self.selection {
-            Selection::Range(range) => self
-                .columns
-                .iter()
-                .zip(schema.fields())
-                .map(|(column, field)| release(&column.slice(range.start + part.start, part.len()), field))
-                .collect::<Result<Vec<_>>>()?,
-            Selection::Rows(rows) => {
-                let indices = UInt32Array::from(rows[part].to_vec());
-                self.columns
-                    .iter()
-                    .zip(schema.fields())
-                    .map(|(column, field)| release(&take(column, &indices, None)?, field))
-                    .collect::<Result<Vec<_>>>()?
-            }
+        let rows = part.len();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let indices = match &self.selection {
+            Selection::Range(_) => None,
+            Selection::Rows(rows) => Some(UInt32Array::from(rows[part.clone()].to_vec())),
         };
+        let cut = |column: &ArrayRef| -> Result<ArrayRef> {
+            Ok(match (&self.selection, &indices) {
+                (_, Some(indices)) => take(column, indices, None)?,
+                (Selection::Range(range), None) => column.slice(range.start + part.start, rows),
+                (Selection::Rows(_), None) => column.clone(),
+            })
+        };
+        let mut columns = Vec::with_capacity(schema.fields().len());
+        for (column, field) in self.columns.iter().zip(schema.fields()) {
+            columns.push(release(&cut(column)?, field)?);
+        }
+        for values in &self.virtual_values {
+            columns.push(values.of_rows(rows, cut)?);
+        }
         Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
     }
 }
@@ -292,8 +337,11 @@ impl DisplayAs for SegmentScanExec {
             f,
             "SegmentScanExec: datasource={}, slices={segments}, projection=[{}]",
             self.datasource,
-            names.join(", ")
+            names[..self.projection.len()].join(", ")
         )?;
+        if !self.virtual_columns.is_empty() {
+            write!(f, ", virtual=[{}]", names[self.projection.len()..].join(", "))?;
+        }
         if let Some(filter) = self.filter.predicate() {
             write!(f, ", filter={filter}")?;
         }
@@ -347,7 +395,9 @@ impl ExecutionPlan for SegmentScanExec {
     }
 
     fn statistics_from_inputs(&self, _: &[Arc<Statistics>], args: &StatisticsArgs) -> Result<Arc<Statistics>> {
-        let statistics = self.statistics.clone().project(Some(&self.projection));
+        let mut statistics = self.statistics.clone().project(Some(&self.projection));
+        let unknown = self.virtual_columns.iter().map(|_| ColumnStatistics::new_unknown());
+        statistics.column_statistics.extend(unknown);
         if args.partition().is_some() && self.slices.len() > 1 {
             let rows = match statistics.num_rows {
                 Precision::Exact(rows) | Precision::Inexact(rows) => Precision::Inexact(rows / self.slices.len()),

@@ -7,6 +7,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::prelude::SessionConfig;
 
 use crate::aggregate::AggregateOverSegments;
+use crate::virtual_column::VirtualColumnsOfScans;
 
 /// Rows of a batch.
 pub const BATCH_ROWS: usize = 8192;
@@ -30,12 +31,27 @@ pub fn prepare_session(state: SessionState) -> SessionState {
         .build()
 }
 
+/// Adds the rule that evaluates functions of text on dictionaries, which tasks use too. Doing it twice changes nothing.
+pub fn with_virtual_columns(state: SessionState) -> SessionState {
+    let rules = insert(state.physical_optimizers(), Arc::new(VirtualColumnsOfScans));
+    SessionStateBuilder::new_from_existing(state)
+        .with_physical_optimizer_rules(rules)
+        .build()
+}
+
+type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+
 /// Puts our rules where they belong among DataFusion's: behind those that answer from statistics, before exchanges are planned.
-pub fn with_segment_rules(
-    rules: &[Arc<dyn PhysicalOptimizerRule + Send + Sync>],
-) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+fn with_segment_rules(rules: &[Rule]) -> Vec<Rule> {
+    // What is aggregated on ids is taken first.
+    insert(
+        &insert(rules, Arc::new(VirtualColumnsOfScans)),
+        Arc::new(AggregateOverSegments),
+    )
+}
+
+fn insert(rules: &[Rule], ours: Rule) -> Vec<Rule> {
     let mut rules = rules.to_vec();
-    let ours = Arc::new(AggregateOverSegments);
     if rules.iter().any(|rule| rule.name() == ours.name()) {
         return rules;
     }

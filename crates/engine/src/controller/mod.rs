@@ -176,9 +176,10 @@ impl Controller {
         };
         let config = task_config(self.planned.session.config(), slots.count, slots.bytes)
             .with_extension(Arc::new(extern_limits));
-        SessionStateBuilder::new_from_existing(self.planned.session.clone())
+        let state = SessionStateBuilder::new_from_existing(self.planned.session.clone())
             .with_config(config)
-            .build()
+            .build();
+        henge_scan::with_virtual_columns(state)
     }
 
     /// Plans and cuts the statement.

@@ -1,7 +1,7 @@
 //! Keys as numbers: every key of a row becomes a code below the size of its domain, and the codes of all keys one number.
 //!
 //! ```text
-//!  domain of text   0 null, then the common ids of the merged dictionary
+//!  domain of text   0 null, then the common ids of the merged dictionary; so of virtual columns, whose values are kept as text
 //!  domain of longs  0 null, then value - min + 1
 //!  domain of times  places in the ascending list of all values
 //!  combined code    sum of code * stride; the stride of a key is the product of the sizes of the domains before it
@@ -15,15 +15,30 @@ use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, UInt32Type};
 use datafusion::error::Result;
 
+use super::dictionary::from_text;
 use super::time::Run;
 use crate::handle::{LongStats, long_values};
+use crate::virtual_column::Combinations;
 
 /// A key's values in one segment.
 #[derive(Debug)]
 pub(crate) enum KeyColumn {
-    Text { ids: ArrayRef, common: Arc<[u32]> },
-    Long { array: ArrayRef, stats: LongStats },
-    Time { runs: Vec<Run> },
+    Text {
+        ids: ArrayRef,
+        common: Arc<[u32]>,
+    },
+    /// Values of a virtual column: a common id for each combination of ids of its columns.
+    Virtual {
+        ids: Combinations,
+        common: Arc<[u32]>,
+    },
+    Long {
+        array: ArrayRef,
+        stats: LongStats,
+    },
+    Time {
+        runs: Vec<Run>,
+    },
 }
 
 /// All values that a key can have in a query.
@@ -40,7 +55,7 @@ impl Domain {
         let mut domain = None;
         for column in columns {
             match column {
-                KeyColumn::Text { .. } => {
+                KeyColumn::Text { .. } | KeyColumn::Virtual { .. } => {
                     domain = Some(Domain::Text {
                         size: dictionary as u64,
                     });
@@ -97,7 +112,7 @@ impl Domain {
             Self::Text { .. } => {
                 let ids = UInt32Array::from_iter_values(codes.map(|code| code as u32));
                 return match dictionary {
-                    Some(values) => Ok(take(values, &ids, None)?),
+                    Some(values) => from_text(take(values, &ids, None)?, data_type),
                     None => Ok(arrow::array::new_null_array(data_type, ids.len())),
                 };
             }
@@ -148,6 +163,14 @@ impl View<'_> {
         }
     }
 
+    /// Takes the rows out of a column.
+    pub fn cut(&self, column: &ArrayRef) -> Result<ArrayRef> {
+        Ok(match self {
+            View::Range(start, rows) => column.slice(*start, *rows),
+            View::Rows(rows) => take(column, &UInt32Array::from(rows.to_vec()), None)?,
+        })
+    }
+
     fn first(&self) -> usize {
         match self {
             View::Range(start, _) => *start,
@@ -167,6 +190,7 @@ impl View<'_> {
 #[derive(Debug)]
 pub(crate) enum Coder<C> {
     Text { ids: ArrayRef, table: Vec<C> },
+    Virtual { ids: Combinations, table: Vec<C> },
     Long { array: ArrayRef, min: i64, stride: u64 },
     Time { starts: Vec<u32>, codes: Vec<C> },
 }
@@ -176,7 +200,17 @@ impl<C: Code> Coder<C> {
         match (column, domain) {
             (KeyColumn::Text { ids, common }, _) => Coder::Text {
                 ids: ids.clone(),
-                table: common.iter().map(|id| C::from_code(u64::from(*id) * stride)).collect(),
+                table: table(common, stride),
+            },
+            (KeyColumn::Virtual { ids, common }, _) => match ids.plain_ids() {
+                Some(plain) => Coder::Text {
+                    ids: plain.clone(),
+                    table: table(common, stride),
+                },
+                None => Coder::Virtual {
+                    ids: ids.clone(),
+                    table: table(common, stride),
+                },
             },
             (KeyColumn::Long { array, .. }, domain) => Coder::Long {
                 array: array.clone(),
@@ -225,8 +259,14 @@ impl<C: Code> Coder<C> {
         }
     }
 
-    pub fn add(&self, view: View<'_>, codes: &mut [C]) {
+    pub fn add(&self, view: View<'_>, codes: &mut [C]) -> Result<()> {
         match self {
+            Coder::Virtual { ids, table } => {
+                let combinations = ids.codes(|ids| view.cut(ids))?;
+                for (code, combination) in codes.iter_mut().zip(combinations) {
+                    *code += table[combination as usize];
+                }
+            }
             Coder::Text { ids, table } => {
                 let ids = ids.as_dictionary::<UInt32Type>();
                 let keys = ids.keys().values();
@@ -303,7 +343,12 @@ impl<C: Code> Coder<C> {
                 }
             }
         }
+        Ok(())
     }
+}
+
+fn table<C: Code>(common: &[u32], stride: u64) -> Vec<C> {
+    common.iter().map(|id| C::from_code(u64::from(*id) * stride)).collect()
 }
 
 /// Shorter runs than this are not worth a batch of their own.

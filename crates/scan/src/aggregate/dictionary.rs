@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use arrow::array::{Array, StringArray, StringBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::error::Result;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 
@@ -74,6 +77,21 @@ impl MergedDictionary {
         Some(ids)
     }
 
+    /// Gives the common id of each of some values; none if there are too many values to merge.
+    pub fn number(&self, values: &StringArray) -> Option<Vec<u32>> {
+        let mut state = self.state.lock();
+        if values.len() + state.ends.len() > MAX_VALUES {
+            return None;
+        }
+        state.values = None;
+        Some(
+            values
+                .iter()
+                .map(|value| value.map_or(NULL_ID, |value| state.id(value)))
+                .collect(),
+        )
+    }
+
     /// Counts the common ids, null included: all ids given so far are below.
     pub fn len(&self) -> usize {
         self.state.lock().ends.len() + 1
@@ -96,9 +114,61 @@ impl MergedDictionary {
     }
 }
 
+/// Tells whether values of a type can be kept as text and be made of it again.
+pub(crate) fn has_text_form(data_type: &DataType) -> bool {
+    use DataType::{Boolean, Float64, Int64, Timestamp, Utf8};
+    matches!(
+        data_type,
+        Utf8 | Int64 | Float64 | Boolean | Timestamp(TimeUnit::Millisecond, None)
+    )
+}
+
+/// Gives values that [`has_text_form`] as text.
+pub(crate) fn to_text(values: &ArrayRef) -> Result<StringArray> {
+    let plain = match values.data_type() {
+        DataType::Timestamp(_, _) => cast(values, &DataType::Int64)?,
+        _ => values.clone(),
+    };
+    Ok(cast(&plain, &DataType::Utf8)?.as_string::<i32>().clone())
+}
+
+/// Gives the values that [`to_text`] made text of.
+pub(crate) fn from_text(texts: ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
+    Ok(match data_type {
+        DataType::Utf8 => texts,
+        DataType::Timestamp(_, _) => cast(&cast(&texts, &DataType::Int64)?, data_type)?,
+        _ => cast(&texts, data_type)?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::array::{BooleanArray, Float64Array, Int64Array, TimestampMillisecondArray};
+
+    #[test]
+    fn values_of_all_types_come_back_from_their_text() {
+        let values: [ArrayRef; 4] = [
+            Arc::new(Int64Array::from(vec![Some(i64::MIN), None, Some(i64::MAX)])),
+            Arc::new(Float64Array::from(vec![
+                Some(-0.0),
+                Some(0.1 + 0.2),
+                Some(f64::MIN_POSITIVE),
+                Some(f64::NEG_INFINITY),
+                None,
+            ])),
+            Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)])),
+            Arc::new(TimestampMillisecondArray::from(vec![
+                Some(i64::MIN / 2),
+                Some(-1),
+                None,
+            ])),
+        ];
+        for values in values {
+            let texts: ArrayRef = Arc::new(to_text(&values).expect("text"));
+            assert_eq!(&from_text(texts, values.data_type()).expect("values"), &values);
+        }
+    }
 
     #[test]
     fn segments_share_ids() {

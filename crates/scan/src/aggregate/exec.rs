@@ -29,10 +29,11 @@ use datafusion::physical_plan::{
 use futures::stream::{self, TryStreamExt};
 
 use super::dictionary::MergedDictionary;
-use super::job::Job;
+use super::job::{Dictionaries, Job};
 use super::plan::{Aggregation, Key};
 use crate::filter::Filter;
 use crate::scan::SegmentScanExec;
+use crate::virtual_column::{VirtualColumn, VirtualColumnsOfScans};
 
 /// Aggregates slices of segments on dictionary ids and plain columns.
 #[derive(Debug)]
@@ -72,17 +73,30 @@ impl SegmentAggregateExec {
 
     /// Takes hold of the dictionaries of the keys: ids of one execution are all of the same dictionary, even if the catalog starts a
     /// new one meanwhile.
-    fn dictionaries(&self) -> HashMap<usize, Arc<MergedDictionary>> {
+    fn dictionaries(&self) -> Dictionaries {
         let columns = self.aggregation.all_keys().filter_map(|key| match key {
             Key::Text { column } => Some(*column),
             _ => None,
         });
-        columns
+        let columns: HashMap<_, _> = columns
             .map(|column| {
                 let name = self.scan.table_schema().field(column).name();
                 (column, self.scan.catalog().dictionary(self.scan.datasource(), name))
             })
-            .collect()
+            .collect();
+        // Those of virtual columns live as long as the execution.
+        let mut virtual_columns: Vec<(Arc<VirtualColumn>, Arc<MergedDictionary>)> = Vec::new();
+        for key in self.aggregation.all_keys() {
+            if let Key::Virtual { column } = key
+                && !virtual_columns.iter().any(|(other, _)| other == column)
+            {
+                virtual_columns.push((column.clone(), Arc::default()));
+            }
+        }
+        Dictionaries {
+            columns,
+            virtual_columns,
+        }
     }
 }
 
@@ -180,6 +194,7 @@ impl ExecutionPlan for SegmentAggregateExec {
 
 /// Runs the replaced plan, which was not yet given its exchanges.
 fn run_original(plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    let plan = VirtualColumnsOfScans.optimize(plan, context.session_config().options())?;
     let plan = EnsureRequirements::new().optimize(plan, context.session_config().options())?;
     if plan.output_partitioning().partition_count() == 1 {
         return plan.execute(0, context);

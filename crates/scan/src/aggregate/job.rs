@@ -15,7 +15,7 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryConsumer;
 
 use super::codes::{Code, Coder, Domain, KeyColumn, View};
-use super::dictionary::MergedDictionary;
+use super::dictionary::{MergedDictionary, NULL_ID, to_text};
 use super::groups::{Accumulator, Groups, Slots, Values, valid_rows, values_of};
 use super::plan::{Aggregation, Argument, Function, Key, Output};
 use super::time::runs;
@@ -24,6 +24,7 @@ use crate::filter::{Filter, Selection};
 use crate::handle::release;
 use crate::scan::{SegmentScanExec, select};
 use crate::source::SegmentSlice;
+use crate::virtual_column::{MAX_COMBINATIONS, VirtualColumn, VirtualValues};
 
 /// Rows at a time: columns of a batch stay in the first two levels of cache.
 const CHUNK_ROWS: usize = 4096;
@@ -46,9 +47,28 @@ pub(super) struct Job {
     pub filter: Arc<Filter>,
     pub schema: SchemaRef,
     pub context: Arc<TaskContext>,
-    /// By column of the table.
-    pub dictionaries: HashMap<usize, Arc<MergedDictionary>>,
+    pub dictionaries: Dictionaries,
     pub cancelled: AtomicBool,
+}
+
+/// What gives the values of text keys common ids.
+pub(super) struct Dictionaries {
+    /// By column of the table.
+    pub columns: HashMap<usize, Arc<MergedDictionary>>,
+    pub virtual_columns: Vec<(Arc<VirtualColumn>, Arc<MergedDictionary>)>,
+}
+
+impl Dictionaries {
+    fn of(&self, key: &Key) -> Option<&Arc<MergedDictionary>> {
+        match key {
+            Key::Text { column } => self.columns.get(column),
+            Key::Virtual { column } => {
+                let mut found = self.virtual_columns.iter().filter(|(other, _)| other == column);
+                found.next().map(|(_, dictionary)| dictionary)
+            }
+            Key::Long { .. } | Key::Time { .. } => None,
+        }
+    }
 }
 
 /// A slice after filtering.
@@ -58,6 +78,8 @@ struct Prepared {
     keys: Vec<KeyColumn>,
     /// Columns that arguments are made of, by place in the table.
     columns: Vec<(usize, ArrayRef)>,
+    /// Of the virtual columns of the arguments.
+    virtual_values: Vec<VirtualValues>,
 }
 
 /// How codes are made and where they point.
@@ -151,6 +173,11 @@ impl Job {
                 None => return Ok(Preparation::TooLarge),
             }
         }
+        let virtual_columns = &self.aggregation.arguments.virtual_columns;
+        let virtual_values = virtual_columns
+            .iter()
+            .map(|column| column.over(&columns, selection.len()))
+            .collect::<Result<_>>()?;
         let columns = self
             .aggregation
             .argument_columns()
@@ -161,6 +188,7 @@ impl Job {
             selection,
             keys,
             columns,
+            virtual_values,
         }))
     }
 
@@ -175,8 +203,17 @@ impl Job {
             Key::Text { column } => {
                 let ids = columns.get(*column)?;
                 let values = ids.as_any_dictionary().values().as_string::<i32>();
-                let common = self.dictionaries[column].merge(&slice.segment.id, values);
+                let Some(dictionary) = self.dictionaries.of(key) else {
+                    return datafusion::common::internal_err!("column {column} has no dictionary");
+                };
+                let common = dictionary.merge(&slice.segment.id, values);
                 common.map(|common| KeyColumn::Text { ids, common })
+            }
+            Key::Virtual { column } => {
+                let Some(dictionary) = self.dictionaries.of(key) else {
+                    return datafusion::common::internal_err!("[{}] has no dictionary", column.field().name());
+                };
+                number_virtual(column, columns, selection, dictionary)?
             }
             Key::Long { column, .. } => {
                 let array = columns.get(*column)?;
@@ -209,10 +246,7 @@ impl Job {
         let mut dictionaries = Vec::new();
         let mut domains = Vec::new();
         for (at, key) in self.aggregation.all_keys().enumerate() {
-            let dictionary = match key {
-                Key::Text { column } => self.dictionaries.get(column).cloned(),
-                _ => None,
-            };
+            let dictionary = self.dictionaries.of(key).cloned();
             let size = dictionary.as_ref().map_or(0, |dictionary| dictionary.len());
             domains.push(Domain::unite(prepared.iter().map(|slice| &slice.keys[at]), size)?);
             dictionaries.push(dictionary);
@@ -362,7 +396,7 @@ impl Job {
         Batch<C>: FindSlots,
     {
         let rows = view.len();
-        batch.code(view, &coders.grouping, layout.lanes);
+        batch.code(view, &coders.grouping, layout.lanes)?;
         batch.find(groups);
         let slots = batch.slots();
         groups.count_rows(slots);
@@ -370,23 +404,28 @@ impl Job {
             View::Range(..) => None,
             View::Rows(rows) => Some(UInt32Array::from(rows.to_vec())),
         };
+        let cut = |held: &ArrayRef| -> Result<ArrayRef> {
+            match &indices {
+                Some(indices) => Ok(take(held, indices, None)?),
+                None => view.cut(held),
+            }
+        };
         let column = |wanted: usize| -> Result<ArrayRef> {
             let held = prepared.columns.iter().find(|(column, _)| *column == wanted);
             let Some((_, held)) = held else {
                 return datafusion::common::internal_err!("column {wanted} was not prepared");
             };
-            Ok(match (&indices, view) {
-                (Some(indices), _) => take(held, indices, None)?,
-                (None, View::Range(start, rows)) => held.slice(start, rows),
-                (None, View::Rows(_)) => held.clone(),
-            })
+            cut(held)
         };
         let arguments = &self.aggregation.arguments;
         let base = arguments
             .base
             .iter()
             .zip(arguments.base_schema().fields())
-            .map(|(at, field)| release(&column(*at)?, field))
+            .map(|(at, field)| match arguments.virtual_column(*at) {
+                Some(place) => prepared.virtual_values[place].of_rows(rows, cut),
+                None => release(&column(*at)?, field),
+            })
             .collect::<Result<Vec<_>>>()?;
         let computed = arguments.evaluate(base, rows)?;
         let argument = |argument: Option<Argument>| -> Result<Option<ArrayRef>> {
@@ -403,7 +442,7 @@ impl Job {
                 let (coder, is_time) = &coders.counted[counted];
                 counted += 1;
                 let mut codes = vec![u64::from(*is_time); rows];
-                coder.add(view, &mut codes);
+                coder.add(view, &mut codes)?;
                 accumulator.update(slots, &Values::Codes(codes), None, total)?;
                 continue;
             }
@@ -519,7 +558,7 @@ impl<C> Default for Batch<C> {
 
 impl<C: Code> Batch<C> {
     /// Codes the grouping keys of a batch.
-    fn code(&mut self, view: View<'_>, coders: &[Coder<C>], lanes: usize) {
+    fn code(&mut self, view: View<'_>, coders: &[Coder<C>], lanes: usize) -> Result<()> {
         self.rows = view.len();
         self.codes.clear();
         let shared: Option<C> = coders.iter().try_fold(C::default(), |mut sum, coder| {
@@ -531,7 +570,7 @@ impl<C: Code> Batch<C> {
             // One code for all: looked up once, if at all.
             self.codes.push(code);
             self.one = Some(0);
-            return;
+            return Ok(());
         }
         match lanes {
             1 => self.codes.resize(self.rows, C::default()),
@@ -539,7 +578,7 @@ impl<C: Code> Batch<C> {
                 .codes
                 .extend((0..self.rows).map(|row| C::from_code((row % lanes) as u64))),
         }
-        coders.iter().for_each(|coder| coder.add(view, &mut self.codes));
+        coders.iter().try_for_each(|coder| coder.add(view, &mut self.codes))
     }
 }
 
@@ -578,6 +617,61 @@ impl FindSlots for Batch<u64> {
             None => Slots::Each(&self.slots),
         }
     }
+}
+
+/// Gives the values that a virtual column has in the selected rows common ids; none if they are too many.
+fn number_virtual(
+    column: &Arc<VirtualColumn>,
+    columns: &Columns,
+    selection: &Selection,
+    dictionary: &MergedDictionary,
+) -> Result<Option<KeyColumn>> {
+    let ids = column.combinations(columns)?;
+    let most = MAX_COMBINATIONS.max(columns.data.rows() + 1);
+    let Some(count) = ids.count().filter(|count| *count <= most) else {
+        return Ok(None);
+    };
+    let number = |wanted: &[u32]| -> Result<Option<Vec<u32>>> {
+        let mut common = vec![NULL_ID; count];
+        let complete = column.for_each_batch(&ids, wanted, |batch, values| {
+            let Some(numbers) = dictionary.number(&to_text(&values)?) else {
+                return Ok(false);
+            };
+            for (combination, number) in batch.iter().zip(numbers) {
+                common[*combination as usize] = number;
+            }
+            Ok(true)
+        })?;
+        Ok(complete.then_some(common))
+    };
+    if count <= selection.len() {
+        // What fails for a value fails below too, if a selected row has it.
+        match number(&Vec::from_iter(0..count as u32)) {
+            Ok(Some(common)) => {
+                let common = common.into();
+                return Ok(Some(KeyColumn::Virtual { ids, common }));
+            }
+            Ok(None) => return Ok(None),
+            Err(error) => tracing::debug!(%error, "a value that perhaps no row has"),
+        }
+    }
+    let rows = match selection {
+        Selection::Range(range) => ids.codes(|ids| Ok(ids.slice(range.start, range.len())))?,
+        Selection::Rows(rows) => {
+            let rows = UInt32Array::from(rows.to_vec());
+            ids.codes(|ids| Ok(take(ids, &rows, None)?))?
+        }
+    };
+    let mut used = vec![false; count];
+    rows.iter().for_each(|combination| used[*combination as usize] = true);
+    let used: Vec<u32> = (0..count as u32)
+        .filter(|combination| used[*combination as usize])
+        .collect();
+    let common = number(&used)?;
+    Ok(common.map(|common| KeyColumn::Virtual {
+        ids,
+        common: common.into(),
+    }))
 }
 
 /// Cuts the selected rows of all slices into parts.

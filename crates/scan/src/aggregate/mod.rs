@@ -21,4 +21,5 @@ mod time;
 
 pub(crate) use dictionary::MergedDictionary;
 pub use exec::SegmentAggregateExec;
+pub(crate) use plan::substitute;
 pub use rule::AggregateOverSegments;

@@ -11,12 +11,15 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 
 use crate::filter::columns_of;
+use crate::virtual_column::{Lifter, VirtualColumn};
 
 /// Something to group by, or to count distinct values of.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Key {
     /// A column of strings.
     Text { column: usize },
+    /// An expression over columns of strings.
+    Virtual { column: Arc<VirtualColumn> },
     /// A column of longs or times.
     Long { column: usize, data_type: DataType },
     /// An expression over `__time` (column 0 of a schema of that alone) that never falls as time goes on.
@@ -104,7 +107,7 @@ impl Aggregation {
 
     /// Lists the columns of the table that arguments are made of.
     pub fn argument_columns(&self) -> Vec<usize> {
-        let mut columns = self.arguments.base.clone();
+        let mut columns: Vec<usize> = self.arguments.columns().collect();
         let used = self.accumulations.iter().flat_map(|a| [a.argument, a.filter]);
         columns.extend(used.flatten().filter_map(|argument| match argument {
             Argument::Column(column) => Some(column),
@@ -120,9 +123,12 @@ impl Aggregation {
 /// computed once here too.
 #[derive(Debug, Clone)]
 pub(crate) struct Arguments {
-    /// Columns of the table that the first step reads, in order.
+    /// What the first step reads: places of columns of the table, behind them those of the virtual columns.
     pub base: Vec<usize>,
     base_schema: SchemaRef,
+    /// Columns of the table.
+    own: usize,
+    pub virtual_columns: Vec<Arc<VirtualColumn>>,
     /// Each step reads the columns of the one before; the last one gives the arguments.
     steps: Vec<Step>,
 }
@@ -151,15 +157,36 @@ impl Arguments {
             exprs = needed.iter().map(|column| below[*column].clone()).collect();
             schema = below_schema.clone();
         }
-        let (step, needed) = Step::compile(&exprs, &schema)?;
+        let mut lifter = Lifter::new(table);
+        let mut lowest = Vec::with_capacity(exprs.len());
+        for expr in &exprs {
+            let over_table = substitute(expr, &|column| {
+                let at = columns[column.index()];
+                Arc::new(Column::new(table.field(at).name(), at))
+            })?;
+            lowest.push(lifter.lift(&over_table)?);
+        }
+        let schema = lifter.schema();
+        let (step, base) = Step::compile(&lowest, &schema)?;
         steps.push(step);
         steps.reverse();
-        let base: Vec<usize> = needed.iter().map(|column| columns[*column]).collect();
         Ok(Self {
-            base_schema: Arc::new(table.project(&base)?),
+            base_schema: Arc::new(schema.project(&base)?),
             base,
+            own: table.fields().len(),
+            virtual_columns: lifter.found().to_vec(),
             steps,
         })
+    }
+
+    /// Lists the columns of the table that are read as they are.
+    pub fn columns(&self) -> impl Iterator<Item = usize> {
+        self.base.iter().copied().filter(|column| *column < self.own)
+    }
+
+    /// Tells which virtual column a place of [`Self::base`] is, if it is none of the table.
+    pub fn virtual_column(&self, place: usize) -> Option<usize> {
+        place.checked_sub(self.own)
     }
 
     /// Gives the schema that [`Self::evaluate`] reads.

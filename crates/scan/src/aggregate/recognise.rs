@@ -1,7 +1,7 @@
 //! Recognises aggregations that can be computed on dictionary ids and plain columns.
 //!
 //! ```text
-//!  Aggregate(Final) <- Aggregate(Partial) <- (Projection | Filter)* <- SegmentScan
+//!  Aggregate(Final) <- Aggregate(Partial) <- (Projection | Filter)* <- SegmentScan       keys: columns, virtual columns, floored times
 //!  Aggregate(Final) <- Aggregate(Partial) <- Projection* <- [the above, without functions]      COUNT(DISTINCT x)
 //! ```
 //! Whatever does not fit is left alone.
@@ -20,10 +20,12 @@ use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 
+use super::dictionary::has_text_form;
 use super::plan::{Accumulation, Aggregation, Argument, Arguments, Function, Key, Number, Output, substitute};
 use crate::filter::{Filter, columns_of, is_time};
 use crate::handle::is_text;
 use crate::scan::SegmentScanExec;
+use crate::virtual_column::VirtualColumn;
 
 /// Functions that floor time; they need not declare that they keep its order.
 const TIME_FLOORS: [&str; 3] = ["timestamp_floor", "time_floor", "date_trunc"];
@@ -118,7 +120,7 @@ pub(crate) fn recognise(top: &AggregateExec) -> Result<Option<Recognised<'_>>> {
 }
 
 fn over_scan<'a>(first: &AggregateExec, chain: Chain, scan: &'a SegmentScanExec) -> Result<Option<Recognised<'a>>> {
-    if scan.fetch().is_some() || !scan.is_cached() {
+    if scan.fetch().is_some() || !scan.is_cached() || !scan.virtual_columns().is_empty() {
         return Ok(None);
     }
     let table = scan.table_schema();
@@ -280,14 +282,14 @@ impl Number {
 fn key(expr: &Arc<dyn PhysicalExpr>, table: &SchemaRef) -> Result<Option<Key>> {
     let columns = columns_of(expr);
     let [column] = columns[..] else {
-        return Ok(None);
+        return virtual_key(expr, table);
     };
     let field = table.field(column);
     if field.name() == henge_segment::TIME_COLUMN {
         return time_key(expr, field);
     }
     if !expr.is::<Column>() {
-        return Ok(None);
+        return virtual_key(expr, table);
     }
     Ok(if is_text(field) {
         Some(Key::Text { column })
@@ -297,6 +299,15 @@ fn key(expr: &Arc<dyn PhysicalExpr>, table: &SchemaRef) -> Result<Option<Key>> {
     } else {
         None
     })
+}
+
+/// Recognises expressions over columns of strings.
+fn virtual_key(expr: &Arc<dyn PhysicalExpr>, table: &SchemaRef) -> Result<Option<Key>> {
+    let column = VirtualColumn::of(expr, table)?;
+    let column = column.filter(|column| has_text_form(column.field().data_type()));
+    Ok(column.map(|column| Key::Virtual {
+        column: Arc::new(column),
+    }))
 }
 
 fn time_key(expr: &Arc<dyn PhysicalExpr>, field: &Field) -> Result<Option<Key>> {

@@ -118,19 +118,20 @@ impl Filter {
             }
         }
         let mut later = Vec::new();
+        let mut by_row = Vec::new();
         let mut bitmaps = Vec::new();
         for test in &self.tests {
             if selection.len() == 0 {
                 return Ok(selection);
             }
             match test {
-                Test::Text(text) => {
-                    let matches = text.matches(columns)?;
-                    match matches.bitmap(text.column, columns)? {
+                Test::Text(text) => match text.matches(columns, selection.len())? {
+                    Some(matches) => match matches.bitmap(text.column, columns)? {
                         Some(bitmap) => bitmaps.push(bitmap),
                         None => later.push((text.column, matches)),
-                    }
-                }
+                    },
+                    None => by_row.push(text.by_row()),
+                },
                 Test::Any(branches) => bitmaps.push(any_bitmap(branches, columns, &selection)?),
                 Test::Rows(rows) => bitmaps.extend(rows.candidates(columns)?),
                 _ => {}
@@ -156,13 +157,15 @@ impl Filter {
                 selection = select_range(&columns.get(*column)?, *lo, *hi, *excluded, selection)?;
             }
         }
-        for test in &self.tests {
+        let others = self.tests.iter().filter_map(|test| match test {
+            Test::Rows(rows) => Some(rows),
+            _ => None,
+        });
+        for rows in by_row.iter().chain(others) {
             if selection.len() == 0 {
                 break;
             }
-            if let Test::Rows(rows) = test {
-                selection = rows.select(columns, selection)?;
-            }
+            selection = rows.select(columns, selection)?;
         }
         Ok(selection)
     }
@@ -178,7 +181,11 @@ fn any_bitmap(branches: &[Vec<Test>], columns: &Columns, rows: &Selection) -> Re
                 Test::Never => passed.clear(),
                 Test::Time(ranges) => passed &= select_times(ranges, columns, rows.clone())?.to_bitmap(),
                 Test::Text(text) => {
-                    let matches = text.matches(columns)?;
+                    let Some(matches) = text.matches(columns, rows.len())? else {
+                        let left = Selection::Rows(passed.iter().collect());
+                        passed = text.by_row().select(columns, left)?.to_bitmap();
+                        continue;
+                    };
                     passed &= match matches.bitmap(text.column, columns)? {
                         Some(bitmap) => bitmap,
                         None => matches.select(text.column, columns, rows.clone())?.to_bitmap(),
@@ -254,8 +261,9 @@ fn keep(selection: Selection, nulls: Option<&NullBuffer>, excluded: bool, inside
 }
 
 impl TextTest {
-    /// Decides the predicate for every value of the segment's dictionary.
-    fn matches(&self, columns: &Columns) -> Result<Matches> {
+    /// Decides the predicate for every value of the segment's dictionary; none where the rows had better be looked at one by one: they
+    /// are fewer than the values, or there is a value for which the predicate fails, which perhaps no row has.
+    fn matches(&self, columns: &Columns, rows: usize) -> Result<Option<Matches>> {
         let name = columns.name(self.column);
         if let (TextKind::In(values), true) = (&self.kind, columns.is_string(self.column)) {
             let mut ids = Vec::with_capacity(values.len());
@@ -264,16 +272,14 @@ impl TextTest {
             }
             ids.sort_unstable();
             ids.dedup();
-            return Ok(Matches {
+            return Ok(Some(Matches {
                 ids: Ids::Few(ids),
                 null: false,
-            });
+            }));
         }
         if columns.is_missing(self.column) {
-            return Ok(Matches {
-                ids: Ids::Few(Vec::new()),
-                null: self.is_true_of_null()?,
-            });
+            let ids = Ids::Few(Vec::new());
+            return Ok(self.is_true_of_null().ok().map(|null| Matches { ids, null }));
         }
         let values = match columns.is_string(self.column) {
             true => columns.data.dictionary(name)?,
@@ -283,6 +289,14 @@ impl TextTest {
             Some(values) => values,
             None => columns.get(self.column)?.as_any_dictionary().values().clone(),
         };
+        let most = match self.kind {
+            // Patterns are looked for faster in the whole dictionary.
+            TextKind::Like(..) => rows.saturating_mul(4),
+            _ => rows,
+        };
+        if values.len() > most {
+            return Ok(None);
+        }
         let table = match &self.kind {
             TextKind::Like(pattern, negated) => {
                 let values = values.as_string::<i32>();
@@ -293,7 +307,10 @@ impl TextTest {
                     (true, Some(nulls)) => &!&found & nulls.inner(),
                 }
             }
-            _ => self.evaluate(values)?,
+            _ => match self.evaluate(values) {
+                Ok(table) => table,
+                Err(_) => return Ok(None),
+            },
         };
         let count = table.count_set_bits();
         let ids = if count <= MAX_BITMAPS {
@@ -301,10 +318,20 @@ impl TextTest {
         } else {
             Ids::Table(table)
         };
-        Ok(Matches {
-            ids,
-            null: self.is_true_of_null()?,
-        })
+        let Ok(null) = self.is_true_of_null() else {
+            return Ok(None);
+        };
+        Ok(Some(Matches { ids, null }))
+    }
+
+    /// The same predicate over rows.
+    fn by_row(&self) -> RowsTest {
+        RowsTest {
+            columns: vec![self.column],
+            schema: self.schema.clone(),
+            expr: self.expr.clone(),
+            hint: None,
+        }
     }
 
     fn is_true_of_null(&self) -> Result<bool> {

@@ -1,5 +1,7 @@
 //! Scans and aggregations over real segments against DataFusion over the same rows in memory.
 
+mod virtual_columns;
+
 use std::path::Path;
 use std::sync::Arc;
 
