@@ -12,7 +12,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
-use henge_scan::{interactive_session_config, prepare_session};
+use henge_scan::{prepare_session, run_interactively};
 use henge_sql::{OutputColumn, Planned, Statement};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -155,11 +155,7 @@ pub async fn start(queries: &Arc<Queries>, id: &str, planned: Planned, place: Qu
     // System tables answer also where all others wait.
     let waits = planned.resources.iter().any(|resource| resource.kind == "DATASOURCE");
     let memory = place.memory.clone();
-    let mut config = planned.session.config().clone();
-    let defaults = interactive_session_config(place.threads);
-    config = config
-        .with_target_partitions(defaults.target_partitions())
-        .with_batch_size(defaults.batch_size());
+    let config = run_interactively(planned.session.config().clone(), place.threads);
     let state = SessionStateBuilder::new_from_existing(planned.session.clone())
         .with_config(config)
         .with_runtime_env(runtime)

@@ -37,6 +37,6 @@ pub use aggregate::{AggregateOverSegments, SegmentAggregateExec};
 pub use cached::CachedSegments;
 pub use catalog::{ScanCatalog, TableSegment};
 pub use scan::{ROWS_READ, SLICES_READ, SegmentScanExec};
-pub use session::{interactive_session_config, prepare_session, with_virtual_columns};
+pub use session::{interactive_session_config, prepare_session, run_interactively, with_virtual_columns};
 pub use source::{SegmentData, SegmentDescriptor, SegmentSlice, SegmentSource};
 pub use table::DatasourceTable;

@@ -14,12 +14,18 @@ pub const BATCH_ROWS: usize = 8192;
 
 /// Gives DataFusion's settings for interactive queries on so many threads.
 pub fn interactive_session_config(threads: usize) -> SessionConfig {
-    SessionConfig::new()
-        .with_target_partitions(threads.max(1))
-        .with_batch_size(BATCH_ROWS)
+    let config = SessionConfig::new()
         .with_information_schema(false)
         .set_bool("datafusion.execution.parquet.schema_force_view_types", false)
-        .set_bool("datafusion.sql_parser.enable_ident_normalization", false)
+        .set_bool("datafusion.sql_parser.enable_ident_normalization", false);
+    run_interactively(config, threads)
+}
+
+/// Gives the settings that a statement was planned with those for running it interactively on so many threads.
+pub fn run_interactively(config: SessionConfig, threads: usize) -> SessionConfig {
+    config
+        .with_target_partitions(threads.max(1))
+        .with_batch_size(BATCH_ROWS)
 }
 
 /// Adds the rules that make aggregation over segments fast to a session that will plan an interactive query. Doing it twice changes

@@ -125,7 +125,9 @@ impl Planner {
 
 /// Gives the settings that Druid's semantics need: names as written, plain strings.
 pub fn session_config() -> SessionConfig {
-    let mut config = SessionConfig::new();
+    // Scans have as many partitions as pay already. What depends on the order of rows (HLL sketches, LATEST of equal times) sees them
+    // as they are stored, as in Druid.
+    let mut config = SessionConfig::new().with_round_robin_repartition(false);
     let options = config.options_mut();
     options.sql_parser.enable_ident_normalization = false;
     options.sql_parser.map_string_types_to_utf8view = false;

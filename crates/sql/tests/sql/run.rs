@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimestampMillisecondType};
+use datafusion::execution::SessionStateBuilder;
 use henge_sql::{EngineKind, Planned, Planner, SqlError, SqlParameter, SqlRequest, SqlType};
 use serde_json::{Map, Value, json};
 
@@ -45,14 +46,18 @@ pub fn run(planned: &Planned) -> Result<Answer, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|e| e.to_string())?;
+    // Rows come as they are stored: HLL sketches look at their order.
+    let config = planned.session.config().clone().with_target_partitions(1);
+    let session = SessionStateBuilder::new_from_existing(planned.session.clone())
+        .with_config(config)
+        .build();
     let batches = runtime.block_on(async {
-        let physical = planned
-            .session
+        let physical = session
             .query_planner()
-            .create_physical_plan(&planned.plan, &planned.session)
+            .create_physical_plan(&planned.plan, &session)
             .await
             .map_err(|e| format!("physical: {}", e.strip_backtrace()))?;
-        datafusion::physical_plan::collect(physical, planned.session.task_ctx())
+        datafusion::physical_plan::collect(physical, session.task_ctx())
             .await
             .map_err(|e| match SqlError::in_datafusion(&e) {
                 Some(error) => error.to_string(),
