@@ -1,14 +1,15 @@
 //! The columns of one segment (or a piece of it) that a query works on, loaded when first asked for.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, ArrayRef, DictionaryArray, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::{SchemaRef, UInt32Type};
 use datafusion::error::Result;
 
-use crate::handle::{SegmentHandle, conform, held_type, nulls};
+use crate::handle::{SegmentHandle, conform, held_type, long_values, nulls};
 use crate::source::SegmentData;
 
 /// Columns of a window of a segment's rows. Row numbers count from the window's first row: the whole segment is the window `0..rows`
@@ -21,6 +22,8 @@ pub(crate) struct Columns {
     cached: bool,
     names: Arc<Vec<(String, henge_segment::ColumnType)>>,
     loaded: RefCell<Vec<Option<ArrayRef>>>,
+    /// See [`Self::numbered_time`].
+    numbered_time: OnceCell<Option<ArrayRef>>,
 }
 
 impl Columns {
@@ -54,6 +57,7 @@ impl Columns {
             cached,
             names,
             loaded: RefCell::new(vec![None; columns]),
+            numbered_time: OnceCell::new(),
         })
     }
 
@@ -86,6 +90,16 @@ impl Columns {
         self.get(self.table.index_of(henge_segment::TIME_COLUMN)?)
     }
 
+    /// Gives the time column with its times numbered as they come, as a dictionary array; none if that would not make them much fewer.
+    pub fn numbered_time(&self) -> Result<Option<ArrayRef>> {
+        if let Some(known) = self.numbered_time.get() {
+            return Ok(known.clone());
+        }
+        let time = self.time()?;
+        let numbered = number_runs(&time)?;
+        Ok(self.numbered_time.get_or_init(|| numbered).clone())
+    }
+
     /// Gives a column of the table over the window, in its held type.
     pub fn get(&self, column: usize) -> Result<ArrayRef> {
         if let Some(array) = &self.loaded.borrow()[column] {
@@ -103,4 +117,31 @@ impl Columns {
         self.loaded.borrow_mut()[column] = Some(array.clone());
         Ok(array)
     }
+}
+
+/// Rows that have the same time as the one before them, on average, for times to be worth numbering.
+const MIN_RUN_ROWS: usize = 4;
+
+/// Numbers the runs of equal times.
+fn number_runs(time: &ArrayRef) -> Result<Option<ArrayRef>> {
+    let Some(values) = long_values(time).filter(|_| time.null_count() == 0) else {
+        return Ok(None);
+    };
+    let most = values.len() / MIN_RUN_ROWS;
+    let mut starts: Vec<u32> = Vec::new();
+    let mut numbers: Vec<u32> = Vec::with_capacity(values.len());
+    let mut last = None;
+    for (row, value) in values.iter().enumerate() {
+        if last != Some(value) {
+            if starts.len() >= most {
+                return Ok(None);
+            }
+            starts.push(row as u32);
+            last = Some(value);
+        }
+        numbers.push(starts.len() as u32 - 1);
+    }
+    let times = take(time, &UInt32Array::from(starts), None)?;
+    let numbered = DictionaryArray::<UInt32Type>::try_new(UInt32Array::from(numbers), times)?;
+    Ok(Some(Arc::new(numbered)))
 }

@@ -626,7 +626,9 @@ fn number_virtual(
     selection: &Selection,
     dictionary: &MergedDictionary,
 ) -> Result<Option<KeyColumn>> {
-    let ids = column.combinations(columns)?;
+    let Some(ids) = column.combinations(columns)? else {
+        return Ok(None);
+    };
     let most = MAX_COMBINATIONS.max(columns.data.rows() + 1);
     let Some(count) = ids.count().filter(|count| *count <= most) else {
         return Ok(None);

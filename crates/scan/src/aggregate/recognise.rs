@@ -286,7 +286,10 @@ fn key(expr: &Arc<dyn PhysicalExpr>, table: &SchemaRef) -> Result<Option<Key>> {
     };
     let field = table.field(column);
     if field.name() == henge_segment::TIME_COLUMN {
-        return time_key(expr, field);
+        return match time_key(expr, field)? {
+            Some(key) => Ok(Some(key)),
+            None => virtual_key(expr, table),
+        };
     }
     if !expr.is::<Column>() {
         return virtual_key(expr, table);

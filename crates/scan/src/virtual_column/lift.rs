@@ -39,7 +39,7 @@ impl<'a> Lifter<'a> {
         Arc::new(Schema::new(all.collect::<Vec<_>>()))
     }
 
-    /// Replaces the largest parts that read nothing but text.
+    /// Replaces the largest parts that read nothing but text, or nothing but the time.
     pub fn lift(&mut self, expr: &Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
         self.lift_inside(expr, false)
     }

@@ -1,5 +1,6 @@
 //! Virtual columns: expressions over text columns that the scan computes once for each value of a dictionary, not once a row
-//! (Druid's `VirtualColumn` over a single string input, extended to a few columns).
+//! (Druid's `VirtualColumn` over a single string input, extended to a few columns). Functions of `__time` are computed once for each
+//! time where rows are sorted by time and many have the same.
 //!
 //! ```text
 //!  ids of a row        a = 2 of 0..3, null         b = null of 0..2, null
@@ -9,6 +10,7 @@
 //! ```
 //! * An expression may fail for a value that no selected row has: then it is evaluated row by row, and fails only where it must.
 //! * So it is where there are not many more rows than combinations.
+//! * Times have no dictionary: they are numbered in the order of the rows.
 
 mod lift;
 mod rule;
@@ -18,10 +20,11 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{cast, concat, take};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef, UInt32Type};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::error::Result;
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::reassign_expr_columns;
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 
 use crate::columns::Columns;
@@ -39,7 +42,7 @@ const MAX_VALUE_BYTES: usize = 32 << 20;
 /// Values that are computed at a time.
 const BATCH_VALUES: usize = 8192;
 
-/// An expression over text columns of a table.
+/// An expression over text columns of a table, or over `__time`.
 #[derive(Debug)]
 pub(crate) struct VirtualColumn {
     /// Columns of the table, ascending.
@@ -58,15 +61,21 @@ impl PartialEq for VirtualColumn {
 }
 
 impl VirtualColumn {
-    /// Makes a virtual column of an expression over the columns of a table; none if it is a column already, reads others than text, or
-    /// may give another value each time.
+    /// Makes a virtual column of an expression over the columns of a table; none if it is a column already, reads others than text or
+    /// time, or may give another value each time.
     pub fn of(expr: &Arc<dyn PhysicalExpr>, table: &SchemaRef) -> Result<Option<Self>> {
         if expr.is::<Column>() {
             return Ok(None);
         }
         let columns = columns_of(expr);
         let few = (1..=MAX_COLUMNS).contains(&columns.len());
-        if !few || !columns.iter().all(|column| is_text(table.field(*column))) || is_volatile(expr) {
+        let texts = few && columns.iter().all(|column| is_text(table.field(*column)));
+        let time = match columns[..] {
+            // Comparisons and casts of times are cheaper than looking a result up.
+            [column] => table.field(column).name() == henge_segment::TIME_COLUMN && calls_function(expr)?,
+            _ => false,
+        };
+        if !(texts || time) || is_volatile(expr) {
             return Ok(None);
         }
         let field = expr.return_field(table)?;
@@ -87,26 +96,42 @@ impl VirtualColumn {
         &self.field
     }
 
-    /// Takes the columns of a window.
-    pub fn combinations(&self, columns: &Columns) -> Result<Combinations> {
-        let ids = self.columns.iter().map(|column| columns.get(*column));
-        Ok(Combinations::new(ids.collect::<Result<_>>()?))
+    /// Numbers the values of the columns over a window; none if they are times that differ from row to row.
+    pub fn combinations(&self, columns: &Columns) -> Result<Option<Combinations>> {
+        if self.reads_time() {
+            return Ok(columns.numbered_time()?.map(|time| Combinations::new(vec![time])));
+        }
+        Ok(Some(Combinations::new(self.base(columns)?)))
+    }
+
+    fn reads_time(&self) -> bool {
+        self.schema.field(0).name() == henge_segment::TIME_COLUMN
+    }
+
+    fn base(&self, columns: &Columns) -> Result<Vec<ArrayRef>> {
+        self.columns.iter().map(|column| columns.get(*column)).collect()
     }
 
     /// Computes the values of some rows of a window; how many rows are wanted says whether that is done by dictionary.
     pub fn over(self: &Arc<Self>, columns: &Columns, rows: usize) -> Result<VirtualValues> {
         let combinations = self.combinations(columns)?;
-        let values = match combinations.count() {
-            // What fails for a value fails again for its row, if one is wanted.
-            Some(count) if count <= MAX_COMBINATIONS && count <= rows / 2 => {
-                self.values(&combinations, count).ok().flatten()
+        let combinations = combinations.and_then(|all| all.count().map(|count| (all, count)));
+        let numbered = match combinations {
+            Some((all, count)) if count <= MAX_COMBINATIONS && count <= rows / 2 => {
+                // What fails for a value fails again for its row, if one is wanted.
+                let values = self.values(&all, count).ok().flatten();
+                values.map(|values| (all, values))
             }
             _ => None,
         };
+        let base = match numbered {
+            Some(_) => Vec::new(),
+            None => self.base(columns)?,
+        };
         Ok(VirtualValues {
             column: self.clone(),
-            combinations,
-            values,
+            numbered,
+            base,
         })
     }
 
@@ -147,7 +172,7 @@ impl VirtualColumn {
         self.evaluate(combinations.texts(&wanted)?, count)
     }
 
-    /// Evaluates the expression over columns as text.
+    /// Evaluates the expression over columns as DataFusion sees them.
     fn evaluate(&self, texts: Vec<ArrayRef>, rows: usize) -> Result<ArrayRef> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), texts, &options)?;
@@ -159,7 +184,11 @@ impl VirtualColumn {
     }
 }
 
-/// The ids of a few text columns over a window of rows, and how they are numbered together.
+fn calls_function(expr: &Arc<dyn PhysicalExpr>) -> Result<bool> {
+    expr.exists(|part| Ok(part.is::<ScalarFunctionExpr>()))
+}
+
+/// The ids of a few columns over a window of rows, and how they are numbered together.
 #[derive(Debug, Clone)]
 pub(crate) struct Combinations {
     /// Dictionary arrays.
@@ -242,26 +271,26 @@ impl Combinations {
 #[derive(Debug)]
 pub(crate) struct VirtualValues {
     column: Arc<VirtualColumn>,
-    combinations: Combinations,
-    /// By combination; none if rows are computed as they come.
-    values: Option<ArrayRef>,
+    /// With the value of each combination; none if rows are computed as they come.
+    numbered: Option<(Combinations, ArrayRef)>,
+    /// What rows are computed of then.
+    base: Vec<ArrayRef>,
 }
 
 impl VirtualValues {
     /// Gives the values of some rows: `cut` takes them out of a column.
     pub fn of_rows(&self, rows: usize, cut: impl Fn(&ArrayRef) -> Result<ArrayRef>) -> Result<ArrayRef> {
-        if let Some(values) = &self.values {
-            let codes = UInt32Array::from(self.combinations.codes(cut)?);
+        if let Some((combinations, values)) = &self.numbered {
+            let codes = UInt32Array::from(combinations.codes(cut)?);
             return Ok(take(values, &codes, None)?);
         }
-        let texts = self
-            .combinations
-            .ids
+        let base = self
+            .base
             .iter()
             .zip(self.column.schema.fields())
-            .map(|(ids, field)| release(&cut(ids)?, field))
+            .map(|(column, field)| release(&cut(column)?, field))
             .collect::<Result<_>>()?;
-        self.column.evaluate(texts, rows)
+        self.column.evaluate(base, rows)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::aggregate::substitute;
 use crate::filter::columns_of;
 use crate::scan::SegmentScanExec;
 
-/// Makes virtual columns of what projections and aggregations right above a scan compute of text.
+/// Makes virtual columns of what projections and aggregations right above a scan compute of text or time.
 #[derive(Debug, Default)]
 pub struct VirtualColumnsOfScans;
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::{FILTERS, Pair, as_a_task_would, lines, plan, row, rows, runtime, some_rows};
 
 /// With what their plans must hold.
-const SELECTS: [(&str, &str); 19] = [
+const SELECTS: [(&str, &str); 22] = [
     (
         "SELECT upper(s), COUNT(*), SUM(n) FROM t WHERE {} GROUP BY 1",
         "SegmentAggregateExec",
@@ -72,6 +72,18 @@ const SELECTS: [(&str, &str); 19] = [
     (
         "SELECT CASE WHEN n > 3 THEN s = 'a' ELSE t IN ('x', 'y') END, COUNT(*) FROM t WHERE {} GROUP BY 1",
         "SegmentScanExec",
+    ),
+    (
+        "SELECT date_part('minute', __time) * 10 + date_part('hour', __time), COUNT(*), SUM(n) FROM t WHERE {} GROUP BY 1",
+        "SegmentAggregateExec",
+    ),
+    (
+        "SELECT CAST(date_part('hour', __time) AS BIGINT), s, COUNT(*), MIN(d) FROM t WHERE {} GROUP BY 1, 2",
+        "SegmentAggregateExec",
+    ),
+    (
+        "SELECT to_char(__time, '%H-%M'), n, CASE WHEN n > 2 THEN date_part('minute', __time) END FROM t WHERE {}",
+        "virtual=[",
     ),
     (
         "SELECT DISTINCT upper(s), lower(t) FROM t WHERE {}",
