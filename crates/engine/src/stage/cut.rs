@@ -27,7 +27,7 @@ use datafusion::common::{JoinType, Result, internal_err, not_impl_err};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_expr::expressions::{CastExpr, Column};
-use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_expr::{LexOrdering, OrderingRequirements, Partitioning, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
@@ -162,7 +162,8 @@ impl Cutter {
         }
         let fragments = children
             .into_iter()
-            .map(|child| self.fragment(child))
+            .zip(plan.required_input_ordering())
+            .map(|(child, order)| ordered(self.fragment(child)?, order))
             .collect::<Result<Vec<_>>>()?;
         replace_children(plan, fragments)
     }
@@ -325,6 +326,22 @@ fn emits_unmatched_left(join_type: JoinType) -> bool {
         join_type,
         JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark
     )
+}
+
+/// Sorts rows again whose order no longer shows: exchanged keys that are computed, or dictionaries, come back as new columns.
+fn ordered(input: Arc<dyn ExecutionPlan>, order: Option<OrderingRequirements>) -> Result<Arc<dyn ExecutionPlan>> {
+    let Some(required @ OrderingRequirements::Hard(_)) = order else {
+        return Ok(input);
+    };
+    let required = required.into_single();
+    if input
+        .equivalence_properties()
+        .ordering_satisfy_requirement(required.clone())?
+    {
+        return Ok(input);
+    }
+    let sort = SortExec::new(LexOrdering::from(required), input).with_preserve_partitioning(true);
+    Ok(Arc::new(sort))
 }
 
 fn limited(input: Arc<dyn ExecutionPlan>, fetch: Option<usize>) -> Arc<dyn ExecutionPlan> {

@@ -41,6 +41,8 @@ const UNORDERED: &[&str] = &[
     r#"SELECT "city", "n" FROM "visits" WHERE "n" < 3 UNION ALL SELECT "name", "area" FROM "countries""#,
     r#"SELECT "country", "city", ROW_NUMBER() OVER (PARTITION BY "country" ORDER BY "n") FROM "visits" WHERE "n" IS NOT NULL"#,
     r#"SELECT "city", SUM("n") OVER (ORDER BY "n" ROWS UNBOUNDED PRECEDING) FROM "visits" WHERE "n" IS NOT NULL"#,
+    r#"SELECT "city", MAX("n") OVER (PARTITION BY CAST("n" AS TIMESTAMP) ORDER BY FLOOR("__time" TO DAY)) FROM "visits""#,
+    r#"SELECT "country", "city", LAG("n") OVER (ORDER BY "country", "city"), COUNT(*) OVER (PARTITION BY "country" ORDER BY "city" ROWS BETWEEN 3 PRECEDING AND 1 PRECEDING) FROM "visits" WHERE "n" IS NOT NULL GROUP BY "country", "city", "n""#,
 ];
 
 /// Statements that say in which order they want their rows.
