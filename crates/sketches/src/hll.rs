@@ -22,10 +22,10 @@
 use datasketches::common::NumStdDev;
 use datasketches::hash::value::raw_bytes;
 use datasketches::hll::{HllSketch, HllType, HllUnion};
+use henge_number::f64_text;
 
 use crate::bytes::Reader;
 use crate::limits::{HLL_MAX_LG_K, HLL_MIN_LG_K};
-use crate::summary::java_double;
 use crate::value::{canonical_double, utf16_le};
 use crate::{Result, SketchError, StringEncoding, Value};
 
@@ -243,9 +243,9 @@ impl Hll {
             self.lg_k(),
             self.registers.name(),
             ["LIST", "SET", "HLL"][usize::from(mode.min(HLL))],
-            java_double(low),
-            java_double(self.estimate()),
-            java_double(high),
+            f64_text(low),
+            f64_text(self.estimate()),
+            f64_text(high),
         );
         let number = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().expect("four bytes"));
         let float = |at: usize| f64::from_le_bytes(image[at..at + 8].try_into().expect("eight bytes"));
@@ -257,9 +257,9 @@ impl Hll {
                  KxQ1           : {}\n  Rebuild KxQ Flg: false\n",
                 image[6],
                 number(32),
-                java_double(float(8)),
-                java_double(float(16)),
-                java_double(float(24)),
+                f64_text(float(8)),
+                f64_text(float(16)),
+                f64_text(float(24)),
             )),
         }
         text

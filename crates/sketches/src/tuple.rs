@@ -22,9 +22,9 @@
 use crate::bytes::{Reader, f64_le, u64_le};
 use crate::hash::murmur3_128;
 use crate::limits::TUPLE_MAX_VALUES;
-use crate::summary::java_double;
 use crate::theta::lg_of_size;
 use crate::{Result, SketchError};
+use henge_number::f64_text;
 
 /// Druid's type name.
 pub const NAME: &str = "arrayOfDoublesSketch";
@@ -397,8 +397,8 @@ impl TupleDoubles {
             "### HeapArrayOfDoublesCompactSketch SUMMARY: \n   Estimate               : {}\n   Theta (double)         : {}\n   \
              Theta (long)           : {}\n   EstMode?               : {}\n   Empty?                 : {}\n   \
              Retained Entries       : {}\n### END SKETCH SUMMARY\n",
-            java_double(self.estimate()),
-            java_double(self.theta()),
+            f64_text(self.estimate()),
+            f64_text(self.theta()),
             self.theta,
             self.theta < MAX_THETA && !self.empty,
             self.empty,

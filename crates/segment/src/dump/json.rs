@@ -27,117 +27,31 @@ pub fn put_string(out: &mut Vec<u8>, text: &str) {
 
 /// Appends a whole number.
 pub fn put_long(out: &mut Vec<u8>, value: i64) {
-    put(out, format_args!("{value}"));
+    henge_number::put_i64(out, value);
 }
 
 /// Appends a double as Java's `Double.toString` does, quoted where JSON has no such number.
 pub fn put_double(out: &mut Vec<u8>, value: f64) {
-    put_float_text(
-        out,
-        value.is_finite(),
-        &java_digits(
-            even_digits(format!("{value:e}"), |decimals| format!("{value:.decimals$e}")),
-            |digits| digits.parse() == Ok(value),
-            format!("{value:.1e}"),
-        ),
-    );
+    quoted_unless(value.is_finite(), out, |out| henge_number::put_f64(out, value));
 }
 
 /// Appends a float as Java's `Float.toString` does, quoted where JSON has no such number.
 pub fn put_float(out: &mut Vec<u8>, value: f32) {
-    put_float_text(
-        out,
-        value.is_finite(),
-        &java_digits(
-            even_digits(format!("{value:e}"), |decimals| format!("{value:.decimals$e}")),
-            |digits| digits.parse() == Ok(value),
-            format!("{value:.1e}"),
-        ),
-    );
+    quoted_unless(value.is_finite(), out, |out| henge_number::put_f32(out, value));
 }
 
-/// Decimals that tell every double to the end.
-const ALL_DECIMALS: usize = 1100;
-
-/// Chooses between two shortest forms that lie equally near: Java takes the one whose last digit is even, Rust the larger.
-fn even_digits(shortest: String, with_decimals: impl Fn(usize) -> String) -> String {
-    let Some((mantissa, exponent)) = shortest.split_once('e') else {
-        return shortest;
-    };
-    let decimals = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len());
-    let last = mantissa.as_bytes().last().copied().unwrap_or(b'0');
-    // Ties have as many digits as a double can need, and end in a half of the last one.
-    if decimals < 6 || last % 2 == 0 {
-        return shortest;
+fn quoted_unless(is_number: bool, out: &mut Vec<u8>, put: impl Fn(&mut Vec<u8>)) {
+    if is_number {
+        return put(out);
     }
-    let lower = format!("{}{}e{exponent}", &mantissa[..mantissa.len() - 1], char::from(last - 1));
-    let half = format!("{}5", &lower[..mantissa.len()]);
-    if with_decimals(decimals + 1) != format!("{half}e{exponent}") {
-        return shortest;
-    }
-    let exact = with_decimals(ALL_DECIMALS);
-    let is_tie = exact
-        .strip_prefix(half.as_str())
-        .and_then(|rest| rest.strip_suffix(exponent)?.strip_suffix('e'))
-        .is_some_and(|rest| rest.bytes().all(|digit| digit == b'0'));
-    if is_tie { lower } else { shortest }
+    out.push(b'"');
+    put(out);
+    out.push(b'"');
 }
 
 fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     // Writing to a vector cannot fail.
     let _ = out.write_fmt(text);
-}
-
-fn put_float_text(out: &mut Vec<u8>, finite: bool, text: &str) {
-    if finite {
-        out.extend_from_slice(text.as_bytes());
-    } else {
-        put(out, format_args!("\"{text}\""));
-    }
-}
-
-/// Turns the shortest digits that name a number (`1.5e-7`) into Java's form (`1.5E-7`, `0.0015`, `150.0`).
-///
-/// Java prints two digits at least, and where one would do takes the nearest number of two: 4.9E-324, not 5.0E-324.
-fn java_digits(shortest: String, names_the_number: impl Fn(&str) -> bool, two_digits: String) -> String {
-    match shortest.as_str() {
-        "NaN" => return "NaN".into(),
-        "inf" => return "Infinity".into(),
-        "-inf" => return "-Infinity".into(),
-        _ => {}
-    }
-    let one_digit = !shortest.contains('.');
-    let text = if one_digit && names_the_number(&two_digits) {
-        two_digits
-    } else {
-        shortest
-    };
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let (sign, mantissa) = match mantissa.strip_prefix('-') {
-        Some(rest) => ("-", rest),
-        None => ("", mantissa),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    if whole == "0" {
-        return format!("{sign}0.0");
-    }
-    let digits = format!("{whole}{fraction}");
-    if (0..7).contains(&exponent) {
-        let split = exponent as usize + 1;
-        let padded = format!("{digits:0<split$}");
-        let (whole, fraction) = padded.split_at(split);
-        let fraction = fraction.trim_end_matches('0');
-        let fraction = if fraction.is_empty() { "0" } else { fraction };
-        format!("{sign}{whole}.{fraction}")
-    } else if (-3..0).contains(&exponent) {
-        let zeros = "0".repeat((-exponent - 1) as usize);
-        let digits = digits.trim_end_matches('0');
-        format!("{sign}0.{zeros}{digits}")
-    } else {
-        let fraction = if fraction.is_empty() { "0" } else { fraction };
-        format!("{sign}{whole}.{fraction}E{exponent}")
-    }
 }
 
 #[cfg(test)]

@@ -1,97 +1,25 @@
-//! Numbers as Java prints them (`Long.toString`, `Double.toString`, `Float.toString` since JDK 19, which are the shortest digits
-//! that read back as the same value).
+//! Numbers in JSON: as Java prints them, with quoted names for what JSON has no number for.
 
-/// Appends a whole number.
-pub fn push_i64(out: &mut Vec<u8>, value: i64) {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-}
+pub use henge_number::{put_i64 as push_i64, put_u64 as push_u64};
 
-/// Appends a whole number.
-pub fn push_u64(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-}
-
-/// Appends a double: plain digits from 10⁻³ to 10⁷, `d.dE±n` outside, and quoted names for what JSON has no number for.
+/// Appends a double: plain digits from 10⁻³ to 10⁷, `d.dE±n` outside.
 pub fn push_f64(out: &mut Vec<u8>, value: f64) {
-    if !value.is_finite() {
-        return push_non_finite(out, value);
-    }
-    let size = value.abs();
-    if size < 1e7 && value == value.trunc() && (value != 0.0 || value.is_sign_positive()) {
-        // Most doubles of real tables are small whole numbers.
-        push_i64(out, value as i64);
-        out.extend_from_slice(b".0");
-        return;
-    }
-    let mut buffer = ryu::Buffer::new();
-    let digits = buffer.format_finite(value);
-    if size == 0.0 || (1e-3..1e7).contains(&size) {
-        out.extend_from_slice(digits.as_bytes());
-    } else {
-        push_scientific(out, digits);
-    }
+    quoted_unless(value.is_finite(), out, |out| henge_number::put_f64(out, value));
 }
 
 /// Appends a float; see [`push_f64`].
 pub fn push_f32(out: &mut Vec<u8>, value: f32) {
-    if !value.is_finite() {
-        return push_non_finite(out, f64::from(value));
-    }
-    let size = value.abs();
-    let mut buffer = ryu::Buffer::new();
-    let digits = buffer.format_finite(value);
-    if size == 0.0 || (1e-3..1e7).contains(&size) {
-        out.extend_from_slice(digits.as_bytes());
-    } else {
-        push_scientific(out, digits);
-    }
+    quoted_unless(value.is_finite(), out, |out| henge_number::put_f32(out, value));
 }
 
-fn push_non_finite(out: &mut Vec<u8>, value: f64) {
-    out.extend_from_slice(if value.is_nan() {
-        b"\"NaN\""
-    } else if value > 0.0 {
-        b"\"Infinity\""
-    } else {
-        b"\"-Infinity\""
-    });
-}
-
-/// Turns digits in any notation (`123456789.0`, `1e300`, `1.5e-7`, `0.00012`) into `d.dddE±n`.
-fn push_scientific(out: &mut Vec<u8>, digits: &str) {
-    let (negative, digits) = match digits.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, digits),
-    };
-    let (mantissa, exponent) = match digits.split_once('e') {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().unwrap_or(0)),
-        None => (digits, 0),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let mut all = [0u8; 64];
-    let mut length = 0;
-    for digit in whole.bytes().chain(fraction.bytes()) {
-        all[length] = digit;
-        length += 1;
+#[inline]
+fn quoted_unless(is_number: bool, out: &mut Vec<u8>, put: impl Fn(&mut Vec<u8>)) {
+    if is_number {
+        return put(out);
     }
-    let all = &all[..length];
-    let leading = all.iter().take_while(|d| **d == b'0').count();
-    let significant = &all[leading..];
-    let trailing = significant.iter().rev().take_while(|d| **d == b'0').count();
-    let significant = &significant[..significant.len() - trailing];
-    let power = exponent + whole.len() as i32 - 1 - leading as i32;
-    if negative {
-        out.push(b'-');
-    }
-    out.push(significant.first().copied().unwrap_or(b'0'));
-    out.push(b'.');
-    if significant.len() > 1 {
-        out.extend_from_slice(&significant[1..]);
-    } else {
-        out.push(b'0');
-    }
-    out.push(b'E');
-    push_i64(out, i64::from(power));
+    out.push(b'"');
+    put(out);
+    out.push(b'"');
 }
 
 #[cfg(test)]

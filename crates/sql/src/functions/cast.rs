@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Float32Array, ListArray};
 use arrow::datatypes::{DataType, Field, Float32Type, Float64Type};
 use datafusion::common::Result;
 use datafusion::logical_expr::ColumnarValue;
+use henge_number::{f32_text, f64_text};
 
 use super::args::{Args, boolean_result, double_result, long_result};
 use super::scalar::{Param, ScalarDef, returns};
@@ -107,11 +108,11 @@ pub(super) fn word(array: &ArrayRef) -> Result<arrow::array::StringArray> {
     Ok(match array.data_type() {
         DataType::Float64 => {
             let x = array.as_primitive::<Float64Type>();
-            x.iter().map(|x| x.map(java_double)).collect()
+            x.iter().map(|x| x.map(f64_text)).collect()
         }
         DataType::Float32 => {
             let x: &Float32Array = array.as_primitive::<Float32Type>();
-            x.iter().map(|x| x.map(java_float)).collect()
+            x.iter().map(|x| x.map(f32_text)).collect()
         }
         DataType::Boolean => array
             .as_boolean()
@@ -120,50 +121,6 @@ pub(super) fn word(array: &ArrayRef) -> Result<arrow::array::StringArray> {
             .collect(),
         _ => super::args::strings(array)?,
     })
-}
-
-/// Words a double as `Double.toString` does: `1.0`, `1.0E10`, `NaN`, `Infinity`.
-pub fn java_double(x: f64) -> String {
-    if x.is_nan() {
-        return "NaN".into();
-    }
-    if x.is_infinite() {
-        return if x > 0.0 { "Infinity".into() } else { "-Infinity".into() };
-    }
-    java_digits(
-        &format!("{x:e}"),
-        x == 0.0 || (1e-3..1e7).contains(&x.abs()),
-        &format!("{x:?}"),
-    )
-}
-
-/// Words a float as `Float.toString` does.
-pub fn java_float(x: f32) -> String {
-    if !x.is_finite() {
-        return java_double(f64::from(x));
-    }
-    java_digits(
-        &format!("{x:e}"),
-        x == 0.0 || (1e-3..1e7).contains(&x.abs()),
-        &format!("{x}"),
-    )
-}
-
-fn java_digits(scientific: &str, plain: bool, text: &str) -> String {
-    if plain {
-        if text.contains('.') {
-            return text.to_string();
-        }
-        return format!("{text}.0");
-    }
-    let Some((mantissa, exponent)) = scientific.split_once('e') else {
-        return scientific.to_string();
-    };
-    if mantissa.contains('.') {
-        format!("{mantissa}E{exponent}")
-    } else {
-        format!("{mantissa}.0E{exponent}")
-    }
 }
 
 /// Reads a whole number; fractions and exponents go through a double and are cut.
@@ -205,7 +162,7 @@ mod tests {
             (123456789.5, "1.234567895E8"),
             (f64::NEG_INFINITY, "-Infinity"),
         ] {
-            assert_eq!(java_double(x), text);
+            assert_eq!(f64_text(x), text);
         }
         for (text, long) in [
             ("12.7", Some(12)),

@@ -30,7 +30,6 @@ use std::sync::{Arc, LazyLock};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 pub(crate) use by_value::{argument, by_value_call};
-pub use cast::{java_double, java_float};
 pub(crate) use json::{check_path, value_function};
 pub(crate) use lookup::lookup_call;
 pub(crate) use scalar::{DruidScalar, Lists, Param, ScalarDef};

@@ -99,7 +99,7 @@ fn literal(value: &ScalarValue) -> Option<String> {
         value if value.is_null() => "null".into(),
         ScalarValue::Utf8(Some(text)) => format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'")),
         ScalarValue::Int64(Some(n)) => n.to_string(),
-        ScalarValue::Float64(Some(x)) => crate::functions::java_double(*x),
+        ScalarValue::Float64(Some(x)) => henge_number::f64_text(*x),
         ScalarValue::Boolean(Some(b)) => i32::from(*b).to_string(),
         ScalarValue::TimestampMillisecond(Some(t), _) => t.to_string(),
         _ => return None,

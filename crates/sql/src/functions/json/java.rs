@@ -1,8 +1,7 @@
 //! What Java's collections and Jackson do to JSON: the order of hash maps, and how values are printed.
 
+use henge_number::f64_text;
 use serde_json::Value;
-
-use crate::functions::cast::java_double;
 
 /// `String.hashCode`.
 pub(super) fn string_hash(text: &str) -> i32 {
@@ -70,7 +69,7 @@ pub(super) fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Bool(flag) => Some(flag.to_string()),
-        Value::Number(number) if number.is_f64() => number.as_f64().map(java_double),
+        Value::Number(number) if number.is_f64() => number.as_f64().map(f64_text),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     }

@@ -371,7 +371,7 @@ fn json_of(array: &ArrayRef) -> Result<Vec<Option<Value>>> {
             let x = args.double(0)?;
             let of = |x: f64| match serde_json::Number::from_f64(x) {
                 Some(number) => Value::Number(number),
-                None => Value::from(super::cast::java_double(x)),
+                None => Value::from(henge_number::f64_text(x)),
             };
             (0..rows).map(|row| x.get(row).map(of)).collect()
         }

@@ -8,6 +8,7 @@ use arrow::datatypes::DataType;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use datafusion::common::Result;
+use henge_number::f64_text;
 use henge_sketches::bloom::Bloom;
 use henge_sketches::hll::{DEFAULT_LG_K, Hll, RegisterType};
 use henge_sketches::quantiles::QuantilesDoubles;
@@ -16,7 +17,6 @@ use henge_sketches::tuple::{self, TupleDoubles};
 use henge_sketches::{Result as SketchResult, Value};
 
 use super::super::args::{Args, try_text_result};
-use super::super::cast::java_double;
 use super::super::scalar::{Param, ScalarDef, returns};
 use super::{failed, refused};
 use crate::{Category, Persona, SqlType};
@@ -325,7 +325,7 @@ fn finished(args: &Args) -> Result<ArrayRef> {
             return Ok(None);
         };
         let text = match aggregate.get(row) {
-            Some("DS_THETA") => Theta::parse(&bytes, theta::DEFAULT_SIZE).map(|sketch| java_double(sketch.estimate())),
+            Some("DS_THETA") => Theta::parse(&bytes, theta::DEFAULT_SIZE).map(|sketch| f64_text(sketch.estimate())),
             Some("DS_QUANTILES_SKETCH") => QuantilesDoubles::parse(&bytes).map(|sketch| sketch.n().to_string()),
             _ => Hll::parse(&bytes).map(|sketch| format!("{}", (sketch.estimate() + 0.5).floor() as i64)),
         };
@@ -347,9 +347,9 @@ fn theta_bounds(args: &Args) -> Result<ArrayRef> {
         let (low, high) = sketch.bounds(deviations).map_err(failed)?;
         let text = format!(
             "{{\"estimate\":{},\"highBound\":{},\"lowBound\":{},\"numStdDev\":{deviations}}}",
-            java_double(sketch.estimate()),
-            java_double(high),
-            java_double(low)
+            f64_text(sketch.estimate()),
+            f64_text(high),
+            f64_text(low)
         );
         Ok(Some(text.into_bytes()))
     })
@@ -436,8 +436,8 @@ fn by_numbers(args: &Args, ask: fn(&QuantilesDoubles, &[f64]) -> SketchResult<Ve
         let words: Vec<String> = values
             .iter()
             .map(|value| match value.is_finite() {
-                true => java_double(*value),
-                false => format!("\"{}\"", java_double(*value)),
+                true => f64_text(*value),
+                false => format!("\"{}\"", f64_text(*value)),
             })
             .collect();
         Ok(Some(format!("[{}]", words.join(",")).into_bytes()))
