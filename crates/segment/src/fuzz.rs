@@ -21,9 +21,12 @@ use crate::codec::ints::Ids;
 use crate::codec::longs::Longs;
 use crate::codec::multi_ints::MultiIds;
 use crate::codec::{json_text, smile};
-use crate::container::Container;
+use crate::container::{Container, Projection};
 use crate::limits::BLOCK_BYTES;
-use crate::{BitmapKind, IndexValue, RowSelection, Segment, SegmentError, dump, verify};
+use crate::projection::Plan;
+use crate::{
+    BitmapKind, ColumnType, IndexValue, MultiValueHandling, RowSelection, Segment, SegmentError, dump, verify,
+};
 
 /// Internal files by name.
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -60,6 +63,26 @@ pub fn open(files: &Files) -> Result<Segment, SegmentError> {
         .iter()
         .map(|(name, bytes)| (name.clone(), Bytes::copy_from_slice(bytes)));
     Segment::from_container(Container::from_files(files.collect()))
+}
+
+/// Opens a `druid.segment`.
+pub fn open_v10(bytes: &[u8]) -> Result<Segment, SegmentError> {
+    Segment::from_container(Container::from_v10(Bytes::copy_from_slice(bytes))?)
+}
+
+/// Gives the head of a `druid.segment` with this metadata, as it is or as one Zstandard frame.
+pub fn v10_head(metadata: &[u8], compression: Compression) -> Vec<u8> {
+    let mut out = vec![10, compression.id()];
+    out.extend_from_slice(&(metadata.len() as u32).to_le_bytes());
+    match compression {
+        Compression::None => out.extend_from_slice(metadata),
+        _ => {
+            let packed = zstd::bulk::compress(metadata, 3).unwrap_or_default();
+            out.extend_from_slice(&(packed.len() as u32).to_le_bytes());
+            out.extend_from_slice(&packed);
+        }
+    }
+    out
 }
 
 /// Damages bytes: cuts them, overwrites or flips some, or repeats a piece.
@@ -161,7 +184,18 @@ pub fn segment(files: &Files, random: &mut Random) {
 pub type Target = fn(&[u8]);
 
 /// Every reader that takes plain bytes, by name.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 14] = [
+    ("v10", |bytes| {
+        let _ = open_v10(bytes).map(|segment| read_all(&segment));
+        let _ = open_v10(&v10_head(bytes, Compression::None)).map(|segment| read_all(&segment));
+    }),
+    ("projections", |bytes| {
+        if let Ok(json) = serde_json::from_slice(bytes)
+            && let Ok(projection) = Projection::read(&json)
+        {
+            let _ = Plan::new(&projection, |_| Some(ColumnType::LONG), |_| MultiValueHandling::Array);
+        }
+    }),
     ("smile", |bytes| {
         let mut out = Vec::new();
         let document = [b":)\n\x05", bytes].concat();

@@ -105,6 +105,11 @@ impl Container {
         )))
     }
 
+    /// Reads a `druid.segment` that is in memory.
+    pub fn from_v10(bytes: Bytes) -> Result<Self, SegmentError> {
+        v10::read(bytes, "memory".into())
+    }
+
     /// Makes a container of internal files that are in memory.
     pub fn from_files(files: BTreeMap<String, Bytes>) -> Self {
         let mut slots = BTreeMap::new();

@@ -93,8 +93,16 @@ struct Schema {
 
 /// Opens a `druid.segment`.
 pub(super) fn open(path: &Path) -> Result<Container, SegmentError> {
-    let bytes = map(path)?;
-    let blob = Blob::new(bytes.clone(), path.display().to_string(), "metadata");
+    let container = read(map(path)?, path.display().to_string())?;
+    Ok(Container {
+        externals: externals(path),
+        ..container
+    })
+}
+
+/// Reads the bytes of a `druid.segment`.
+pub(super) fn read(bytes: Bytes, path: String) -> Result<Container, SegmentError> {
+    let blob = Blob::new(bytes.clone(), path.clone(), "metadata");
     let mut cursor = blob.cursor();
     cursor.version(VERSION, "segment")?;
     let id = cursor.u8("metadata compression")?;
@@ -122,11 +130,11 @@ pub(super) fn open(path: &Path) -> Result<Container, SegmentError> {
     let files = internal_files(&metadata, &blob, first_container)?;
     let head = read_head(metadata, &blob)?;
     Ok(Container {
-        path: path.display().to_string(),
+        path,
         files,
         chunks: vec![bytes],
         v10: Some(head),
-        externals: externals(path),
+        externals: Vec::new(),
     })
 }
 

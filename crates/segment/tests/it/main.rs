@@ -7,4 +7,5 @@ mod projections;
 mod real_druid;
 mod round_trip;
 mod threads;
+mod v10;
 mod verification;
