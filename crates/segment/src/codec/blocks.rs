@@ -65,13 +65,23 @@ impl CompressedBlocks {
         Ok(Self { list, compression })
     }
 
-    /// Decompresses a block, which must fill `out`.
+    /// Decompresses a block, which must fill `out`. Old releases of Druid compressed the whole buffer of a last block that was not full:
+    /// what is behind the values is left out.
     pub fn decompress(&self, index: usize, out: &mut [u8]) -> Result<(), SegmentError> {
         let block = self.list.get(index)?.unwrap_or_default();
-        let filled = self
-            .compression
-            .decompress(block, out)
-            .map_err(|expected| self.list.corrupt(index, format!("block {index} must be {expected}")))?;
+        let filled = match self.compression.decompress(block, out) {
+            Ok(filled) => filled,
+            Err(expected) => {
+                let mut whole = vec![0; BLOCK_BYTES];
+                match self.compression.decompress(block, &mut whole) {
+                    Ok(filled) if filled > out.len() => {
+                        out.copy_from_slice(&whole[..out.len()]);
+                        out.len()
+                    }
+                    _ => return Err(self.list.corrupt(index, format!("block {index} must be {expected}"))),
+                }
+            }
+        };
         if filled != out.len() {
             return Err(self.list.corrupt(
                 index,
@@ -255,5 +265,46 @@ impl<T: Plain> ValueBlocks<T> for PlainValues {
             bytes_mut(out).chunks_exact_mut(self.width).for_each(<[u8]>::reverse);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::codec::compression::Compressor;
+    use crate::codec::doubles;
+    use crate::codec::generic_indexed::GenericIndexedWriter;
+
+    #[test]
+    fn last_blocks_may_be_whole_buffers() {
+        for compression in [
+            Compression::Lz4,
+            Compression::Zstd,
+            Compression::Lzf,
+            Compression::Uncompressed,
+        ] {
+            let mut buffer = vec![0x55; BLOCK_BYTES];
+            buffer[..24].copy_from_slice(bytes_of(&[0.5f64, -1.0, 2.0]));
+            for len in [23, 24, 25, 4096, BLOCK_BYTES] {
+                let mut blocks = GenericIndexedWriter::default();
+                let mut compressor = Compressor::new(compression).unwrap();
+                let pushed = blocks.push_with(|out| compressor.compress(&buffer[..len], 8, out));
+                pushed.unwrap();
+                let mut column = vec![2, 0, 0, 0, 3, 0, 0, 0x20, 0, compression.id()];
+                blocks.write(false, &mut column).unwrap();
+                let blob = Blob::new(Bytes::from(column), "file", "column");
+                let container = Container::from_files(BTreeMap::new());
+                let values = doubles::read(&mut blob.cursor(), &container, 8).unwrap();
+                let read: Result<Vec<f64>, _> = read_values(&values, &RowSelection::All);
+                match len {
+                    23 => assert!(read.is_err()),
+                    _ => assert_eq!(read.unwrap(), [0.5, -1.0, 2.0], "{} {len}", compression.name()),
+                }
+            }
+        }
     }
 }

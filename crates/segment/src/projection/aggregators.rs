@@ -31,7 +31,7 @@ pub(super) struct Aggregator {
 
 impl Aggregator {
     /// Reads Druid's JSON; none for what cannot be computed here.
-    pub fn read(json: &Value, column_type: impl Fn(&str) -> Option<ColumnType>) -> Option<Self> {
+    pub fn read(json: &Value, column_type: &dyn Fn(&str) -> Option<ColumnType>) -> Option<Self> {
         let kind = json.get("type")?.as_str()?;
         let name = json.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
         if kind == "filtered" {
@@ -41,7 +41,7 @@ impl Aggregator {
             }
             return Some(Self {
                 name: name.map_or(inner.name, str::to_owned),
-                filter: Some(Filter::read(json.get("filter")?)?),
+                filter: Some(Filter::read(json.get("filter")?)?.checked(column_type)?),
                 ..inner
             });
         }

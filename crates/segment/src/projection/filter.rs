@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
 use serde_json::Value;
 
 use crate::codec::dictionary::java_order;
+use crate::{ColumnType, TIME_COLUMN};
 
 /// Filters inside each other at most.
 const DEPTH: usize = 50;
@@ -165,6 +166,14 @@ impl Filter {
             Self::Not(field) => field.columns(out),
             Self::IsNull(column) | Self::In(column, _) | Self::Range { column, .. } => out.push(column),
         }
+    }
+
+    /// Gives the filter if it looks at nothing but columns of the table.
+    pub fn checked(self, column_type: impl Fn(&str) -> Option<ColumnType>) -> Option<Self> {
+        let mut columns = Vec::new();
+        self.columns(&mut columns);
+        let known = |name: &&str| *name == TIME_COLUMN || column_type(name).is_some();
+        columns.iter().all(known).then_some(self)
     }
 
     /// Tells of a row whether it is taken; none where that is unknown. A column that `array_of` does not have is null.

@@ -295,8 +295,11 @@ impl Plan {
                 None => unknown.push(json.clone()),
             }
         }
-        let filter = match &projection.filter {
-            Some(json) => Some(Filter::read(json).ok_or_else(|| unsupported(format!("filter {json}")))?),
+        let filter = match projection.filter.as_ref().filter(|json| !json.is_null()) {
+            Some(json) => {
+                let filter = Filter::read(json).and_then(|filter| filter.checked(&column_type));
+                Some(filter.ok_or_else(|| unsupported(format!("filter {json}")))?)
+            }
             None => None,
         };
         Ok(Self {
