@@ -14,7 +14,8 @@
 //! * `catalog`: one [`ScanCatalog`] a process: open segments, merged dictionaries, tables.
 //! * `table`: [`DatasourceTable`], what SQL sees of a datasource.
 //! * `scan`: [`SegmentScanExec`], the leaf that reads rows; its slices are serialisable.
-//! * `virtual_column`: what the scan computes of text once a dictionary value.
+//! * `virtual_column`: what the scan computes of text once a dictionary value, of time once a time.
+//! * `eager_case`: CASE without taking batches apart.
 //! * `session`: settings and optimiser rules of interactive queries.
 //!
 //! Strings are `Utf8` for DataFusion and dictionary ids inside: filters are decided once a dictionary value, grouping works on ids,
@@ -24,6 +25,7 @@ mod aggregate;
 mod cached;
 mod catalog;
 mod columns;
+mod eager_case;
 mod filter;
 mod handle;
 mod scan;

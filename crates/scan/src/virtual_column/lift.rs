@@ -5,18 +5,18 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::error::Result;
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::{
-    BinaryExpr, CaseExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
-};
+use datafusion::physical_expr::expressions::{BinaryExpr, CaseExpr, Column};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use super::VirtualColumn;
+use crate::eager_case::{EagerCase, cannot_fail};
 
 /// Replaces parts of expressions over the columns of a table by virtual columns.
 #[derive(Debug)]
 pub(crate) struct Lifter<'a> {
     table: &'a SchemaRef,
     found: Vec<Arc<VirtualColumn>>,
+    changed: bool,
 }
 
 impl<'a> Lifter<'a> {
@@ -24,12 +24,18 @@ impl<'a> Lifter<'a> {
         Self {
             table,
             found: Vec::new(),
+            changed: false,
         }
     }
 
     /// Gives the virtual columns found so far: the first one's index is the number of columns of the table.
     pub fn found(&self) -> &[Arc<VirtualColumn>] {
         &self.found
+    }
+
+    /// Tells whether any expression became another one.
+    pub fn has_changed(&self) -> bool {
+        self.changed
     }
 
     /// Gives the columns of the table and the virtual ones behind them.
@@ -39,7 +45,7 @@ impl<'a> Lifter<'a> {
         Arc::new(Schema::new(all.collect::<Vec<_>>()))
     }
 
-    /// Replaces the largest parts that read nothing but text, or nothing but the time.
+    /// Replaces the largest parts that read nothing but text, or nothing but the time; what is left of a CASE may be computed eagerly.
     pub fn lift(&mut self, expr: &Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
         self.lift_inside(expr, false)
     }
@@ -63,13 +69,21 @@ impl<'a> Lifter<'a> {
             changed |= !Arc::ptr_eq(&new, child);
             lifted.push(new);
         }
-        match changed {
-            true => expr.clone().with_new_children(lifted),
-            false => Ok(expr.clone()),
-        }
+        let expr = match changed {
+            true => expr.clone().with_new_children(lifted)?,
+            false => expr.clone(),
+        };
+        Ok(match EagerCase::of(&expr, &self.schema())? {
+            Some(case) => {
+                self.changed = true;
+                Arc::new(case)
+            }
+            None => expr,
+        })
     }
 
     fn place(&mut self, column: VirtualColumn) -> Arc<dyn PhysicalExpr> {
+        self.changed = true;
         let place = match self.found.iter().position(|other| **other == column) {
             Some(place) => place,
             None => {
@@ -90,24 +104,4 @@ fn is_lazy(expr: &Arc<dyn PhysicalExpr>) -> bool {
         || expr
             .downcast_ref::<ScalarFunctionExpr>()
             .is_some_and(|call| call.fun().short_circuits())
-}
-
-/// Tells whether an expression gives a value whatever its columns hold.
-fn cannot_fail(expr: &Arc<dyn PhysicalExpr>) -> bool {
-    let compares = |binary: &BinaryExpr| {
-        use Operator::{And, Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq, Or};
-        matches!(
-            binary.op(),
-            Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom | And | Or
-        )
-    };
-    let known = expr.is::<Column>()
-        || expr.is::<Literal>()
-        || expr.is::<NotExpr>()
-        || expr.is::<IsNullExpr>()
-        || expr.is::<IsNotNullExpr>()
-        || expr.is::<InListExpr>()
-        || expr.is::<LikeExpr>()
-        || expr.downcast_ref::<BinaryExpr>().is_some_and(compares);
-    known && expr.children().into_iter().all(cannot_fail)
 }

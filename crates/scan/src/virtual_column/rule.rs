@@ -152,7 +152,7 @@ impl<'a> Moving<'a> {
 
     /// Makes the scan that gives what the expressions read; none if nothing was found.
     fn finish(self, exprs: &[Arc<dyn PhysicalExpr>]) -> Result<Option<Moved>> {
-        if self.lifter.found().is_empty() {
+        if !self.lifter.has_changed() {
             return Ok(None);
         }
         let own = self.scan.table_schema().fields().len();

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::{FILTERS, Pair, as_a_task_would, lines, plan, row, rows, runtime, some_rows};
 
 /// With what their plans must hold.
-const SELECTS: [(&str, &str); 22] = [
+const SELECTS: [(&str, &str); 24] = [
     (
         "SELECT upper(s), COUNT(*), SUM(n) FROM t WHERE {} GROUP BY 1",
         "SegmentAggregateExec",
@@ -86,6 +86,14 @@ const SELECTS: [(&str, &str); 22] = [
         "virtual=[",
     ),
     (
+        "SELECT SUM(CASE WHEN n > 3 THEN d WHEN s = 'a' THEN d * 2 ELSE 0 END), MAX(coalesce(nullif(n, 4), big)) FROM t WHERE {}",
+        "SegmentAggregateExec",
+    ),
+    (
+        "SELECT CASE WHEN n = 4 THEN NULL ELSE n END, CASE WHEN n > 3 THEN d WHEN t = 'x' THEN 1.5 END FROM t WHERE {}",
+        "SegmentScanExec",
+    ),
+    (
         "SELECT DISTINCT upper(s), lower(t) FROM t WHERE {}",
         "SegmentAggregateExec",
     ),
@@ -98,7 +106,7 @@ proptest! {
         parts in proptest::collection::vec(proptest::collection::vec(row(), 0..120), 1..4),
         picks in proptest::collection::vec((0..FILTERS.len(), 0..SELECTS.len()), 30)
     ) {
-        prop_assume!(parts.iter().any(|rows| !rows.is_empty()));
+        prop_assume!(parts.iter().enumerate().any(|(number, rows)| number != 1 && !rows.is_empty()));
         runtime().block_on(async {
             let pair = tokio::task::block_in_place(|| Pair::new(&parts));
             for (filter, select) in picks {
