@@ -155,6 +155,9 @@ impl SqlError {
             DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => Self::in_datafusion(inner),
             DataFusionError::Shared(inner) => Self::in_datafusion(inner),
             DataFusionError::Collection(list) => list.iter().find_map(Self::in_datafusion),
+            DataFusionError::Execution(text) if text == "Scalar subquery returned more than one row" => {
+                Some(SqlError::input("Subquery expression returned more than one row"))
+            }
             DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
                 arrow::error::ArrowError::DivideByZero => Some(SqlError::general(
                     crate::Persona::Admin,

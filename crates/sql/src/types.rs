@@ -232,6 +232,7 @@ impl SqlType {
         match self {
             SqlType::Timestamp => "TIMESTAMP(3)".into(),
             SqlType::MultiVarchar => "VARCHAR".into(),
+            SqlType::Complex(name) if name != "json" => format!("COMPLEX<{}>", name.to_uppercase()),
             other => other.to_string(),
         }
     }
@@ -241,7 +242,7 @@ impl SqlType {
         match self {
             SqlType::Char(_) | SqlType::Varchar | SqlType::MultiVarchar => "CHARACTER".into(),
             number if number.is_numeric() => "NUMERIC".into(),
-            SqlType::Array(_) => "ARRAY".into(),
+            SqlType::Array(_) => self.in_message(),
             other => other.name().into(),
         }
     }

@@ -72,6 +72,13 @@ impl ResultFormat {
                 1 => values.swap_remove(0),
                 _ => Value::String(Value::Array(values).to_string()),
             },
+            (SqlType::Array(element), Value::Array(items)) if **element == SqlType::Complex("json".into()) => {
+                let items: Vec<Value> = items.into_iter().map(json_of).collect();
+                match self.stringify_arrays {
+                    true => Value::String(Value::Array(items).to_string()),
+                    false => Value::Array(items),
+                }
+            }
             (SqlType::Array(_), value @ Value::Array(_)) if self.stringify_arrays => Value::String(value.to_string()),
             (SqlType::Boolean, Value::Number(number)) => Value::Bool(number.as_i64() != Some(0)),
             (_, value) => value,
@@ -92,6 +99,14 @@ impl ResultFormat {
             }
             None => ms,
         }
+    }
+}
+
+/// Gives the JSON that a text of an array of JSON is.
+fn json_of(item: Value) -> Value {
+    match &item {
+        Value::String(text) => serde_json::from_str(text).unwrap_or(item),
+        _ => item,
     }
 }
 

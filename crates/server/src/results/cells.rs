@@ -183,6 +183,8 @@ pub enum Cells<'a> {
     Time(&'a TimestampMillisecondArray),
     /// Strings.
     Text(&'a StringArray),
+    /// Strings that are JSON, printed as it.
+    Json(&'a StringArray),
     /// Strings by dictionary, escaped beforehand where that pays.
     Dictionary {
         keys: &'a UInt32Array,
@@ -233,6 +235,21 @@ impl<'a> Cells<'a> {
         }
     }
 
+    /// Takes the strings of a list for the JSON that they are.
+    pub fn of_json(self) -> Self {
+        match self {
+            Self::List { list, items, style } => Self::List {
+                list,
+                items: Box::new(match *items {
+                    Self::Text(texts) => Self::Json(texts),
+                    other => other,
+                }),
+                style,
+            },
+            other => other,
+        }
+    }
+
     fn is_null(&self, row: usize) -> bool {
         match self {
             Self::Null => true,
@@ -241,7 +258,7 @@ impl<'a> Cells<'a> {
             Self::Double(array) => array.is_null(row),
             Self::Float(array) => array.is_null(row),
             Self::Time(array) => array.is_null(row),
-            Self::Text(array) => array.is_null(row),
+            Self::Text(array) | Self::Json(array) => array.is_null(row),
             Self::Dictionary { keys, values, .. } => keys.is_null(row) || values.is_null(keys.value(row) as usize),
             Self::List { list, style, .. } => {
                 list.is_null(row) || (*style == ListStyle::Multi && list.value_length(row) == 0)
@@ -270,6 +287,7 @@ impl<'a> Cells<'a> {
                 }
             }
             Self::Text(array) => push_text(out, array.value(row), target),
+            Self::Json(array) => out.extend_from_slice(array.value(row).as_bytes()),
             Self::Dictionary { keys, values, escaped } => {
                 let key = keys.value(row) as usize;
                 match escaped {

@@ -217,7 +217,12 @@ impl ResultWriter {
                 } else {
                     list_style
                 };
-                Cells::new(array, style, cache.escaped())
+                let cells = Cells::new(array, style, cache.escaped());
+                if column.native_type == "ARRAY<COMPLEX<json>>" {
+                    cells.of_json()
+                } else {
+                    cells
+                }
             })
             .collect();
         for row in 0..batch.num_rows() {
@@ -321,6 +326,26 @@ mod tests {
         }
         writer.end(&mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn arrays_of_json_hold_json() {
+        let array = list(&[Some(&[Some("1"), Some(r#"{"z":true}"#), None]), None]);
+        let fields = vec![Field::new("docs", array.data_type().clone(), true)];
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![array]).unwrap();
+        let columns = vec![column("docs", "ARRAY<COMPLEX<json>>", "ARRAY")];
+        let options = ResultOptions {
+            format: ResultFormat::Array,
+            stringify_arrays: false,
+            ..ResultOptions::default()
+        };
+        let mut out = Vec::new();
+        let mut writer = ResultWriter::new(columns, options);
+        writer.batch(&mut out, &batch).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap().replace('\n', ""),
+            r#"[[1,{"z":true},null]],[null]"#
+        );
     }
 
     #[test]

@@ -106,6 +106,14 @@ impl Binder<'_> {
         whole: &ast::Expr,
         cx: &Cx,
     ) -> SqlError {
+        if !is_callable(upper)
+            && let Some(error) = self
+                .tokens
+                .at(function.name.span().start)
+                .and_then(|index| self.tokens.near_keyword(index, crate::parse::EXPRESSION_STARTS))
+        {
+            return error;
+        }
         let types = match self.arguments(function, cx) {
             Ok((args, _, _)) => args
                 .iter()
@@ -114,8 +122,17 @@ impl Binder<'_> {
                 .join(", "),
             Err(error) => return error,
         };
+        if upper == "ROW" {
+            return SqlError::unplannable("SQL query requires 'ROW' operator that is not supported.");
+        }
+        // What Calcite makes of some calls while it parses them.
+        let (shown, types) = match upper {
+            "TRANSLATE" => ("TRANSLATE3", types),
+            "JSON_ARRAY" => (upper, format!("<SYMBOL>, {types}")),
+            _ => (upper, types),
+        };
         SqlError::invalid_at(
-            format!("No match found for function signature {upper}({types})"),
+            format!("No match found for function signature {shown}({types})"),
             self.place(whole),
         )
         .hint(did_you_mean(nearest(upper, functions::names())))
@@ -316,6 +333,113 @@ impl Binder<'_> {
 /// Tells whether a function of its own kind takes multi-value strings as lists.
 fn is_list_function(upper: &str) -> bool {
     matches!(upper, "ARRAY" | "MV_OVERLAP" | "MV_CONTAINS" | "JSON_OBJECT") || aggregate::find(upper).is_some()
+}
+
+/// Tells whether a word may be called: reserved words may where Calcite's grammar has them as functions.
+fn is_callable(upper: &str) -> bool {
+    const CALLABLE: [&str; 100] = [
+        "ABS",
+        "ANY",
+        "ARRAY",
+        "AVG",
+        "CARDINALITY",
+        "CASE",
+        "CAST",
+        "CEIL",
+        "CEILING",
+        "CHAR",
+        "CHARACTER_LENGTH",
+        "CHAR_LENGTH",
+        "CLASSIFIER",
+        "COALESCE",
+        "COLLECT",
+        "CONVERT",
+        "COUNT",
+        "COVAR_POP",
+        "COVAR_SAMP",
+        "CUME_DIST",
+        "CURSOR",
+        "DATE",
+        "DATETIME",
+        "DENSE_RANK",
+        "ELEMENT",
+        "EVERY",
+        "EXISTS",
+        "EXP",
+        "EXTRACT",
+        "FIRST_VALUE",
+        "FLOOR",
+        "FUSION",
+        "GROUPING",
+        "HOUR",
+        "INTERSECTION",
+        "JSON_ARRAY",
+        "JSON_ARRAYAGG",
+        "JSON_EXISTS",
+        "JSON_OBJECT",
+        "JSON_OBJECTAGG",
+        "JSON_QUERY",
+        "JSON_SCOPE",
+        "JSON_VALUE",
+        "LAG",
+        "LAST_VALUE",
+        "LEAD",
+        "LEFT",
+        "LN",
+        "LOWER",
+        "MATCH_NUMBER",
+        "MAX",
+        "MIN",
+        "MINUTE",
+        "MOD",
+        "MONTH",
+        "MULTISET",
+        "NEXT",
+        "NTH_VALUE",
+        "NTILE",
+        "NULLIF",
+        "OCTET_LENGTH",
+        "OVERLAY",
+        "PERCENTILE_CONT",
+        "PERCENTILE_DISC",
+        "PERCENT_RANK",
+        "PERIOD",
+        "POSITION",
+        "POWER",
+        "PREV",
+        "RANK",
+        "REGR_COUNT",
+        "REGR_SXX",
+        "REGR_SYY",
+        "RIGHT",
+        "ROW",
+        "ROW_NUMBER",
+        "RUNNING",
+        "SAFE_CAST",
+        "SECOND",
+        "SOME",
+        "SPECIFIC",
+        "SQRT",
+        "STDDEV_POP",
+        "STDDEV_SAMP",
+        "SUBSTRING",
+        "SUM",
+        "TIME",
+        "TIMESTAMP",
+        "TRANSLATE",
+        "TRIM",
+        "TRUNCATE",
+        "TRY_CAST",
+        "UNIQUE",
+        "UNNEST",
+        "UPPER",
+        "USER",
+        "VALUES",
+        "VAR_POP",
+        "VAR_SAMP",
+        "YEAR",
+    ];
+    !crate::parse::reserved::is_reserved(upper) || CALLABLE.contains(&upper)
 }
 
 /// Gives the name of a call without parentheses, which the parser takes niladic names such as `user` for.

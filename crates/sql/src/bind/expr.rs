@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{Case, Exists};
-use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Subquery, lit};
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator as B, CeilFloorKind, DateTimeField, Spanned, UnaryOperator as U,
 };
@@ -173,7 +173,8 @@ impl Binder<'_> {
                 negated,
             } => self.in_subquery(inner, subquery, *negated, cx),
             E::Exists { subquery, negated } => {
-                let (subquery, _) = self.subquery(subquery, cx)?;
+                let (mut subquery, _) = self.subquery(subquery, cx)?;
+                without_constants(&mut subquery);
                 boolean(Expr::Exists(Exists::new(subquery, *negated)))
             }
             E::Subquery(query) => {
@@ -287,6 +288,30 @@ impl Binder<'_> {
             }
             E::Array(array) => self.array(&array.elem, expr, cx),
             E::CompoundFieldAccess { root, access_chain } => self.element_access(expr, root, access_chain, cx),
+            E::SimilarTo { expr: inner, .. } => Err(self.no_operator("SIMILAR TO", inner, expr, cx)),
+            E::RLike { expr: inner, .. } => Err(self.no_operator("RLIKE", inner, expr, cx)),
+            E::Overlay {
+                expr: inner,
+                overlay_what,
+                overlay_from,
+                overlay_for,
+            } => {
+                let args = [
+                    Some(inner),
+                    Some(overlay_what),
+                    Some(overlay_from),
+                    overlay_for.as_ref(),
+                ];
+                let mut types = Vec::new();
+                for arg in args.into_iter().flatten() {
+                    types.push(format!("<{}>", self.expr(arg, cx)?.ty.family()));
+                }
+                let start = self.tokens.call_around(self.extent_start(inner));
+                Err(SqlError::invalid_at(
+                    format!("No match found for function signature OVERLAY({})", types.join(", ")),
+                    start,
+                ))
+            }
             E::AtTimeZone { .. }
             | E::Tuple(_)
             | E::GroupingSets(_)
@@ -386,14 +411,24 @@ impl Binder<'_> {
     }
 
     fn extent_end(&self, expr: &ast::Expr) -> usize {
-        self.place(expr)
-            .and_then(|p| {
-                self.tokens.at(datafusion::sql::sqlparser::tokenizer::Location {
-                    line: p.end_line,
-                    column: p.end_column,
-                })
-            })
-            .unwrap_or(self.tokens.list().len())
+        let end = self.extent(expr, 0).map(|(_, last)| last);
+        end.unwrap_or(self.tokens.list().len())
+    }
+
+    fn extent_start(&self, expr: &ast::Expr) -> usize {
+        let start = self.extent(expr, 0).map(|(first, _)| first);
+        start.unwrap_or(self.tokens.list().len())
+    }
+
+    /// Makes the error of an operator that Druid does not know, at the start of what it is applied to.
+    fn no_operator(&self, name: &str, operand: &ast::Expr, whole: &ast::Expr, cx: &Cx) -> SqlError {
+        match self.expr(operand, cx) {
+            Err(error) => error,
+            Ok(_) => SqlError::invalid_at(
+                format!("No match found for function signature {name}"),
+                self.place(operand).or_else(|| self.place(whole)),
+            ),
+        }
     }
 
     pub(super) fn identifier(&self, parts: &[ast::Ident], cx: &Cx) -> Result<Typed, SqlError> {
@@ -708,6 +743,19 @@ impl Binder<'_> {
             .collect::<Result<_, _>>()?;
         let expr = self.call_native("array", exprs)?;
         Ok(Typed::new(expr, SqlType::Array(Box::new(element))))
+    }
+}
+
+/// Takes a select list of constants off a query that is only asked whether it has rows: they would hide the columns that
+/// decorrelating needs.
+fn without_constants(subquery: &mut Subquery) {
+    if let LogicalPlan::Projection(projection) = subquery.subquery.as_ref()
+        && projection
+            .expr
+            .iter()
+            .all(|expr| matches!(expr.clone().unalias(), Expr::Literal(..)))
+    {
+        subquery.subquery = std::sync::Arc::clone(&projection.input);
     }
 }
 

@@ -70,6 +70,14 @@ pub(super) fn is_source(name: &str) -> bool {
     SOURCES.iter().any(|source| source.name == name) || ELSEWHERE.contains(&name)
 }
 
+/// Words what Druid says of table functions that it does not know.
+pub(super) fn no_schema(name: &str) -> String {
+    format!(
+        "Uncategorized calcite error message: [org.apache.druid.java.util.common.IAE: Function {} does not accept an EXTEND clause (or a schema list)]",
+        name.to_ascii_uppercase()
+    )
+}
+
 impl Binder<'_> {
     pub(super) fn extern_table(
         &self,
@@ -146,7 +154,14 @@ impl Binder<'_> {
             )));
         };
         if self.engine == EngineKind::Native {
-            return Err(SqlError::unplannable("Cannot use [EXTERN] with SQL engine [native]."));
+            let error = SqlError::general(
+                crate::Persona::User,
+                crate::Category::Uncategorized,
+                no_schema(source.name),
+            );
+            return Err(error.hint(Some(
+                "external data is read by tasks: give the statement to the task engine".into(),
+            )));
         }
         let Some(columns) = columns else {
             return Err(SqlError::input(format!(

@@ -483,7 +483,7 @@ impl Binder<'_> {
             _ if columns.is_some() => Err(SqlError::general(
                 crate::Persona::User,
                 crate::Category::Uncategorized,
-                format!("Function {name} does not accept an EXTEND clause (or a schema list)"),
+                external::no_schema(&name),
             )),
             _ => Err(SqlError::invalid_at(
                 format!("No match found for function signature {}()", name.to_ascii_uppercase()),
@@ -494,22 +494,45 @@ impl Binder<'_> {
 
     /// `TABLE(APPEND('t1', 't2'))`: a union by column name.
     fn append(&self, function: &ast::Function, alias: Option<&TableAlias>, ctes: &Ctes) -> Result<FromItem, SqlError> {
-        let ast::FunctionArguments::List(list) = &function.args else {
-            return Err(SqlError::invalid("APPEND requires at least one table"));
+        let list = match &function.args {
+            ast::FunctionArguments::List(list) if !list.args.is_empty() => list,
+            _ => {
+                return Err(SqlError::invalid_at(
+                    "No match found for function signature APPEND()".to_string(),
+                    self.place_of_start(function.name.span().start),
+                ));
+            }
         };
         let mut inputs = Vec::new();
-        for argument in &list.args {
-            let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) = argument else {
-                return Err(SqlError::invalid("All arguments to APPEND should be literal strings."));
+        for (i, argument) in list.args.iter().enumerate() {
+            let not_text = |expr: Option<&ast::Expr>| {
+                let place = expr.and_then(|expr| self.place(expr));
+                SqlError::invalid_at(
+                    format!(
+                        "All arguments to APPEND should be literal strings. Argument #{} is not string",
+                        i + 1
+                    ),
+                    place,
+                )
             };
-            let Some(name) = self.text_literal(expr)? else {
-                return Err(SqlError::invalid("All arguments to APPEND should be literal strings."));
+            let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) = argument else {
+                return Err(not_text(None));
+            };
+            let Ok(Some(name)) = self.text_literal(expr) else {
+                return Err(not_text(Some(expr)));
+            };
+            let missing = |error: SqlError| match error.message.contains("not found") {
+                true => {
+                    SqlError::invalid_at(format!("Table [{name}] not found"), self.place(expr)).hint(error.hint.clone())
+                }
+                false => error,
             };
             let parts: Vec<ast::Ident> = match name.split_once('.') {
                 Some((schema, table)) => vec![ast::Ident::new(schema), ast::Ident::new(table)],
                 None => vec![ast::Ident::new(name.as_str())],
             };
-            inputs.push(self.table(&ast::ObjectName::from(parts), None, ctes)?);
+            let table = self.table(&ast::ObjectName::from(parts), None, ctes);
+            inputs.push(table.map_err(missing)?);
         }
         let mut columns: Vec<(String, SqlType)> = Vec::new();
         for input in &inputs {

@@ -93,7 +93,7 @@ impl Binder<'_> {
             Value::Null => Typed::new(lit(ScalarValue::Null), SqlType::Null),
             Value::Placeholder(_) => self.parameter(value)?,
             Value::HexStringLiteral(hex) => {
-                return Err(SqlError::unplannable(format!(
+                return Err(SqlError::input(format!(
                     "Cannot handle literal [X'{hex}':BINARY({})] of unsupported type [BINARY].",
                     hex.len() / 2
                 )));
@@ -250,7 +250,7 @@ impl Binder<'_> {
                     self.place(expr),
                 )),
             },
-            _ => Err(SqlError::unplannable(format!(
+            _ => Err(SqlError::input(format!(
                 "Cannot handle literal [{content}] of unsupported type [{}].",
                 typed.data_type
             ))),

@@ -323,6 +323,20 @@ impl<'a> Binder<'a> {
                 let (_, last) = of(list.last()?)?;
                 Some((first, last + 1))
             }
+            E::Array(array) => {
+                let (first, last) = match (array.elem.first(), array.elem.last()) {
+                    (Some(first), Some(last)) => (of(first)?.0, of(last)?.1),
+                    // An empty one has no place of its own: the first in the statement is taken.
+                    _ => {
+                        let open = self.tokens.list().windows(2).position(|pair| {
+                            use datafusion::sql::sqlparser::tokenizer::Token;
+                            pair[0].token == Token::LBracket && pair[1].token == Token::RBracket
+                        })?;
+                        (open + 1, open)
+                    }
+                };
+                Some((first.checked_sub(1 + usize::from(array.named))?, last + 1))
+            }
             E::IsNull(inner) => of(inner).map(|(first, last)| (first, last + 2)),
             E::IsNotNull(inner) => of(inner).map(|(first, last)| (first, last + 3)),
             other => {

@@ -87,6 +87,13 @@ impl<'a> Args<'a> {
         Args { values, rows }
     }
 
+    /// Tells whether no argument is a column.
+    pub fn is_constant(&self) -> bool {
+        self.values
+            .iter()
+            .all(|value| matches!(value, ColumnarValue::Scalar(_)))
+    }
+
     /// Gives the number of rows.
     pub fn rows(&self) -> usize {
         self.rows

@@ -92,7 +92,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
     ScalarDef::new("DIV", "div", INTS, returns::bigint, |args| {
         let (a, b) = (args.long(0)?, args.long(1)?);
         super::args::try_long_result(args.rows(), |row| match (a.get(row), b.get(row)) {
-            (Some(_), Some(0)) => Err(division_by_zero()),
+            (Some(_), Some(0)) => Err(unknown_exception("div")),
             (Some(a), Some(b)) => Ok(Some(a.wrapping_div(b))),
             _ => Ok(None),
         })
@@ -207,6 +207,15 @@ pub(super) fn division_by_zero() -> datafusion::common::DataFusionError {
         crate::Persona::Admin,
         crate::Category::Uncategorized,
         "/ by zero",
+    )))
+}
+
+/// The error of a function that fails for what it does not foresee, as Druid words it.
+fn unknown_exception(name: &str) -> datafusion::common::DataFusionError {
+    datafusion::common::DataFusionError::External(Box::new(crate::SqlError::general(
+        crate::Persona::Developer,
+        crate::Category::Defensive,
+        format!("Function[{name}] encountered unknown exception."),
     )))
 }
 

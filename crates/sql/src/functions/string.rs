@@ -214,9 +214,11 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
 ];
 
 fn needs_positive(name: &str) -> DataFusionError {
-    DataFusionError::External(Box::new(crate::SqlError::input(format!(
-        "Function[{name}] needs a positive integer as the second argument"
-    ))))
+    DataFusionError::External(Box::new(crate::SqlError::general(
+        crate::Persona::User,
+        crate::Category::InvalidInput,
+        format!("Function[{name}] needs a positive integer as the second argument"),
+    )))
 }
 
 /// Counts UTF-16 units.

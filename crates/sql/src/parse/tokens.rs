@@ -77,6 +77,9 @@ impl Tokens {
                 Token::Char(c) => {
                     return Err(lexical_error(token.span.start, *c));
                 }
+                Token::Tilde => return Err(lexical_error(token.span.start, '~')),
+                Token::AtSign => return Err(lexical_error(token.span.start, '@')),
+                Token::Sharp => return Err(lexical_error(token.span.start, '#')),
                 Token::LParen | Token::LBracket => depth += 1,
                 Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
                 Token::Word(word) if word.quote_style.is_none() && is_operator_word(&word.value) => {
@@ -160,6 +163,15 @@ impl Tokens {
         self.range(first, self.matching(open)?)
     }
 
+    /// Gives the place of the innermost call around a token.
+    pub fn call_around(&self, inside: usize) -> Option<Position> {
+        let mut open = inside.checked_sub(1)?;
+        while self.list.get(open)?.token != Token::LParen || self.matching(open)? < inside {
+            open = open.checked_sub(1)?;
+        }
+        self.range(open.checked_sub(1)?, self.matching(open)?)
+    }
+
     /// Words one token or two as Calcite words them in "unexpected token".
     pub fn shown(&self, index: usize, count: usize) -> String {
         let mut words: Vec<String> = self.list[index.min(self.list.len())..]
@@ -194,7 +206,7 @@ impl Tokens {
             }
             _ => self.shown(index, 1),
         };
-        if token.token == Token::DoubleEq {
+        if matches!(token.token, Token::DoubleEq | Token::DoubleColon) {
             place.end_column = place.column;
         }
         unexpected(&text, place, expected)
@@ -207,10 +219,27 @@ impl Tokens {
         let Some(token) = self.list.get(index) else {
             return self.unexpected(index, super::NAME_STARTS);
         };
+        if let Some(error) = self.near_keyword(index, super::NAME_STARTS) {
+            return error;
+        }
         unexpected(&self.shown(index, 1), position(token.span), super::NAME_STARTS).hint(Some(format!(
             "put the reserved word in double quotes: \"{}\"",
             token.token
         )))
+    }
+
+    /// Makes Calcite's error for a keyword where a name may stand, which it knows as such in upper case only.
+    pub fn near_keyword(&self, index: usize, expected: &str) -> Option<SqlError> {
+        let token = self.list.get(index)?;
+        let word = reserved_word(&token.token).filter(|word| word.chars().all(|c| !c.is_lowercase()))?;
+        let place = position(token.span);
+        let error = SqlError::invalid(format!(
+            "Incorrect syntax near the keyword '{word}' at line {}, column {}.\nWas expecting one of:\n    {} ...\n    ",
+            place.line,
+            place.column,
+            expected.replace(", ", " ...\n    ")
+        ));
+        Some(error.in_grammar())
     }
 
     /// Refuses a bare reserved word as a name.
@@ -306,6 +335,7 @@ fn is_operator_word(word: &str) -> bool {
 fn shown(token: &Token) -> String {
     match token {
         Token::Word(word) if word.quote_style.is_some() => format!("\\\"{}\\\"", word.value),
+        Token::DoubleColon => ":".to_string(),
         other => other.to_string(),
     }
 }

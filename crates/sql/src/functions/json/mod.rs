@@ -30,7 +30,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             None => Ok(None),
             Some(text) => match read(text) {
                 Ok(value) => Ok(printed(&value)),
-                Err(_) => Err(bad_input(format!("Function[parse_json] bad string input [{text}]"))),
+                Err(_) => Err(bad_text(text, args.is_constant())),
             },
         })
     }),
@@ -233,7 +233,12 @@ fn printed(value: &Value) -> Option<String> {
     (!value.is_null()).then(|| java::print(value))
 }
 
-fn bad_input(message: String) -> DataFusionError {
+/// The error of a text that is no JSON: Druid computes constants while it plans, and loses the category there.
+fn bad_text(text: &str, constant: bool) -> DataFusionError {
+    let message = format!("Function[parse_json] bad string input [{text}]");
+    if constant {
+        return failed(message);
+    }
     DataFusionError::External(Box::new(SqlError::general(
         Persona::User,
         Category::InvalidInput,
