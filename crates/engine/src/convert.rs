@@ -378,7 +378,10 @@ fn from_datafusion(error: &DataFusionError) -> Fault {
             }
         }
         DataFusionError::NotImplemented(message) => Fault::not_supported(message.clone()),
-        DataFusionError::Execution(message) => Fault::druid_exception("INVALID_INPUT", message.clone()),
+        DataFusionError::Execution(message) => match SqlError::in_datafusion(error) {
+            Some(known) => Fault::from(known),
+            None => Fault::druid_exception("INVALID_INPUT", message.clone()),
+        },
         DataFusionError::Plan(message) => Fault::druid_exception("INVALID_INPUT", message.clone()),
         DataFusionError::Internal(message) => Fault::unknown(format!(
             "{message}. This is a defect of henge; please report it with the statement"

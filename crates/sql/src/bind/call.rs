@@ -25,6 +25,7 @@ impl Binder<'_> {
                 .filter(|_| !takes_lists && function.over.is_none() && !is_list_function(&upper)),
             ..*cx
         };
+        super::refused::check_call(function, &upper, aggregate::find(&upper).is_some())?;
         if let Some(over) = &function.over {
             return self.window(&upper, function, over, whole, cx);
         }

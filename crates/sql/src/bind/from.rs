@@ -191,6 +191,7 @@ impl Binder<'_> {
     }
 
     fn factor(&self, factor: &TableFactor, ctes: &Ctes, parent: Option<&Scope>) -> Result<FromItem, SqlError> {
+        super::refused::check_factor(factor)?;
         self.deeper(|| match factor {
             TableFactor::Table {
                 name,

@@ -21,6 +21,7 @@ mod literal;
 mod pivot;
 mod predicate;
 mod query;
+mod refused;
 mod scope;
 mod select;
 pub(crate) mod sketches;

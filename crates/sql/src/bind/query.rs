@@ -29,6 +29,7 @@ impl Binder<'_> {
         parent: Option<&Scope>,
         stored: &Stored<'_>,
     ) -> Result<BoundQuery, SqlError> {
+        super::refused::check_query(query)?;
         let mut ctes = ctes.clone();
         if let Some(with) = &query.with {
             for cte in &with.cte_tables {

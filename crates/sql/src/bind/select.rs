@@ -59,6 +59,7 @@ impl Binder<'_> {
         ctes: &Ctes,
         parent: Option<&Scope>,
     ) -> Result<BoundQuery, SqlError> {
+        super::refused::check_select(select)?;
         let (mut plan, scope) = self.bind_from(&select.from, ctes, parent)?;
         if let Some(selection) = &select.selection {
             let cx = Cx {
