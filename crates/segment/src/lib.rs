@@ -28,7 +28,7 @@ pub use codec::dictionary::StringDictionary;
 pub use container::{Metadata, OrderBy, Projection};
 pub use error::{SegmentError, SegmentErrorKind};
 pub use index_spec::{AutoSpec, BitmapKind, IndexSpec, LongEncoding, StringEncoding};
-pub use projection::ProjectionSpec;
+pub use projection::{ObjectAggregator, ObjectAggregators, ProjectionSpec};
 pub use reader::{ColumnInfo, IndexValue, JsonField, Segment};
 pub use schema::{
     ColumnSchema, ColumnType, JSON_TYPE, MetricSchema, MultiValueHandling, SegmentSchema, TIME_COLUMN, ValueType,

@@ -21,6 +21,7 @@ mod bucket;
 mod layout;
 mod plan;
 mod projections;
+mod sketches;
 #[cfg(test)]
 mod tests;
 mod write;

@@ -1,6 +1,8 @@
 //! Projections: small tables that segments hold beside their rows, because the datasource's entry in the catalog asks for them (Druid's
 //! `DataSourceMSQDestination.projections`).
 
+use std::sync::Arc;
+
 use henge_metadata::MetadataStore;
 use henge_segment::{ProjectionSpec, SegmentError};
 use henge_time::Granularity;
@@ -8,11 +10,18 @@ use serde_json::Value;
 
 use crate::fault::Fault;
 use crate::ingest::SegmentWork;
+use crate::ingest::sketches::Sketches;
 
 /// Reads Druid's JSON of projections; what is wrong with one is the fault of who asked for it.
 pub fn specs(projections: &[Value]) -> Result<Vec<ProjectionSpec>, Fault> {
-    let specs = projections.iter().map(ProjectionSpec::from_druid);
-    specs.collect::<Result<_, _>>().map_err(|error| refused(&error))
+    let sketches = Arc::new(Sketches);
+    let specs = projections.iter().map(|json| {
+        let spec = ProjectionSpec::from_druid(json)?;
+        Ok(spec.with_objects(sketches.clone()))
+    });
+    specs
+        .collect::<Result<_, SegmentError>>()
+        .map_err(|error| refused(&error))
 }
 
 fn refused(error: &SegmentError) -> Fault {

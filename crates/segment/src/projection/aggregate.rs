@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, ListBuilder, StringBuilder, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, ListBuilder, StringBuilder, new_null_array};
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::record_batch::RecordBatch;
@@ -39,7 +39,7 @@ pub(crate) struct Aggregated {
     pub rows: usize,
     /// In the order of the plan's keys.
     pub keys: Vec<ArrayRef>,
-    /// In the order of the plan's aggregators, with the sum of what was added, without signs.
+    /// In the order of [`Plan::aggregated`], with the sum of what was added, without signs.
     pub values: Vec<(ArrayRef, Vec<f64>)>,
 }
 
@@ -68,7 +68,8 @@ impl Aggregation {
 
     /// Tells how much memory is held.
     pub fn memory_bytes(&self) -> usize {
-        let states: usize = self.states.iter().map(State::memory_bytes).sum();
+        let objects = self.plan.objects.iter().map(|(_, object)| object.memory_bytes());
+        let states = self.states.iter().map(State::memory_bytes).sum::<usize>() + objects.sum::<usize>();
         self.groups.capacity() * (size_of::<(Box<[u8]>, u32)>() + 1) + self.key_bytes + states
     }
 
@@ -89,6 +90,7 @@ impl Aggregation {
             .chain(&self.plan.filter)
             .for_each(|filter| filter.columns(&mut needed));
         needed.extend(self.plan.aggregators.iter().filter_map(|a| a.field.as_deref()));
+        needed.extend(self.plan.objects.iter().map(|(_, object)| object.field()));
         for name in needed {
             if !inputs.contains_key(name) {
                 inputs.insert(name.to_owned(), plain(name)?);
@@ -137,6 +139,14 @@ impl Aggregation {
             let input = aggregator.field.as_deref().and_then(array_of);
             state.add(&groups, input, taken.as_deref());
         }
+        for (_, object) in &mut self.plan.objects {
+            let Some(input) = inputs.get(object.field()) else {
+                continue;
+            };
+            for (row, group) in groups.iter().filter(|(row, _)| input.is_valid(*row)) {
+                object.add(*group, input, *row)?;
+            }
+        }
         Ok(())
     }
 
@@ -165,13 +175,18 @@ impl Aggregation {
             .map(|column| take(column, &indices, None).map_err(failed))
             .collect::<Result<_, _>>()?;
         let mut states = self.states;
-        let values = states
+        let mut values: Vec<(ArrayRef, Vec<f64>)> = states
             .iter_mut()
             .map(|state| {
                 state.grow(order.len());
                 state.finish(&order)
             })
             .collect();
+        for (_, object) in &self.plan.objects {
+            let images: Vec<Vec<u8>> = order.iter().map(|group| object.image(*group)).collect();
+            let array: ArrayRef = Arc::new(BinaryArray::from_iter_values(images));
+            values.push((array, vec![0.0; order.len()]));
+        }
         Ok(Aggregated {
             plan: self.plan,
             rows: order.len(),

@@ -7,8 +7,10 @@
 mod aggregate;
 mod aggregators;
 mod filter;
+mod objects;
 mod plan;
 
 pub(crate) use aggregate::{Aggregated, Aggregation};
+pub use objects::{ObjectAggregator, ObjectAggregators};
 pub(crate) use plan::Plan;
 pub use plan::ProjectionSpec;

@@ -1,20 +1,32 @@
 //! What a projection computes, and from which columns.
 
+use std::sync::Arc;
+
 use henge_time::Granularity;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::aggregators::Aggregator;
 use super::filter::Filter;
+use super::objects::{ObjectAggregator, ObjectAggregators};
 use crate::container::{OrderBy, Projection};
 use crate::{ColumnType, MultiValueHandling, SegmentError, SegmentSchema, TIME_COLUMN};
 
 /// A projection that a table asks for (Druid's `AggregateProjectionSpec`).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct ProjectionSpec {
     projection: Projection,
     /// Druid's names of the types of the grouping columns, where they are given.
     types: Vec<Option<String>>,
+    /// Makes the aggregators that this crate does not know.
+    objects: Option<Arc<dyn ObjectAggregators>>,
+}
+
+/// Compares what is asked for, not who computes it.
+impl PartialEq for ProjectionSpec {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.projection, &self.types) == (&other.projection, &other.types)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -84,7 +96,19 @@ impl ProjectionSpec {
             name,
         };
         projection.time_column_name = time_column(&projection, &types);
-        Ok(Self { projection, types })
+        Ok(Self {
+            projection,
+            types,
+            objects: None,
+        })
+    }
+
+    /// Takes aggregators of objects, without which those are refused.
+    pub fn with_objects(self, objects: Arc<dyn ObjectAggregators>) -> Self {
+        Self {
+            objects: Some(objects),
+            ..self
+        }
     }
 
     /// Gives the projection's name.
@@ -139,9 +163,11 @@ impl ProjectionSpec {
                 )));
             }
         }
-        let plan = Plan::new(&self.projection, column_type, |name| {
-            schema.multi_value_handling.get(name).copied().unwrap_or_default()
-        })?;
+        let handling = |name: &str| schema.multi_value_handling.get(name).copied().unwrap_or_default();
+        let mut plan = Plan::new(&self.projection, column_type, handling)?;
+        if let Some(objects) = &self.objects {
+            plan.take_objects(objects.as_ref(), &column_type);
+        }
         match plan.unsupported.first() {
             Some(aggregator) => Err(SegmentError::Unsupported {
                 file: format!("projection[{name}]"),
@@ -243,6 +269,8 @@ pub(crate) struct Plan {
     pub keys: Vec<Key>,
     pub(super) aggregators: Vec<Aggregator>,
     pub(super) filter: Option<Filter>,
+    /// Aggregators of objects, by the names of their columns.
+    pub(super) objects: Vec<(String, Box<dyn ObjectAggregator>)>,
     /// Aggregators that cannot be computed here.
     pub unsupported: Vec<Value>,
 }
@@ -307,14 +335,28 @@ impl Plan {
             keys,
             aggregators,
             filter,
+            objects: Vec::new(),
             unsupported: unknown,
         })
+    }
+
+    /// Has those aggregators computed by others that cannot be computed here.
+    fn take_objects(&mut self, objects: &dyn ObjectAggregators, column_type: &dyn Fn(&str) -> Option<ColumnType>) {
+        for json in std::mem::take(&mut self.unsupported) {
+            let name = json.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
+            match (name, objects.aggregator(&json, column_type)) {
+                (Some(name), Some(object)) => self.objects.push((name.to_owned(), object)),
+                _ => self.unsupported.push(json),
+            }
+        }
     }
 
     /// Lists the aggregators that are computed, by the names of their columns.
     pub fn aggregated(&self) -> impl Iterator<Item = (&str, ColumnType)> {
         let aggregators = self.aggregators.iter();
-        aggregators.map(|aggregator| (aggregator.name.as_str(), aggregator.column_type()))
+        let aggregators = aggregators.map(|aggregator| (aggregator.name.as_str(), aggregator.column_type()));
+        let objects = self.objects.iter();
+        aggregators.chain(objects.map(|(name, object)| (name.as_str(), object.column_type())))
     }
 
     /// Lists the columns of the table that are read.

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Float32Array, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
+    ArrayRef, AsArray, Float32Array, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
     TimestampMillisecondArray,
 };
 use henge_segment::{
-    BitmapKind, ColumnSchema, ColumnType, Compression, IndexSpec, MetricSchema, ProjectionSpec, Segment, SegmentSchema,
-    SegmentWriter, dump, fuzz, verify,
+    BitmapKind, ColumnSchema, ColumnType, Compression, IndexSpec, MetricSchema, ObjectAggregator, ObjectAggregators,
+    ProjectionSpec, Segment, SegmentError, SegmentSchema, SegmentWriter, dump, fuzz, verify,
 };
 use serde_json::{Value, json};
 
@@ -409,5 +409,103 @@ fn projections_of_rollup_combine_its_metrics() {
             .unwrap_err()
             .to_string()
             .contains("projection [all] is listed twice")
+    );
+}
+
+/// Keeps the first letters of a group's texts.
+#[derive(Debug, Default)]
+struct Letters(Vec<Vec<u8>>);
+
+impl ObjectAggregator for Letters {
+    fn field(&self) -> &str {
+        "s"
+    }
+
+    fn column_type(&self) -> ColumnType {
+        ColumnType::Complex("letters".into())
+    }
+
+    fn add(&mut self, group: u32, values: &ArrayRef, row: usize) -> Result<(), SegmentError> {
+        let group = group as usize;
+        self.0.resize(self.0.len().max(group + 1), Vec::new());
+        self.0[group].extend(values.as_string::<i32>().value(row).bytes().take(1));
+        Ok(())
+    }
+
+    fn image(&self, group: u32) -> Vec<u8> {
+        self.0.get(group as usize).cloned().unwrap_or_default()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.0.iter().map(Vec::len).sum()
+    }
+}
+
+#[derive(Debug)]
+struct OnlyLetters;
+
+impl ObjectAggregators for OnlyLetters {
+    fn aggregator(
+        &self,
+        json: &Value,
+        column_type: &dyn Fn(&str) -> Option<ColumnType>,
+    ) -> Option<Box<dyn ObjectAggregator>> {
+        let is_text = column_type(json["fieldName"].as_str()?)? == ColumnType::STRING;
+        (json["type"] == "letters" && is_text).then(|| Box::<Letters>::default() as Box<dyn ObjectAggregator>)
+    }
+}
+
+#[test]
+fn objects_are_aggregated_by_others() {
+    let mut schema = SegmentSchema::new(vec![
+        ColumnSchema::new("s", ColumnType::STRING),
+        ColumnSchema::new("n", ColumnType::LONG),
+    ]);
+    let spec = |field: &str| {
+        let spec = json!({"name": "p", "groupingColumns": ["n"], "aggregators": [
+            {"type": "letters", "name": "all", "fieldName": field}, {"type": "count", "name": "rows"},
+        ]});
+        ProjectionSpec::from_druid(&spec).unwrap()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let interval = "2024-01-01/2024-01-02".parse().unwrap();
+    for (spec, is_known) in [
+        (spec("s"), false),
+        (spec("n").with_objects(Arc::new(OnlyLetters)), false),
+        (spec("s").with_objects(Arc::new(OnlyLetters)), true),
+    ] {
+        schema.projections = vec![spec];
+        let writer = SegmentWriter::create(dir.path(), schema.clone(), IndexSpec::default(), interval);
+        let mut writer = match writer {
+            Ok(writer) if is_known => writer,
+            Err(e) if !is_known => {
+                assert!(e.to_string().contains("letters"), "{e}");
+                continue;
+            }
+            other => panic!("{other:?}"),
+        };
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("__time", Arc::new(Int64Array::from(vec![START_MS; 4]))),
+            (
+                "s",
+                Arc::new(StringArray::from(vec![None, Some("ab"), Some("cd"), Some("ef")])),
+            ),
+            ("n", Arc::new(Int64Array::from(vec![6, 7, 5, 7]))),
+        ];
+        writer.append(&RecordBatch::try_from_iter(columns).unwrap()).unwrap();
+        writer.finish().unwrap();
+    }
+    let segment = Segment::open(dir.path()).unwrap();
+    assert_eq!(verify(&segment).findings, []);
+    let rows = printed(&segment.projection("p").unwrap());
+    let found: Vec<(&Value, &Value, &Value)> = rows.iter().map(|row| (&row["n"], &row["all"], &row["rows"])).collect();
+    let expected = [
+        (json!(5), json!("Yw=="), json!(1)),
+        (json!(6), json!(null), json!(1)),
+        (json!(7), json!("YWU="), json!(2)),
+    ];
+    assert_eq!(
+        found,
+        expected.iter().map(|(n, all, rows)| (n, all, rows)).collect::<Vec<_>>()
     );
 }

@@ -48,7 +48,8 @@ fn entry(aggregator: &Value) -> Value {
                 "virtualColumns": [{"type": "expression", "name": "__gran", "expression": "timestamp_floor(__time,'PT1H',null,null)",
                                     "outputType": "LONG"}],
                 "groupingColumns": [{"type": "long", "name": "__gran"}, {"type": "string", "name": "city"}],
-                "aggregators": [{"type": "count", "name": "rows"}, aggregator],
+                "aggregators": [{"type": "count", "name": "rows"}, aggregator,
+                                {"type": "HLLSketchBuild", "name": "cities", "fieldName": "city"}],
             }}],
         },
     })
@@ -60,9 +61,15 @@ const ROWS: &str = "SELECT MILLIS_TO_TIMESTAMP(t) AS __time, city, n FROM (VALUE
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ingestion_follows_the_catalog() {
     let replay = Replay::start().await;
-    let statement = format!("REPLACE INTO cities OVERWRITE ALL {ROWS}");
+    let statement = format!("REPLACE INTO cities OVERWRITE ALL {ROWS} CLUSTERED BY city");
     let (status, refusal) = send(&replay, "POST", "/druid/v2/sql/task", Some(json!({"query": statement}))).await;
     assert_eq!(status, 400);
+    assert!(
+        refusal.to_string().contains("CLUSTERED BY found before PARTITIONED BY"),
+        "{refusal}"
+    );
+    let without = json!({"query": format!("REPLACE INTO cities OVERWRITE ALL {ROWS}")});
+    let (_, refusal) = send(&replay, "POST", "/druid/v2/sql/task", Some(without)).await;
     assert!(refusal.to_string().contains("requires a PARTITIONED BY"), "{refusal}");
 
     let table = format!("{TABLES}/cities");

@@ -9,7 +9,7 @@ use henge_time::{Granularity, Interval, Period};
 use super::expr::{unit_name, unit_period};
 use super::stored::Stored;
 use super::{Binder, BoundQuery};
-use crate::parse::{Body, IngestAst, OverwriteAst, PartitionAst, Target};
+use crate::parse::{Body, IngestAst, OverwriteAst, PartitionAst, Target, clustered_first};
 use crate::statement::{Export, Ingest, Overwrite, Rollup, Statement};
 use crate::{EngineKind, SqlError, SqlType, native};
 
@@ -101,6 +101,9 @@ impl Binder<'_> {
             }
         };
         let Some(granularity) = granularity else {
+            if !ast.clustered_by.is_empty() {
+                return Err(clustered_first());
+            }
             return Err(SqlError::invalid(format!(
                 "Operation [{operation}] requires a PARTITIONED BY to be explicitly defined, but none was found."
             ))

@@ -276,12 +276,14 @@ fn tail_clauses(
             _ => {}
         }
     }
-    if split == 0 {
-        return Err(SqlError::invalid(
-            "CLUSTERED BY found before PARTITIONED BY, CLUSTERED BY must come after the PARTITIONED BY clause",
-        ));
+    if split == 0 && tail.iter().any(|t| is_word(&t.token, "PARTITIONED")) {
+        return Err(clustered_first());
     }
-    let partitioned = partition(tokens, &tail[2..split], index_of)?;
+    let partitioned = match split {
+        // The catalog may say how the table is cut.
+        0 => None,
+        split => Some(partition(tokens, &tail[2..split], index_of)?),
+    };
     let clustered = match tail.get(split + 2..) {
         Some(keys) if !keys.is_empty() => with_parser(tokens, keys.to_vec(), |p| {
             p.parse_comma_separated(Parser::parse_order_by_expr)
@@ -289,7 +291,14 @@ fn tail_clauses(
         Some(_) => return Err(tokens.unexpected(tokens.list().len(), super::EXPRESSION_STARTS)),
         None => Vec::new(),
     };
-    Ok((Some(partitioned), clustered))
+    Ok((partitioned, clustered))
+}
+
+/// Refuses CLUSTERED BY without PARTITIONED BY in front.
+pub fn clustered_first() -> SqlError {
+    SqlError::invalid(
+        "CLUSTERED BY found before PARTITIONED BY, CLUSTERED BY must come after the PARTITIONED BY clause",
+    )
 }
 
 fn partition(

@@ -22,7 +22,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use henge_input::ExternColumn;
 use serde_json::Value;
 
-pub(crate) use ingest::{IngestAst, OverwriteAst, PartitionAst, Target};
+pub(crate) use ingest::{IngestAst, OverwriteAst, PartitionAst, Target, clustered_first};
 pub(crate) use tokens::{Tokens, position};
 
 use crate::{SqlError, limits};
