@@ -71,7 +71,7 @@ pub(super) struct FinishedProjection {
 #[derive(Debug)]
 enum ProjectionColumn {
     Shared(StringChild),
-    Own(ColumnWriter),
+    Own(Box<ColumnWriter>),
 }
 
 impl FinishedProjection {
@@ -89,7 +89,7 @@ impl FinishedProjection {
             let column = ColumnSchema::new(format!("{prefix}{name}"), column_type);
             let mut writer = ColumnWriter::new(&column, schema, spec)?;
             writer.append_array(array, compressors)?;
-            Ok::<_, SegmentError>(ProjectionColumn::Own(writer))
+            Ok::<_, SegmentError>(ProjectionColumn::Own(Box::new(writer)))
         };
         let is_time = |name: &str| projection.time_column_name.as_deref() == Some(name);
         let mut times = Vec::new();

@@ -263,7 +263,7 @@ pub fn write_all(dir: &Path, rows: usize, spec: IndexSpec) -> Segment {
         let mut lists = ListBuilder::new(StringBuilder::new());
         for i in range.clone() {
             (0..i % 3).for_each(|k| lists.values().append_value(texts[(i + 3 * k) % 5]));
-            lists.append(i % 7 != 0);
+            lists.append(!i.is_multiple_of(7));
         }
         let columns: Vec<(&str, ArrayRef)> = vec![
             (
@@ -287,7 +287,7 @@ pub fn write_all(dir: &Path, rows: usize, spec: IndexSpec) -> Segment {
                 Arc::new(
                     range
                         .clone()
-                        .map(|i| (i % 11 != 0).then_some(i as i64 % 13 - 5))
+                        .map(|i| (!i.is_multiple_of(11)).then_some(i as i64 % 13 - 5))
                         .collect::<Int64Array>(),
                 ),
             ),
@@ -296,7 +296,7 @@ pub fn write_all(dir: &Path, rows: usize, spec: IndexSpec) -> Segment {
                 Arc::new(
                     range
                         .clone()
-                        .map(|i| (i % 5 != 0).then_some((i % 9) as f64 / 8.0))
+                        .map(|i| (!i.is_multiple_of(5)).then_some((i % 9) as f64 / 8.0))
                         .collect::<Float64Array>(),
                 ),
             ),
@@ -305,7 +305,7 @@ pub fn write_all(dir: &Path, rows: usize, spec: IndexSpec) -> Segment {
                 Arc::new(
                     range
                         .clone()
-                        .map(|i| (i % 4 != 0).then_some((i % 3) as f32 * 0.1))
+                        .map(|i| (!i.is_multiple_of(4)).then_some((i % 3) as f32 * 0.1))
                         .collect::<Float32Array>(),
                 ),
             ),

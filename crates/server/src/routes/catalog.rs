@@ -52,19 +52,15 @@ fn sql_name(schema: &str, name: &str) -> String {
     format!("\"{schema}\".\"{name}\"")
 }
 
-fn known_schema(schema: &str) -> Result<(), Response> {
-    match SCHEMAS.contains(&schema) {
-        true => Ok(()),
-        false => Err(not_found(format!("Unknown schema {schema}"))),
-    }
+/// Gives the refusal of a schema that there is not.
+fn unknown_schema(schema: &str) -> Option<Response> {
+    (!SCHEMAS.contains(&schema)).then(|| not_found(format!("Unknown schema {schema}")))
 }
 
-fn writable_schema(schema: &str) -> Result<(), Response> {
-    known_schema(schema)?;
-    match schema {
-        DATASOURCES => Ok(()),
-        _ => Err(invalid(format!("Cannot modify schema {schema}"))),
-    }
+/// Gives the refusal of a schema that has no entries.
+fn unwritable_schema(schema: &str) -> Option<Response> {
+    let unwritable = || (schema != DATASOURCES).then(|| invalid(format!("Cannot modify schema {schema}")));
+    unknown_schema(schema).or_else(unwritable)
 }
 
 /// Lists schemas, the paths of all tables, or all entries.
@@ -90,7 +86,7 @@ fn format(params: &Params) -> String {
 
 /// Lists the entries of a schema.
 async fn tables(State(state): State<AppState>, Path(schema): Path<String>, params: Params) -> Response {
-    if let Err(refusal) = known_schema(&schema) {
+    if let Some(refusal) = unknown_schema(&schema) {
         return refusal;
     }
     let tables = match schema.as_str() {
@@ -112,7 +108,7 @@ async fn tables(State(state): State<AppState>, Path(schema): Path<String>, param
 }
 
 async fn table(State(state): State<AppState>, Path((schema, name)): Path<(String, String)>) -> Response {
-    if let Err(refusal) = known_schema(&schema) {
+    if let Some(refusal) = unknown_schema(&schema) {
         return refusal;
     }
     let tables = state.engine.metadata().catalog();
@@ -175,7 +171,7 @@ async fn post(
     request: Request,
 ) -> Response {
     let headers = request.headers().clone();
-    if let Err(refusal) = writable_schema(&schema) {
+    if let Some(refusal) = unwritable_schema(&schema) {
         return refusal;
     }
     let spec = match json_body(request).await {
@@ -227,7 +223,7 @@ async fn delete(
     Path((schema, name)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Response {
-    if let Err(refusal) = writable_schema(&schema) {
+    if let Some(refusal) = unwritable_schema(&schema) {
         return refusal;
     }
     let _changing = state.catalog_changing.lock().await;
