@@ -208,8 +208,65 @@ fn distinct_count(
     Some(json!({"type": "cardinality", "name": name, "fields": [field], "byRow": false, "round": true}))
 }
 
-/// Words an aggregate as a native aggregator.
+/// An aggregate in native words: its aggregators, and what makes one value of several.
+pub(super) struct Aggregation {
+    pub aggregators: Vec<Value>,
+    pub post: Option<Value>,
+}
+
+/// Words an aggregate.
 pub(super) fn aggregation(
+    expr: &Expr,
+    name: &str,
+    types: &AggregateTypes,
+    column: &mut dyn FnMut(&Expr, &str) -> Option<String>,
+) -> Option<Aggregation> {
+    if let Expr::AggregateFunction(call) = expr
+        && call.func.name() == "avg"
+    {
+        return average(call, name, column);
+    }
+    Some(Aggregation {
+        aggregators: vec![aggregator(expr, name, types, column)?],
+        post: None,
+    })
+}
+
+/// Words AVG: a sum, a count, and their quotient.
+fn average(
+    call: &AggregateFunction,
+    name: &str,
+    column: &mut dyn FnMut(&Expr, &str) -> Option<String>,
+) -> Option<Aggregation> {
+    let ([arg], false, []) = (
+        call.params.args.as_slice(),
+        call.params.distinct,
+        call.params.order_by.as_slice(),
+    ) else {
+        return None;
+    };
+    // Whole numbers are summed as doubles without a cast.
+    let field = match arg {
+        Expr::Cast(cast) if native_type(&cast.expr) != "STRING" => column(&cast.expr, "LONG")?,
+        other => column(other, "DOUBLE")?,
+    };
+    let (sum, count) = (format!("{name}:sum"), format!("{name}:count"));
+    let access = |field: &str| json!({"type": "fieldAccess", "name": null, "fieldName": field});
+    let post = json!({"type": "arithmetic", "name": name, "fn": "quotient", "fields": [access(&sum), access(&count)]});
+    let summed = json!({"type": "doubleSum", "name": sum, "fieldName": field});
+    let counted = json!({"type": "filtered", "aggregator": {"type": "count", "name": count},
+        "filter": {"type": "not", "field": {"type": "null", "column": field}}, "name": count});
+    Some(Aggregation {
+        aggregators: vec![
+            filtered(summed, call, &sum, column)?,
+            filtered(counted, call, &count, column)?,
+        ],
+        post: Some(post),
+    })
+}
+
+/// Words an aggregate that is a single native aggregator.
+fn aggregator(
     expr: &Expr,
     name: &str,
     types: &AggregateTypes,
@@ -362,8 +419,14 @@ fn first_or_last(
     };
     let field = column(arg, &types.argument)?;
     let mut worded = match call.params.order_by.as_slice() {
-        // ANY_VALUE has other properties, which are not worded.
-        [] => return None,
+        [] => {
+            let mut any = json!({"type": format!("{value}Any"), "name": name, "fieldName": field});
+            if is_text {
+                any["maxStringBytes"] = json!(crate::limits::AGGREGATE_BYTES);
+                any["aggregateMultipleValues"] = json!(true);
+            }
+            return filtered(any, call, name, column);
+        }
         [time] => {
             let keeps = if call.func.name() == "first_value" {
                 "First"

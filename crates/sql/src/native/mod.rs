@@ -426,9 +426,6 @@ impl Input<'_> {
         condition: Option<Value>,
         mut virtuals: Virtual,
     ) -> Option<Words> {
-        if layers.having.is_some() || layers.skip > 0 {
-            return None;
-        }
         let grouping = Grouping::of(layers)?;
         let groups = grouping.keys.len();
         let source = asked.source;
@@ -444,20 +441,24 @@ impl Input<'_> {
             );
         }
         let mut aggregations = Vec::new();
+        let mut post = Vec::new();
+        // Where the aggregators of each aggregate begin.
+        let mut places = Vec::new();
         for (i, (expr, types)) in grouping.aggregates.iter().enumerate() {
-            aggregations.push(expression::aggregation(
-                &source.rewrite(expr),
-                &format!("{a}{i}"),
-                types,
-                &mut |e, ty| virtuals.column(e, ty),
-            )?);
+            let name = format!("{a}{i}");
+            let worded =
+                expression::aggregation(&source.rewrite(expr), &name, types, &mut |e, ty| virtuals.column(e, ty))?;
+            places.push(aggregations.len());
+            aggregations.extend(worded.aggregators);
+            post.extend(worded.post);
         }
         let outputs = &grouping.outputs;
         for (expr, _) in &layers.items {
             // Text is cut by the aggregator itself.
             if let Some((column, bytes)) = cut_text(plain(expr))
                 && let Some(i) = outputs.iter().position(|output| output == column)
-                && let Some(aggregation) = i.checked_sub(groups).and_then(|i| aggregations.get_mut(i))
+                && let Some(place) = i.checked_sub(groups).and_then(|i| places.get(i))
+                && let Some(aggregation) = aggregations.get_mut(*place)
                 && aggregation.get("maxStringBytes").is_some()
             {
                 aggregation["maxStringBytes"] = json!(bytes);
@@ -477,12 +478,13 @@ impl Input<'_> {
         };
         let mut names = Vec::new();
         let mut types = Vec::new();
-        let mut post = Vec::new();
+        let mut made = 0;
         for (expr, (_, ty)) in grouping.items.iter().zip(asked.fields) {
             match native_name(expr) {
                 Some(name) => names.push(name),
                 None => {
-                    let name = format!("{p}{}", post.len());
+                    let name = format!("{p}{made}");
+                    made += 1;
                     let text = expression::worded_with(plain(expr), &native_name)?;
                     post.push(json!({"type": "expression", "name": name, "expression": text, "outputType": ty}));
                     names.push(name);
@@ -490,6 +492,10 @@ impl Input<'_> {
             }
             types.push(ty.clone());
         }
+        let having = match layers.having {
+            Some(having) => Some(filter::json(having, &mut |expr, _| native_name(expr))?),
+            None => None,
+        };
         let mut keys = Vec::new();
         let sorted = asked.top || layers.fetch.is_some();
         for sort in layers.sort.iter().filter(|_| sorted) {
@@ -503,8 +509,9 @@ impl Input<'_> {
         let native = self.engine == EngineKind::Native;
         let single_metric = keys.len() == 1 && keys[0].0.starts_with(&a) && !keys[0].1;
         let kind = match (native, groups) {
-            (true, 0) => "timeseries",
-            (true, 1) if single_metric && layers.fetch.is_some() => "topN",
+            // Neither leaves groups out.
+            (true, 0) if having.is_none() && layers.skip == 0 => "timeseries",
+            (true, 1) if single_metric && layers.fetch.is_some() && having.is_none() && layers.skip == 0 => "topN",
             _ => "groupBy",
         };
         out.insert("queryType".into(), json!(kind));
@@ -531,8 +538,14 @@ impl Input<'_> {
         if !post.is_empty() {
             out.insert("postAggregations".into(), Value::Array(post));
         }
+        if let Some(having) = having {
+            out.insert(
+                "having".into(),
+                json!({"type": "filter", "filter": having, "finalize": true}),
+            );
+        }
         if kind == "groupBy" {
-            out.insert("limitSpec".into(), limit_spec(&keys, layers.fetch));
+            out.insert("limitSpec".into(), limit_spec(&keys, layers.skip, layers.fetch));
         }
         let mut context = self.query_context();
         if kind == "groupBy"
@@ -671,8 +684,8 @@ fn intervals(spans: &[Interval]) -> Value {
     json!({"type": "intervals", "intervals": texts})
 }
 
-fn limit_spec(keys: &[(String, bool, bool)], fetch: Option<usize>) -> Value {
-    if keys.is_empty() && fetch.is_none() {
+fn limit_spec(keys: &[(String, bool, bool)], skip: usize, fetch: Option<usize>) -> Value {
+    if keys.is_empty() && fetch.is_none() && skip == 0 {
         return json!({"type": "NoopLimitSpec"});
     }
     let columns: Vec<Value> = keys
@@ -688,6 +701,9 @@ fn limit_spec(keys: &[(String, bool, bool)], fetch: Option<usize>) -> Value {
     let mut spec = Map::new();
     spec.insert("type".into(), json!("default"));
     spec.insert("columns".into(), Value::Array(columns));
+    if skip > 0 {
+        spec.insert("offset".into(), json!(skip));
+    }
     if let Some(fetch) = fetch {
         spec.insert("limit".into(), json!(fetch));
     }

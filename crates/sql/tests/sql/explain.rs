@@ -1,7 +1,7 @@
 //! Recorded plans of EXPLAIN.
 
 use henge_sql::EngineKind;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::run::{folder, plan};
 
@@ -83,4 +83,46 @@ fn recorded_plans_are_given() {
     }
     println!("{right} recorded plans are given");
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Shapes that no recording shows, worded from `AvgSqlAggregator`, `DimFilterHavingSpec`, `DefaultLimitSpec`, `StringAnyAggregatorFactory`.
+#[test]
+fn averages_having_offsets_and_any_values_are_worded() {
+    let sql = "SELECT country, AVG(n) AS m, AVG(x * 2) FILTER (WHERE country <> 'AU'), ANY_VALUE(country, 10) AS y FROM api_base \
+        GROUP BY country HAVING COUNT(*) > 1 AND AVG(n) < 100.5 ORDER BY m DESC LIMIT 5 OFFSET 1";
+    let planned = plan(EngineKind::Native, sql, Map::new(), Vec::new()).expect("a plan");
+    let native: Value = serde_json::from_str(&planned.explain_row()[0]).expect("a native query");
+    let query = &native[0]["query"];
+    let not_null = |column: &str| json!({"type": "not", "field": {"type": "null", "column": column}});
+    let access = |name: &str| json!({"type": "fieldAccess", "name": null, "fieldName": name});
+    assert_eq!(query["queryType"], "groupBy");
+    assert_eq!(
+        query["aggregations"][0],
+        json!({"type": "doubleSum", "name": "a0:sum", "fieldName": "n"})
+    );
+    assert_eq!(
+        query["aggregations"][1],
+        json!({"type": "filtered", "aggregator": {"type": "count", "name": "a0:count"}, "filter": not_null("n"), "name": "a0:count"})
+    );
+    assert_eq!(query["aggregations"][2]["aggregator"]["fieldName"], "v0");
+    assert_eq!(
+        query["aggregations"][4],
+        json!({"type": "stringAny", "name": "a2", "fieldName": "country", "maxStringBytes": 10, "aggregateMultipleValues": true})
+    );
+    assert_eq!(
+        query["postAggregations"][0],
+        json!({"type": "arithmetic", "name": "a0", "fn": "quotient", "fields": [access("a0:sum"), access("a0:count")]})
+    );
+    assert_eq!(
+        query["having"],
+        json!({"type": "filter", "finalize": true, "filter": {"type": "and", "fields": [
+            {"type": "range", "column": "a3", "matchValueType": "LONG", "lower": 1, "lowerOpen": true},
+            {"type": "range", "column": "a0", "matchValueType": "DOUBLE", "upper": 100.5, "upperOpen": true},
+        ]}})
+    );
+    assert_eq!(
+        query["limitSpec"],
+        json!({"type": "default", "columns": [
+            {"dimension": "a0", "direction": "descending", "dimensionOrder": {"type": "numeric"}}], "offset": 1, "limit": 5})
+    );
 }
