@@ -8,7 +8,7 @@ mod expression;
 mod filter;
 mod source;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::expr::Sort;
@@ -89,6 +89,20 @@ struct Layers<'p> {
     source: Option<&'p LogicalPlan>,
     /// Where there is no projection: all columns of the source.
     whole: Option<&'p DFSchema>,
+}
+
+impl Layers<'_> {
+    /// Gives the columns of the source that the query uses.
+    fn used(&self) -> HashSet<datafusion::common::Column> {
+        let mut exprs: Vec<&Expr> = self.filter.into_iter().collect();
+        match self.aggregate {
+            Some(aggregate) => exprs.extend(aggregate.group_expr.iter().chain(&aggregate.aggr_expr)),
+            None => exprs.extend(self.items.iter().map(|(expr, _)| *expr)),
+        }
+        let mut used: HashSet<_> = exprs.into_iter().flat_map(Expr::column_refs).cloned().collect();
+        used.extend(self.whole.into_iter().flat_map(|schema| schema.columns()));
+        used
+    }
 }
 
 fn layers(plan: &LogicalPlan) -> Option<Layers<'_>> {
@@ -201,6 +215,8 @@ struct Asked<'a> {
     fields: &'a [(String, String)],
     /// Whether it is the query of the statement itself.
     top: bool,
+    /// Which of the fields the query around it reads: others are left out, and have no name.
+    read: &'a [bool],
     source: &'a Source,
     /// Columns that have one value in all rows, by the query's condition.
     known: &'a [(datafusion::common::Column, Expr)],
@@ -217,7 +233,8 @@ struct Grouping {
 }
 
 impl Grouping {
-    fn of(layers: &Layers) -> Option<Self> {
+    /// Aggregates that make nothing that is read are left out.
+    fn of(layers: &Layers, read: &[bool]) -> Option<Self> {
         let Some(aggregate) = layers.aggregate else {
             // All columns are keys.
             let schema = layers.schema?;
@@ -236,7 +253,15 @@ impl Grouping {
         };
         let groups = aggregate.group_expr.len();
         let keys = aggregate.group_expr.iter().enumerate();
+        let columns = aggregate.schema.columns();
+        // Items behind those that are asked for are sorted by.
+        let items = layers.items.iter().enumerate();
+        let items = items.filter(|(i, _)| read.get(*i).is_none_or(|read| *read));
+        let items = items.map(|(_, (expr, _))| *expr).chain(layers.having);
+        let used: HashSet<_> = items.flat_map(Expr::column_refs).collect();
+        let is_used = |i: &usize| used.contains(&columns[*i]);
         let aggregates = aggregate.aggr_expr.iter().map(plain).enumerate();
+        let aggregates = aggregates.filter(|(i, _)| is_used(&(groups + i)));
         Some(Self {
             keys: keys
                 .map(|(i, expr)| (expr.clone(), native_type_of(&aggregate.schema, i)))
@@ -250,7 +275,10 @@ impl Grouping {
                     (expr.clone(), types)
                 })
                 .collect(),
-            outputs: aggregate.schema.columns(),
+            outputs: (0..columns.len())
+                .filter(|i| *i < groups || is_used(i))
+                .map(|i| columns[i].clone())
+                .collect(),
             items: layers.items.iter().map(|(expr, _)| (*expr).clone()).collect(),
         })
     }
@@ -295,14 +323,14 @@ impl Input<'_> {
         let fields: Vec<(String, String)> = columns
             .map(|column| (column.name.clone(), column.sql_type.native()))
             .collect();
-        let words = self.words(plan, &fields, true)?;
+        let words = self.words(plan, &fields, &vec![true; fields.len()], true)?;
         Some(self.with_signature(words.query, &words.names, &words.types))
     }
 
-    /// Words a query that yields `fields`, names and native types. `top` is the query of the statement itself.
-    fn words(&self, plan: &LogicalPlan, fields: &[(String, String)], top: bool) -> Option<Words> {
+    /// Words a query that yields those of `fields`, names and native types, that are read. `top` is the query of the statement itself.
+    fn words(&self, plan: &LogicalPlan, fields: &[(String, String)], read: &[bool], top: bool) -> Option<Words> {
         let layers = layers(plan)?;
-        let source = self.source(layers.source?)?;
+        let source = self.source(layers.source?, &layers.used())?;
         let condition = match (
             layers.filter.map(|filter| source.rewrite(filter)),
             source.filter.clone(),
@@ -312,7 +340,7 @@ impl Input<'_> {
         };
         // Only tables and external data have times of their own.
         let (spans, rest) = match source.json.get("type").and_then(Value::as_str) {
-            Some("query") => (vec![Interval::ETERNITY], condition),
+            Some("query" | "join") => (vec![Interval::ETERNITY], condition),
             _ => filter::split_time(condition.as_ref()),
         };
         let mut query = Map::new();
@@ -331,6 +359,7 @@ impl Input<'_> {
         let asked = Asked {
             fields,
             top,
+            read,
             source: &source,
             known: &known,
         };
@@ -352,7 +381,12 @@ impl Input<'_> {
         let visible = &layers.items[..asked.fields.len().min(layers.items.len())];
         let mut names = Vec::new();
         let mut types = Vec::new();
-        for ((expr, _), (_, ty)) in visible.iter().zip(asked.fields) {
+        for (((expr, _), (_, ty)), is_read) in visible.iter().zip(asked.fields).zip(asked.read) {
+            if !is_read {
+                names.push(String::new());
+                types.push(String::new());
+                continue;
+            }
             let read = asked.source.rewrite(expr);
             let known = asked
                 .known
@@ -406,9 +440,10 @@ impl Input<'_> {
         if let Some(condition) = condition {
             scan.insert("filter".into(), condition);
         }
-        scan.insert("columns".into(), json!(names));
+        let named = |texts: &[String]| json!(texts.iter().filter(|text| !text.is_empty()).collect::<Vec<_>>());
+        scan.insert("columns".into(), named(&names));
         scan.insert("context".into(), self.query_context());
-        scan.insert("columnTypes".into(), json!(types));
+        scan.insert("columnTypes".into(), named(&types));
         scan.insert("granularity".into(), json!({"type": "all"}));
         scan.insert("legacy".into(), json!(false));
         Some(Words {
@@ -426,7 +461,7 @@ impl Input<'_> {
         condition: Option<Value>,
         mut virtuals: Virtual,
     ) -> Option<Words> {
-        let grouping = Grouping::of(layers)?;
+        let grouping = Grouping::of(layers, asked.read)?;
         let groups = grouping.keys.len();
         let source = asked.source;
         let (d, a, p) = (source.prefix("d"), source.prefix("a"), source.prefix("p"));
@@ -479,7 +514,12 @@ impl Input<'_> {
         let mut names = Vec::new();
         let mut types = Vec::new();
         let mut made = 0;
-        for (expr, (_, ty)) in grouping.items.iter().zip(asked.fields) {
+        for ((expr, (_, ty)), is_read) in grouping.items.iter().zip(asked.fields).zip(asked.read) {
+            if !is_read {
+                names.push(String::new());
+                types.push(String::new());
+                continue;
+            }
             match native_name(expr) {
                 Some(name) => names.push(name),
                 None => {

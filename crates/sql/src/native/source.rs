@@ -1,13 +1,14 @@
-//! What a native query reads: a table, external data, tables together, or another query.
+//! What a native query reads: a table, external data, tables together, a join, or another query.
 //!
 //! Projections and filters between a query and its table are part of the query: columns are replaced by what they stand for, and
 //! conditions are added to its own. What groups, sorts or limits is a query of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Operator};
 use serde_json::{Value, json};
 
 use super::{Input, plain};
@@ -62,17 +63,19 @@ impl Source {
 }
 
 impl Input<'_> {
-    /// Words what a plan reads.
-    pub(super) fn source(&self, plan: &LogicalPlan) -> Option<Source> {
+    /// Words what a plan reads, of which the query uses some columns.
+    pub(super) fn source(&self, plan: &LogicalPlan, used: &HashSet<Column>) -> Option<Source> {
         match plan {
             LogicalPlan::TableScan(scan) => self.table(plan, scan.table_name.table()),
             LogicalPlan::SubqueryAlias(alias) => {
                 let inner = alias.input.schema().columns().into_iter().map(Expr::Column);
                 let columns: Vec<_> = alias.schema.columns().into_iter().zip(inner).collect();
-                Some(self.source(&alias.input)?.projected(columns))
+                Some(self.source(&alias.input, &below(&columns, used))?.projected(columns))
             }
             LogicalPlan::Filter(filter) if is_flat(&filter.input) => {
-                let mut source = self.source(&filter.input)?;
+                let mut used = used.clone();
+                used.extend(filter.predicate.column_refs().into_iter().cloned());
+                let mut source = self.source(&filter.input, &used)?;
                 let condition = source.rewrite(&filter.predicate);
                 source.filter = Some(match source.filter.take() {
                     Some(inner) => inner.and(condition),
@@ -83,7 +86,10 @@ impl Input<'_> {
             LogicalPlan::Projection(projection) if is_flat(&projection.input) => {
                 let exprs = projection.expr.iter().map(|expr| whole(plain(expr)).clone());
                 let columns: Vec<_> = projection.schema.columns().into_iter().zip(exprs).collect();
-                Some(self.source(&projection.input)?.projected(columns))
+                Some(
+                    self.source(&projection.input, &below(&columns, used))?
+                        .projected(columns),
+                )
             }
             // Values of a multi-value string that is grouped by: Druid takes them apart by itself.
             LogicalPlan::Unnest(unnest) => {
@@ -92,8 +98,10 @@ impl Input<'_> {
                 let is_grouped = columns
                     .iter()
                     .all(|(outer, inner)| matches!(inner, Expr::Column(inner) if inner.name == outer.name));
-                Some(self.source(&unnest.input)?.projected(columns)).filter(|_| is_grouped)
+                let source = self.source(&unnest.input, &below(&columns, used))?;
+                Some(source.projected(columns)).filter(|_| is_grouped)
             }
+            LogicalPlan::Join(join) => self.join(join, used),
             LogicalPlan::Union(union) => {
                 let tables: Vec<Value> = union
                     .inputs
@@ -109,7 +117,7 @@ impl Input<'_> {
                 })
             }
             LogicalPlan::Projection(_) | LogicalPlan::Sort(_) | LogicalPlan::Limit(_) | LogicalPlan::Distinct(_) => {
-                self.subquery(plan)
+                self.subquery(plan, used)
             }
             _ => None,
         }
@@ -140,7 +148,7 @@ impl Input<'_> {
 
     /// Words a table of which rows and columns are read as they are.
     fn plain_table(&self, plan: &LogicalPlan) -> Option<Value> {
-        let source = self.source(plan)?;
+        let source = self.source(plan, &plan.schema().columns().into_iter().collect())?;
         let is_table = source.json.get("type") == Some(&json!("table"));
         let as_they_are = plan.schema().columns().into_iter().all(|column| {
             matches!(source.rewrite(&Expr::Column(column.clone())), Expr::Column(read) if read.name == column.name)
@@ -148,14 +156,129 @@ impl Input<'_> {
         (is_table && as_they_are && source.filter.is_none()).then_some(source.json)
     }
 
-    fn subquery(&self, plan: &LogicalPlan) -> Option<Source> {
+    /// Words a join on equal columns whose right side is sent to everybody; an inner join may have other conditions too.
+    fn join(&self, join: &Join, used: &HashSet<Column>) -> Option<Source> {
+        if self
+            .context
+            .get("sqlJoinAlgorithm")
+            .is_some_and(|algorithm| algorithm != "broadcast")
+        {
+            return None;
+        }
+        let kind = match join.join_type {
+            JoinType::Inner => "INNER",
+            JoinType::Left => "LEFT",
+            JoinType::Right => "RIGHT",
+            JoinType::Full => "FULL",
+            _ => return None,
+        };
+        let mut conditions: Vec<Expr> = join
+            .on
+            .iter()
+            .map(|(left, right)| left.clone().eq(right.clone()))
+            .collect();
+        conditions.extend(join.filter.iter().flat_map(|filter| split_conjunction(filter)).cloned());
+        let mut used = used.clone();
+        for condition in &conditions {
+            used.extend(condition.column_refs().into_iter().cloned());
+        }
+        let left = self.source(&join.left, &used)?;
+        let (right, names) = self.right(&join.right, &used)?;
+        let prefix = format!("{}0.", left.prefix("j"));
+        if left.filter.is_some() {
+            return None;
+        }
+        let mut source = Source {
+            json: Value::Null,
+            names: left.names.clone(),
+            columns: left.columns.clone(),
+            filter: None,
+        };
+        for (column, name) in names {
+            let name = format!("{prefix}{name}");
+            source
+                .columns
+                .insert(column, Expr::Column(Column::new_unqualified(&name)));
+            source.names.push(name);
+        }
+        let mut equal = Vec::new();
+        for condition in &conditions {
+            match equal_columns(condition, &join.left, &source) {
+                Some(text) => equal.push(text),
+                None if join.join_type == JoinType::Inner => {
+                    let condition = source.rewrite(condition);
+                    source.filter = Some(match source.filter.take() {
+                        Some(others) => others.and(condition),
+                        None => condition,
+                    });
+                }
+                None => return None,
+            }
+        }
+        let condition = match equal.len() {
+            0 => "1".to_string(),
+            1 => equal.remove(0),
+            _ => format!("({})", equal.join(" && ")),
+        };
+        source.json = json!({
+            "type": "join", "left": left.json, "right": right, "rightPrefix": prefix, "condition": condition, "joinType": kind,
+        });
+        Some(source)
+    }
+
+    /// Words the right side of a join, with the native names of its columns: lookups and queries as they are, all else as a query of
+    /// the columns that are used.
+    fn right(&self, plan: &LogicalPlan, used: &HashSet<Column>) -> Option<(Value, Vec<(Column, String)>)> {
+        let source = self.source(plan, used)?;
+        let columns = plan.schema().columns();
+        let is_whole = matches!(
+            source.json.get("type").and_then(Value::as_str),
+            Some("lookup" | "query")
+        );
+        if is_whole && source.filter.is_none() {
+            let named = columns
+                .into_iter()
+                .map(|column| match source.rewrite(&Expr::Column(column.clone())) {
+                    Expr::Column(read) => Some((column, read.name)),
+                    _ => None,
+                });
+            if let Some(named) = named.collect() {
+                return Some((source.json, named));
+            }
+        }
+        let read: Vec<Column> = plan
+            .schema()
+            .columns()
+            .into_iter()
+            .filter(|column| used.contains(column))
+            .collect();
+        let exprs = read.iter().cloned().map(Expr::Column);
+        let query = LogicalPlanBuilder::from(plan.clone())
+            .project(exprs)
+            .ok()?
+            .build()
+            .ok()?;
+        let columns = query.schema().columns();
+        let source = self.subquery(&query, &columns.iter().cloned().collect())?;
+        let named = read
+            .into_iter()
+            .zip(columns)
+            .map(|(column, inner)| match source.columns.get(&inner) {
+                Some(Expr::Column(read)) => Some((column, read.name.clone())),
+                _ => None,
+            });
+        Some((source.json.clone(), named.collect::<Option<_>>()?))
+    }
+
+    fn subquery(&self, plan: &LogicalPlan, used: &HashSet<Column>) -> Option<Source> {
         let schema = plan.schema();
         let fields: Vec<(String, String)> = schema
             .fields()
             .iter()
             .map(|field| (field.name().clone(), SqlType::from_field(field).native()))
             .collect();
-        let words = self.words(plan, &fields, false)?;
+        let is_read: Vec<bool> = schema.columns().iter().map(|column| used.contains(column)).collect();
+        let words = self.words(plan, &fields, &is_read, false)?;
         let read = words
             .names
             .iter()
@@ -179,13 +302,41 @@ fn native(columns: Vec<Column>) -> HashMap<Column, Expr> {
 /// Tells whether a plan does nothing but choose and compute on what a table or a query gives.
 fn is_flat(plan: &LogicalPlan) -> bool {
     match plan {
-        LogicalPlan::TableScan(_) | LogicalPlan::Union(_) => true,
+        LogicalPlan::TableScan(_) | LogicalPlan::Union(_) | LogicalPlan::Join(_) => true,
         // What is below is a query of its own, or flat.
         LogicalPlan::SubqueryAlias(_) | LogicalPlan::Unnest(_) => true,
         LogicalPlan::Projection(projection) => is_flat(&projection.input),
         LogicalPlan::Filter(filter) => is_flat(&filter.input),
         _ => false,
     }
+}
+
+/// Gives the columns below a node that make its used ones.
+fn below(columns: &[(Column, Expr)], used: &HashSet<Column>) -> HashSet<Column> {
+    let made = columns.iter().filter(|(column, _)| used.contains(column));
+    made.flat_map(|(_, expr)| expr.column_refs().into_iter().cloned())
+        .collect()
+}
+
+/// Words an equality between a column of the left side of a join and one of the right.
+fn equal_columns(condition: &Expr, left: &LogicalPlan, source: &Source) -> Option<String> {
+    let Expr::BinaryExpr(binary) = condition else {
+        return None;
+    };
+    let (Expr::Column(a), Operator::Eq, Expr::Column(b)) = (binary.left.as_ref(), binary.op, binary.right.as_ref())
+    else {
+        return None;
+    };
+    let (a, b) = match (left.schema().has_column(a), left.schema().has_column(b)) {
+        (true, false) => (a, b),
+        (false, true) => (b, a),
+        _ => return None,
+    };
+    let name = |column: &Column| match source.rewrite(&Expr::Column(column.clone())) {
+        Expr::Column(read) => Some(read.name),
+        _ => None,
+    };
+    Some(format!("(\"{}\" == \"{}\")", name(a)?, name(b)?))
 }
 
 /// Takes the multi-value string out of the call that prepares it for being taken apart.

@@ -37,9 +37,8 @@ fn recorded_plans_are_given() {
             .file_stem()
             .map(|n| n.to_string_lossy().into_owned())
             .unwrap_or_default();
-        // Plans of Calcite's own nodes, the engine that henge does not have, and shapes without a native wording yet: joins
-        // and windows.
-        let shapes = ["msq-join", "native-resources-join", "msq-window"];
+        // Plans of Calcite's own nodes, the engine that henge does not have, and shapes without a native wording yet: windows.
+        let shapes = ["native-resources-join", "msq-window"];
         if shapes.contains(&name.as_str()) || ["native-infoschema", "native-legacy", "dart"].contains(&name.as_str()) {
             continue;
         }
