@@ -73,13 +73,13 @@ impl<'a> Lifter<'a> {
             true => expr.clone().with_new_children(lifted)?,
             false => expr.clone(),
         };
-        Ok(match EagerCase::of(&expr, &self.schema())? {
-            Some(case) => {
-                self.changed = true;
-                Arc::new(case)
-            }
-            None => expr,
-        })
+        if expr.is::<CaseExpr>()
+            && let Some(case) = EagerCase::of(&expr, &self.schema())?
+        {
+            self.changed = true;
+            return Ok(Arc::new(case));
+        }
+        Ok(expr)
     }
 
     fn place(&mut self, column: VirtualColumn) -> Arc<dyn PhysicalExpr> {
