@@ -4,7 +4,7 @@
 /// How a statement is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatementKind {
-    /// As a task: INSERT, REPLACE, and SELECT that reads EXTERN.
+    /// As a task: INSERT, REPLACE, and SELECT that reads external data by `TABLE(EXTERN(…))` and the like.
     Task,
     /// At once.
     Interactive,
@@ -65,13 +65,16 @@ fn kind(words: &[String], sets_only: bool) -> StatementKind {
         )
     });
     let first = first.map_or("", |at| words[at].as_str());
+    let external = words
+        .windows(2)
+        .any(|w| w[0] == "TABLE" && matches!(w[1].as_str(), "EXTERN" | "INLINE" | "LOCALFILES" | "HTTP"));
     match first {
         _ if sets_only => StatementKind::Interactive,
-        "EXPLAIN" if has("INSERT") || has("EXTERN") || words.windows(2).any(|w| w[0] == "FOR" && w[1] == "REPLACE") => {
+        "EXPLAIN" if has("INSERT") || external || words.windows(2).any(|w| w[0] == "FOR" && w[1] == "REPLACE") => {
             StatementKind::Explain
         }
         "INSERT" | "REPLACE" => StatementKind::Task,
-        "SELECT" | "WITH" if has("EXTERN") => StatementKind::Task,
+        "SELECT" | "WITH" if external => StatementKind::Task,
         _ => StatementKind::Interactive,
     }
 }
@@ -167,6 +170,11 @@ mod tests {
             [Task]
         );
         assert_eq!(kinds("SELECT * FROM TABLE(EXTERN('','',''))"), [Task]);
+        assert_eq!(
+            kinds("SELECT * FROM TABLE ( inline(data => ARRAY['a'], format => 'csv')) (a VARCHAR)"),
+            [Task]
+        );
+        assert_eq!(kinds("SELECT inline FROM t"), [Interactive]);
         assert_eq!(kinds("SELECT REPLACE(a, 'b', 'c') FROM t"), [Interactive]);
         assert_eq!(
             kinds("EXPLAIN PLAN FOR SELECT REPLACE(a, 'b', 'c') FROM t"),
