@@ -196,7 +196,7 @@ mod tests {
         check(&[7; 1 << 16]);
         let bytes: Vec<u8> = (0..1u32 << 16).map(|i| ((i * i) >> 9) as u8).collect();
         check(&bytes);
-        let far: Vec<u8> = (0..1u32 << 16).map(|i| (i % 8191 * 31 >> 5) as u8).collect();
+        let far: Vec<u8> = (0..1u32 << 16).map(|i| ((i % 8191 * 31) >> 5) as u8).collect();
         check(&far);
     }
 

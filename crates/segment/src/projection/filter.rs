@@ -222,8 +222,11 @@ impl Filter {
     }
 }
 
+/// How the value of a row compares with another.
+type Compare<'a> = &'a dyn Fn(&Match) -> Option<Ordering>;
+
 /// Tests the value of a row, or each of several, by how it compares; none for null.
-fn any_value(array: &ArrayRef, row: usize, test: &dyn Fn(&dyn Fn(&Match) -> Option<Ordering>) -> bool) -> Option<bool> {
+fn any_value(array: &ArrayRef, row: usize, test: &dyn Fn(Compare<'_>) -> bool) -> Option<bool> {
     if array.is_null(row) {
         return None;
     }
