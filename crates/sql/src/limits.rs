@@ -4,6 +4,14 @@
 pub const MAX_STATEMENT_BYTES: usize = 8 * 1024 * 1024;
 /// Most tokens of a statement; an IN list of a million numbers still fits.
 pub const MAX_TOKENS: usize = 2_500_000;
+/// Most tokens of a statement that is checked against Druid's grammar; longer ones get the query parser's own messages.
+pub const MAX_CHECKED_TOKENS: usize = 500_000;
+/// Deepest nesting of rules of the grammar while a statement is checked; one parenthesis nests some forty.
+pub const MAX_GRAMMAR_DEPTH: usize = 60_000;
+/// Most rules tried while a statement is checked.
+pub const MAX_GRAMMAR_STEPS: usize = 200_000_000;
+/// Stack for checking a statement against the grammar; reserved, not committed.
+pub const GRAMMAR_STACK_BYTES: usize = 128 * 1024 * 1024;
 /// Deepest nesting of parentheses, calls and subqueries (Calcite overflows the stack somewhere beyond a thousand).
 pub const MAX_NESTING: usize = 1_000;
 /// Longest chain of one operator that cannot be balanced (`a + b + …`); AND and OR chains are balanced and not bounded.

@@ -46,6 +46,7 @@ impl Planner {
 
     /// Plans a request; planning is computing only and never waits.
     pub fn plan_now(&self, request: &SqlRequest) -> Result<Planned, SqlError> {
+        parse::grammar::check(&request.sql)?;
         let tokens = Tokens::read(&request.sql)?;
         // Trees of long chains are deep: parsing, binding and dropping them gets a stack of its own.
         let stack = parse::stack_bytes(&tokens);

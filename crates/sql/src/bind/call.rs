@@ -107,14 +107,6 @@ impl Binder<'_> {
         whole: &ast::Expr,
         cx: &Cx,
     ) -> SqlError {
-        if !is_callable(upper)
-            && let Some(error) = self
-                .tokens
-                .at(function.name.span().start)
-                .and_then(|index| self.tokens.near_keyword(index, crate::parse::EXPRESSION_STARTS))
-        {
-            return error;
-        }
         let types = match self.arguments(function, cx) {
             Ok((args, _, _)) => args
                 .iter()

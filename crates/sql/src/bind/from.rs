@@ -304,11 +304,7 @@ impl Binder<'_> {
                 Some(position(alias.name.span)),
             ));
         }
-        alias
-            .columns
-            .iter()
-            .map(|column| self.tokens.check_name(&column.name).map(|()| column.name.value.clone()))
-            .collect()
+        Ok(alias.columns.iter().map(|column| column.name.value.clone()).collect())
     }
 
     /// Gives a plan a qualifier and the names of the alias.
@@ -356,9 +352,6 @@ impl Binder<'_> {
             .filter_map(|part| part.as_ident().map(|ident| ident.value.clone()))
             .collect();
         let place = self.place_of_name(name);
-        for part in name.0.iter().filter_map(|part| part.as_ident()) {
-            self.tokens.check_name(part)?;
-        }
         if let [only] = parts.as_slice()
             && let Some(cte) = ctes.iter().rev().find(|cte| cte.name == *only)
         {
@@ -615,10 +608,7 @@ impl Binder<'_> {
         };
         let name = alias.as_ref().map(|a| a.name.value.clone());
         let column_name = match alias.as_ref().and_then(|a| a.columns.first()) {
-            Some(column) => {
-                self.tokens.check_name(&column.name)?;
-                column.name.value.clone()
-            }
+            Some(column) => column.name.value.clone(),
             None => "EXPR$0".to_string(),
         };
         // The unnested column loses any qualifier, so its own name is made unique.

@@ -33,10 +33,6 @@ impl Binder<'_> {
         let mut ctes = ctes.clone();
         if let Some(with) = &query.with {
             for cte in &with.cte_tables {
-                self.tokens.check_name(&cte.alias.name)?;
-                for column in &cte.alias.columns {
-                    self.tokens.check_name(&column.name)?;
-                }
                 let before = self.state.borrow().relations;
                 let bound = self.deeper(|| self.query(&cte.query, &ctes, parent))?;
                 let columns = if cte.alias.columns.is_empty() {

@@ -113,9 +113,6 @@ impl Binder<'_> {
             && !reserved::NILADIC.contains(&ident.value.to_ascii_lowercase().as_str())
         {
             let index = self.tokens.at(ident.span.start).unwrap_or(0);
-            if let Some(error) = self.tokens.near_keyword(index, crate::parse::EXPRESSION_STARTS) {
-                return Err(error);
-            }
             return Err(self.tokens.unexpected(index, crate::parse::EXPRESSION_STARTS));
         }
         let table = (!table.is_empty()).then_some(table);

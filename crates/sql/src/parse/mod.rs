@@ -1,5 +1,6 @@
 //! Statement text to syntax tree: Druid's statement level around `sqlparser`'s queries.
 //!
+//! 0. [`grammar`]: what does not follow Druid's grammar is refused, in Calcite's words.
 //! 1. [`Tokens`]: the text as tokens with places.
 //! 2. `SET k = v;` statements are taken off the front.
 //! 3. `EXPLAIN PLAN FOR`, `INSERT INTO`, `REPLACE INTO … OVERWRITE` are read from the front, `PARTITIONED BY … CLUSTERED BY …`
@@ -10,6 +11,7 @@
 mod calcite;
 mod dialect;
 mod extend;
+pub(crate) mod grammar;
 mod ingest;
 pub mod reserved;
 mod tokens;
@@ -34,9 +36,6 @@ pub(crate) const EXPRESSION_STARTS: &str = "\"+\", \"-\", \"NOT\", \"EXISTS\", \
 <UNSIGNED_INTEGER_LITERAL>, <DECIMAL_NUMERIC_LITERAL>, \"DECIMAL\", <APPROX_NUMERIC_LITERAL>, <BINARY_STRING_LITERAL>, \
 <PREFIXED_STRING_LITERAL>, <QUOTED_STRING>, <UNICODE_STRING_LITERAL>, \"TRUE\", \"FALSE\", \"UNKNOWN\", \"NULL\", \"?\", \"CAST\", \
 \"CASE\", \"(\", <IDENTIFIER>";
-/// What Calcite says a name may be, abridged.
-pub(crate) const NAME_STARTS: &str = "<QUOTED_STRING>, <IDENTIFIER>, <HYPHENATED_IDENTIFIER>, <QUOTED_IDENTIFIER>, \
-<BACK_QUOTED_IDENTIFIER>, <BIG_QUERY_BACK_QUOTED_IDENTIFIER>, <BRACKET_QUOTED_IDENTIFIER>, <UNICODE_QUOTED_IDENTIFIER>";
 /// What Calcite says may start a statement, abridged.
 const STATEMENT_STARTS: &str = "\"INSERT\", \"UPSERT\", \"EXPLAIN\", \"SET\", \"RESET\", \"ALTER\", \"WITH\", \"SELECT\", \"VALUES\", \
 \"VALUE\", \"TABLE\", \"(\"";
@@ -94,7 +93,7 @@ pub(crate) fn parse(tokens: &Tokens) -> Result<Parsed, SqlError> {
         "ALTER" | "RESET" | "SET" | "DESCRIBE" => {
             return Err(SqlError::invalid(format!("Unsupported SQL statement [{word}]")));
         }
-        _ => return Err(near_keyword(tokens, first + usize::from(explain) * 3)),
+        _ => return Err(tokens.unexpected(first + usize::from(explain) * 3, STATEMENT_STARTS)),
     };
     Ok(Parsed {
         sets,
@@ -122,30 +121,6 @@ pub(crate) fn stack_bytes(tokens: &Tokens) -> usize {
     limits::STACK_BYTES + operators * limits::STACK_BYTES_PER_OPERATOR
 }
 
-fn near_keyword(tokens: &Tokens, index: usize) -> SqlError {
-    let Some(token) = tokens.list().get(index) else {
-        return tokens.unexpected(index, STATEMENT_STARTS);
-    };
-    let place = position(token.span);
-    match &token.token {
-        Token::Word(word) if word.quote_style.is_none() && reserved::is_reserved(&word.value) => {
-            SqlError::invalid(format!(
-                "Incorrect syntax near the keyword '{}' at line {}, column {}.\nWas expecting one of:\n    {} ...\n    ",
-                word.value.to_ascii_uppercase(),
-                place.line,
-                place.column,
-                STATEMENT_STARTS.replace(", ", " ...\n    ")
-            )).in_grammar()
-        }
-        _ => SqlError::invalid("Non-query expression encountered in illegal context")
-            .in_grammar()
-            .hint(Some(format!(
-                "a statement begins with SELECT, WITH, INSERT, REPLACE, EXPLAIN PLAN FOR or SET; found [{}] at line {}, column {}",
-                token.token, place.line, place.column
-            ))),
-    }
-}
-
 /// Splits `SET k = v; SET … ; main` into the settings and the index of the main statement's first token.
 fn split_sets(tokens: &Tokens) -> Result<(Vec<(String, Value)>, usize), SqlError> {
     let list = tokens.list();
@@ -164,13 +139,7 @@ fn split_sets(tokens: &Tokens) -> Result<(Vec<(String, Value)>, usize), SqlError
     }
     if let Some(n) = list[at..].iter().position(|t| t.token == Token::SemiColon) {
         let semicolon = at + n;
-        if let Some(next) = list[semicolon..].iter().find(|t| t.token != Token::SemiColon) {
-            if !["SELECT", "WITH", "INSERT", "REPLACE", "EXPLAIN", "VALUES", "SET"]
-                .iter()
-                .any(|word| is_word(&next.token, word))
-            {
-                return Err(near_keyword(tokens, semicolon + 1));
-            }
+        if list[semicolon..].iter().any(|t| t.token != Token::SemiColon) {
             let text: Vec<String> = list[at..semicolon].iter().map(|t| t.token.to_string()).collect();
             return Err(SqlError::invalid(format!(
                 "Only SET statements can appear before the final statement in a statement list, but found non-SET statement[{}]",
@@ -243,17 +212,7 @@ pub(crate) fn with_parser<T>(
     let index_of = |n: usize| starts.get(n).and_then(|start| tokens.at(*start)).unwrap_or(behind);
     match result {
         Ok(value) if reached >= starts.len() => Ok(value),
-        Ok(_) => {
-            let index = index_of(reached);
-            let is = |i: usize, test: fn(&Token) -> bool| tokens.list().get(i).is_some_and(|t| test(&t.token));
-            // `* FORM t`: a word behind the star could still be a name to Calcite, so it stumbles over what follows.
-            let word = is(
-                index,
-                |t| matches!(t, Token::Word(w) if w.quote_style.is_none() && !reserved::is_reserved(&w.value)),
-            );
-            let behind_star = index > 0 && is(index - 1, |t| *t == Token::Mul);
-            Err(tokens.unexpected(index + usize::from(word && behind_star), STATEMENT_ENDS))
-        }
+        Ok(_) => Err(tokens.unexpected(index_of(reached), STATEMENT_ENDS)),
         Err(error) => Err(syntax(tokens, &error, index_of(reached), behind)),
     }
 }
@@ -284,16 +243,7 @@ fn syntax(tokens: &Tokens, error: &ParserError, reached: usize, behind: usize) -
         None if text.contains("found: EOF") => behind,
         None => reached,
     };
-    if text.starts_with("Expected: an identifier after AS") {
-        return tokens.not_a_name(index);
-    }
-    // A comma in front of the unexpected word is what Calcite stumbles over: it looks two tokens ahead there.
-    let comma = index > 0
-        && tokens.list().get(index - 1).is_some_and(|t| t.token == Token::Comma)
-        && tokens.list().get(index).is_some_and(
-            |t| matches!(&t.token, Token::Word(w) if w.quote_style.is_none() && reserved::is_reserved(&w.value)),
-        );
-    tokens.unexpected(index - usize::from(comma), &expected)
+    tokens.unexpected(index, &expected)
 }
 
 fn place_in(text: &str) -> Option<datafusion::sql::sqlparser::tokenizer::Location> {
@@ -311,6 +261,7 @@ mod tests {
     use super::*;
 
     fn read(sql: &str) -> Result<Parsed, SqlError> {
+        grammar::check(sql)?;
         let tokens = Tokens::read(sql)?;
         parse(&tokens)
     }

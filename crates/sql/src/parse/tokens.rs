@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
-use datafusion::sql::sqlparser::ast::Ident;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
 
 use super::dialect::DruidDialect;
+use crate::SqlError;
 use crate::error::Position;
 use crate::limits;
-use crate::{SqlError, parse::reserved};
 
 /// All tokens but white space and comments.
 #[derive(Debug, Default)]
@@ -32,7 +31,7 @@ impl Tokens {
         let end = end_of(sql);
         let tokens = match Tokenizer::new(&DruidDialect, &blanked).tokenize_with_location() {
             Ok(tokens) => tokens,
-            Err(error) => return Err(lexical(sql, &error.message, error.location)),
+            Err(error) => return Err(lexical(&error.message, error.location)),
         };
         let list: Vec<TokenWithSpan> = tokens
             .into_iter()
@@ -67,13 +66,8 @@ impl Tokens {
     /// Refuses characters that no token of Druid's SQL has, and nesting that nothing sensible has.
     fn check(&self) -> Result<(), SqlError> {
         let (mut depth, mut operators, mut cases) = (0usize, 0usize, 0usize);
-        for (i, token) in self.list.iter().enumerate() {
+        for token in &self.list {
             match &token.token {
-                // The query parser would read the word as a column and stumble later than Calcite does.
-                Token::Comma if self.list.get(i + 1).is_some_and(|t| starts_clause(&t.token)) => {
-                    return Err(self.unexpected(i, super::EXPRESSION_STARTS));
-                }
-                Token::DoubleEq => return Err(self.unexpected(i, super::EXPRESSION_STARTS)),
                 Token::Char(c) => {
                     return Err(lexical_error(token.span.start, *c));
                 }
@@ -172,85 +166,13 @@ impl Tokens {
         self.range(open.checked_sub(1)?, self.matching(open)?)
     }
 
-    /// Words one token or two as Calcite words them in "unexpected token".
-    pub fn shown(&self, index: usize, count: usize) -> String {
-        let mut words: Vec<String> = self.list[index.min(self.list.len())..]
-            .iter()
-            .take(count)
-            .map(|token| shown(&token.token))
-            .collect();
-        if words.len() < count.min(1) {
-            words.push("<EOF>".into());
-        }
-        words.join(" ")
-    }
-
-    /// Makes the syntax error at a token; the index behind the last token is the end of the text.
+    /// Makes the syntax error at a token; the index behind the last token is the end of the text. It is for what follows Druid's
+    /// grammar and is not offered, or is too long to be checked: mistakes are told by [`super::grammar`].
     pub fn unexpected(&self, index: usize, expected: &str) -> SqlError {
         let Some(token) = self.list.get(index) else {
             return unexpected("<EOF>", self.end_position(), expected);
         };
-        let mut place = position(token.span);
-        let text = match &token.token {
-            Token::Comma
-                if self
-                    .list
-                    .get(index + 1)
-                    .is_some_and(|next| reserved_word(&next.token).is_some()) =>
-            {
-                self.shown(index, 2)
-            }
-            Token::DoubleEq => "= =".to_string(),
-            Token::Word(word) if word.quote_style.is_none() && reserved::is_reserved(&word.value) => {
-                self.shown(index, 2)
-            }
-            _ => self.shown(index, 1),
-        };
-        if matches!(token.token, Token::DoubleEq | Token::DoubleColon) {
-            place.end_column = place.column;
-        }
-        unexpected(&text, place, expected)
-    }
-}
-
-impl Tokens {
-    /// Makes the syntax error for a word that would be a name if it stood in quotes.
-    pub fn not_a_name(&self, index: usize) -> SqlError {
-        let Some(token) = self.list.get(index) else {
-            return self.unexpected(index, super::NAME_STARTS);
-        };
-        if let Some(error) = self.near_keyword(index, super::NAME_STARTS) {
-            return error;
-        }
-        unexpected(&self.shown(index, 1), position(token.span), super::NAME_STARTS).hint(Some(format!(
-            "put the reserved word in double quotes: \"{}\"",
-            token.token
-        )))
-    }
-
-    /// Makes Calcite's error for a keyword where a name may stand, which it knows as such in upper case only.
-    pub fn near_keyword(&self, index: usize, expected: &str) -> Option<SqlError> {
-        let token = self.list.get(index)?;
-        let word = reserved_word(&token.token).filter(|word| word.chars().all(|c| !c.is_lowercase()))?;
-        let place = position(token.span);
-        let error = SqlError::invalid(format!(
-            "Incorrect syntax near the keyword '{word}' at line {}, column {}.\nWas expecting one of:\n    {} ...\n    ",
-            place.line,
-            place.column,
-            expected.replace(", ", " ...\n    ")
-        ));
-        Some(error.in_grammar())
-    }
-
-    /// Refuses a bare reserved word as a name.
-    pub fn check_name(&self, ident: &Ident) -> Result<(), SqlError> {
-        if ident.quote_style.is_some() || !reserved::needs_quotes(&ident.value) {
-            return Ok(());
-        }
-        match self.at(ident.span.start) {
-            Some(index) => Err(self.not_a_name(index)),
-            None => Ok(()),
-        }
+        unexpected(&shown(&token.token), position(token.span), expected)
     }
 }
 
@@ -299,21 +221,6 @@ pub(crate) fn position(span: Span) -> Position {
 /// Tells whether the token is this bare word.
 pub(crate) fn is_word(token: &Token, text: &str) -> bool {
     matches!(token, Token::Word(Word { value, quote_style: None, .. }) if value.eq_ignore_ascii_case(text))
-}
-
-fn reserved_word(token: &Token) -> Option<&str> {
-    match token {
-        Token::Word(word) if word.quote_style.is_none() && reserved::is_reserved(&word.value) => Some(&word.value),
-        _ => None,
-    }
-}
-
-fn starts_clause(token: &Token) -> bool {
-    [
-        "FROM", "WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "UNION", "JOIN", "ON",
-    ]
-    .iter()
-    .any(|word| is_word(token, word))
 }
 
 fn is_operator_word(word: &str) -> bool {
@@ -410,23 +317,7 @@ fn lexical_error(at: Location, c: char) -> SqlError {
     .in_grammar()
 }
 
-fn lexical(sql: &str, message: &str, at: Location) -> SqlError {
-    if message.contains("Unterminated string literal") {
-        let place = Position {
-            line: at.line,
-            column: at.column,
-            end_line: at.line,
-            end_column: at.column,
-        };
-        let word: String = sql
-            .lines()
-            .nth(usize::try_from(at.line.saturating_sub(1)).unwrap_or(0))
-            .and_then(|line| line.get(usize::try_from(at.column).unwrap_or(0)..))
-            .and_then(|rest| rest.split_whitespace().next())
-            .unwrap_or_default()
-            .to_string();
-        return unexpected(&format!("\\' {word}"), place, super::EXPRESSION_STARTS);
-    }
+fn lexical(message: &str, at: Location) -> SqlError {
     SqlError::invalid(format!(
         "Lexical error at line {}, column {}.  {message}",
         at.line, at.column

@@ -1,0 +1,422 @@
+//! Follows the grammar over the tokens, and collects what was expected where it cannot.
+//!
+//! 1. **Choosing.** At a choice every branch is *looked for* in turn ([`Run::scan`]): up to its lookahead's number of tokens,
+//!    taking the first alternative that fits, without a second try. Every such look is remembered with how far it reached.
+//! 2. **Failing.** Where no branch fits, or a token does not, every remembered look that reached beyond the last accepted token
+//!    is made again, in the order of the lookaheads in the grammar; now each token that it asks for is noted. A sequence of
+//!    tokens is expected when the look left it: that is what makes `"," "FROM"` out of two looks at one place.
+//!
+//! This is what the parser that JavaCC generates from Calcite's grammar does, so that the lists come out the same.
+
+use super::lexer::Lexeme;
+use super::nodes::{Condition, Grammar, Look, Node, Rule};
+use super::{END, Kind, Refusal};
+use crate::limits;
+
+/// Longest expected sequence that is noted.
+const MAX_SEQUENCE: usize = 100;
+
+/// Gives why the tokens do not follow the grammar, or nothing where they do, or where it would take too long to tell.
+pub(super) fn recognise(grammar: &Grammar, lexemes: &[Lexeme]) -> Option<Refusal> {
+    let mut run = Run {
+        grammar,
+        lexemes,
+        taken: 0,
+        scanned: 0,
+        furthest: 0,
+        left: 0,
+        again: false,
+        looks: vec![Vec::new(); grammar.lookaheads],
+        sets: Vec::new(),
+        asked: None,
+        expected: Vec::new(),
+        asked_for: [END; MAX_SEQUENCE],
+        asked_length: 0,
+        refused: None,
+        depth: 0,
+        steps: 0,
+    };
+    match run.parse(grammar.productions[grammar.start]) {
+        Ok(()) | Err(Stop::Found | Stop::Done | Stop::Abandoned) => None,
+        Err(Stop::NoToken(at)) => Some(Refusal::NoToken { at }),
+        Err(Stop::NotQuery(at)) => Some(Refusal::NotQuery { at }),
+        Err(Stop::NoAlias) => Some(Refusal::NoAlias {
+            at: run.taken.saturating_sub(1),
+        }),
+        Err(Stop::Unexpected) => match run.explain() {
+            Err(Stop::NoToken(at)) => Some(Refusal::NoToken { at }),
+            Err(Stop::Abandoned) => None,
+            _ => Some(Refusal::Unexpected {
+                at: run.taken,
+                expected: run.expected,
+            }),
+        },
+    }
+}
+
+/// What ends a walk early.
+enum Stop {
+    /// All tokens that a lookahead wants have been seen.
+    Found,
+    /// A token that nothing expects.
+    Unexpected,
+    /// These characters are no token.
+    NoToken(usize),
+    /// No query where only a query may be.
+    NotQuery(usize),
+    /// A string where an alias may be.
+    NoAlias,
+    /// The production ends before its rule does.
+    Done,
+    /// The statement is nested too deep, or takes too many steps.
+    Abandoned,
+}
+
+/// A look that was made.
+#[derive(Debug, Clone, Copy)]
+struct Made {
+    /// How many tokens were taken before it.
+    from: usize,
+    /// How many tokens had been seen when it ended, all in all.
+    reach: i64,
+    rule: Node,
+    amount: i64,
+}
+
+struct Run<'a> {
+    grammar: &'a Grammar,
+    lexemes: &'a [Lexeme],
+    /// Tokens taken so far; the next one has this index.
+    taken: usize,
+    /// While looking ahead: tokens behind us; and the most of them so far.
+    scanned: usize,
+    furthest: usize,
+    /// While looking ahead: how many tokens more to see. Below zero there is no limit.
+    left: i64,
+    /// Looks are made again to note what they ask for.
+    again: bool,
+    /// Looks made, by lookahead.
+    looks: Vec<Vec<Made>>,
+    /// Sets of tokens that a branch of one token of lookahead was chosen by, with the tokens taken then.
+    sets: Vec<(Node, usize)>,
+    /// The token that should have been taken.
+    asked: Option<Kind>,
+    expected: Vec<Vec<Kind>>,
+    /// The tokens asked for on the way of the present look; what lies behind the length is of looks before.
+    asked_for: [Kind; MAX_SEQUENCE],
+    asked_length: usize,
+    /// Where an expression stands instead of a query, and where its first operand starts.
+    refused: Option<(usize, usize)>,
+    depth: usize,
+    steps: usize,
+}
+
+impl Run<'_> {
+    fn kind(&self, index: usize) -> Result<Kind, Stop> {
+        match self.lexemes.get(index) {
+            None => Ok(END),
+            Some(lexeme) => lexeme.kind.ok_or(Stop::NoToken(index)),
+        }
+    }
+
+    fn enter(&mut self) -> Result<(), Stop> {
+        self.depth += 1;
+        self.steps += 1;
+        if self.depth > limits::MAX_GRAMMAR_DEPTH || self.steps > limits::MAX_GRAMMAR_STEPS {
+            return Err(Stop::Abandoned);
+        }
+        Ok(())
+    }
+
+    /// Takes the tokens of a rule.
+    fn parse(&mut self, node: Node) -> Result<(), Stop> {
+        self.enter()?;
+        let grammar = self.grammar;
+        match &grammar.rules[node] {
+            Rule::Token(kind) => {
+                if self.kind(self.taken)? != *kind {
+                    self.asked = Some(*kind);
+                    return Err(Stop::Unexpected);
+                }
+                self.taken += 1;
+            }
+            Rule::Call(production) => {
+                let (depth, start) = (self.depth, self.taken);
+                match self.parse(grammar.productions[*production]) {
+                    Err(Stop::Done) => self.depth = depth,
+                    other => other?,
+                }
+                if let Some((at, operand)) = self.refused
+                    && operand == start
+                    && [grammar.operand, grammar.prefix].contains(production)
+                {
+                    return Err(Stop::NotQuery(at));
+                }
+            }
+            Rule::Sequence(units) => {
+                for unit in units {
+                    self.parse(*unit)?;
+                }
+            }
+            Rule::Choice(branches) => {
+                let mut chosen = None;
+                for branch in branches {
+                    if self.chooses(&branch.look)? {
+                        chosen = Some(branch.body);
+                        break;
+                    }
+                }
+                let Some(body) = chosen else {
+                    return Err(Stop::Unexpected);
+                };
+                self.parse(body)?;
+            }
+            Rule::Optional(branch) => {
+                if self.chooses(&branch.look)? {
+                    self.parse(branch.body)?;
+                }
+            }
+            Rule::Repeated(branch) => {
+                while self.chooses(&branch.look)? {
+                    self.parse(branch.body)?;
+                }
+            }
+            Rule::RepeatedOnce(branch) => {
+                self.parse(branch.body)?;
+                while self.chooses(&branch.look)? {
+                    self.parse(branch.body)?;
+                }
+            }
+            Rule::Unbound => {}
+            Rule::QueryOnly => self.query_only()?,
+            Rule::NoAlias => return Err(Stop::NoAlias),
+            Rule::Done => return Err(Stop::Done),
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Refuses what starts an expression but no query, behind any number of parentheses.
+    fn query_only(&mut self) -> Result<(), Stop> {
+        let grammar = self.grammar;
+        let mut at = self.taken;
+        let open = grammar.kinds["("];
+        while self.kind(at)? == open {
+            at += 1;
+        }
+        let kind = self.kind(at)?;
+        let query = ["SELECT", "WITH", "VALUES", "VALUE", "TABLE"]
+            .iter()
+            .any(|word| grammar.kinds[*word] == kind);
+        if query || !grammar.begins(grammar.expression, kind) {
+            return Ok(());
+        }
+        // Calcite reads the first operand before it minds.
+        self.refused = Some((self.taken, at));
+        Ok(())
+    }
+
+    /// Decides for a branch or against it.
+    fn chooses(&mut self, look: &Look) -> Result<bool, Stop> {
+        let grammar = self.grammar;
+        let holds = |run: &Run, at: usize| -> Result<bool, Stop> {
+            Ok(match &look.condition {
+                None | Some(Condition::Always) => true,
+                Some(Condition::Never) => false,
+                Some(Condition::Not(kinds)) => !kinds.contains(&run.kind(at)?),
+            })
+        };
+        if look.amount == 0 || grammar.empty[look.rule] {
+            return holds(self, self.taken);
+        }
+        let next = self.kind(self.taken)?;
+        let Some(number) = look.number else {
+            let fits = grammar.first[look.rule].has(next);
+            if !fits {
+                self.sets.retain(|(_, at)| *at == self.taken);
+                self.sets.push((look.rule, self.taken));
+            }
+            return Ok(fits);
+        };
+        let mut made = Made {
+            from: self.taken,
+            reach: self.taken as i64 + 1,
+            rule: look.rule,
+            amount: look.amount,
+        };
+        // Most looks fail at the first token, which can be told without making them.
+        let mut found = false;
+        if grammar.lifts[look.rule] || grammar.first[look.rule].has(next) {
+            self.left = look.amount;
+            self.scanned = self.taken;
+            self.furthest = self.taken;
+            let depth = self.depth;
+            found = match self.scan_unit(look.rule) {
+                Ok(matched) => matched,
+                Err(Stop::Found) => true,
+                Err(stop) => return Err(stop),
+            };
+            self.depth = depth;
+            made.reach = self.taken as i64 + look.amount - self.left;
+        }
+        let taken = self.taken as i64;
+        // A look that reached no further than what is taken has nothing to tell any more.
+        match self.looks[number].iter_mut().find(|old| old.reach <= taken) {
+            Some(old) => *old = made,
+            None => self.looks[number].push(made),
+        }
+        Ok(found && holds(self, self.taken)?)
+    }
+
+    /// Looks for a rule that a lookahead, a production, a branch or a loop holds.
+    fn scan_unit(&mut self, node: Node) -> Result<bool, Stop> {
+        self.scan(node, self.grammar.seen[node])
+    }
+
+    /// Looks for a rule; `count` is how many tokens any lookahead wants of it.
+    fn scan(&mut self, node: Node, count: i64) -> Result<bool, Stop> {
+        self.enter()?;
+        let grammar = self.grammar;
+        let matched = match &grammar.rules[node] {
+            Rule::Token(kind) => self.scan_token(*kind)?,
+            Rule::Call(production) => self.scan_unit(grammar.productions[*production])?,
+            Rule::Sequence(units) => {
+                let mut left = count;
+                let mut matched = true;
+                for unit in units {
+                    if !self.scan(*unit, left)? {
+                        matched = false;
+                        break;
+                    }
+                    left -= grammar.shortest[*unit];
+                    if left <= 0 {
+                        break;
+                    }
+                }
+                matched
+            }
+            Rule::Choice(branches) => {
+                let start = self.scanned;
+                let mut matched = false;
+                for branch in branches {
+                    self.scanned = start;
+                    let holds = match &branch.look.condition {
+                        None | Some(Condition::Always) => true,
+                        Some(Condition::Never) => false,
+                        Some(Condition::Not(kinds)) => !kinds.contains(&self.kind(self.scanned)?),
+                    };
+                    if holds && self.scan_unit(branch.body)? {
+                        matched = true;
+                        break;
+                    }
+                }
+                matched
+            }
+            Rule::Optional(branch) => {
+                let start = self.scanned;
+                if !self.scan_unit(branch.body)? {
+                    self.scanned = start;
+                }
+                true
+            }
+            Rule::Repeated(branch) => self.scan_loop(branch.body)?,
+            Rule::RepeatedOnce(branch) => self.scan_unit(branch.body)? && self.scan_loop(branch.body)?,
+            Rule::Unbound => {
+                self.left = 0;
+                self.scanned = self.furthest;
+                true
+            }
+            Rule::QueryOnly | Rule::NoAlias | Rule::Done => true,
+        };
+        self.depth -= 1;
+        Ok(matched)
+    }
+
+    fn scan_loop(&mut self, body: Node) -> Result<bool, Stop> {
+        loop {
+            let start = self.scanned;
+            if !self.scan_unit(body)? {
+                self.scanned = start;
+                return Ok(true);
+            }
+            if self.scanned == start {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn scan_token(&mut self, kind: Kind) -> Result<bool, Stop> {
+        if self.scanned == self.furthest {
+            self.left -= 1;
+            self.furthest += 1;
+        }
+        let found = self.kind(self.scanned)?;
+        self.scanned += 1;
+        // Tokens taken already are not noted.
+        if self.again && self.scanned >= self.taken {
+            self.note(kind, self.scanned - self.taken);
+        }
+        if found != kind {
+            return Ok(false);
+        }
+        if self.left == 0 && self.scanned == self.furthest {
+            return Err(Stop::Found);
+        }
+        Ok(true)
+    }
+
+    /// Makes the looks again that reached beyond the tokens taken.
+    fn explain(&mut self) -> Result<(), Stop> {
+        let grammar = self.grammar;
+        let mut single: Vec<Kind> = self.asked.into_iter().collect();
+        for (rule, at) in &self.sets {
+            if *at == self.taken {
+                single.extend(grammar.first[*rule].iter());
+            }
+        }
+        single.sort_unstable();
+        single.dedup();
+        self.expected = single.into_iter().map(|kind| vec![kind]).collect();
+        self.again = true;
+        let taken = self.taken as i64;
+        for number in 0..self.looks.len() {
+            for made in std::mem::take(&mut self.looks[number]) {
+                if made.reach <= taken {
+                    continue;
+                }
+                self.left = made.amount;
+                self.scanned = made.from;
+                self.furthest = made.from;
+                self.depth = 0;
+                match self.scan_unit(made.rule) {
+                    Ok(_) => {}
+                    // Later looks of the same lookahead are not made then.
+                    Err(Stop::Found) => break,
+                    Err(stop) => return Err(stop),
+                }
+            }
+        }
+        self.note(END, 0);
+        Ok(())
+    }
+
+    /// Notes that the `position`th token behind those taken was asked for; a step back says what was expected on the way here.
+    fn note(&mut self, kind: Kind, position: usize) {
+        if position >= MAX_SEQUENCE {
+            return;
+        }
+        if position == self.asked_length + 1 {
+            self.asked_for[self.asked_length] = kind;
+            self.asked_length = position;
+        } else if self.asked_length != 0 {
+            let sequence = &self.asked_for[..self.asked_length];
+            if !self.expected.iter().any(|known| known == sequence) {
+                self.expected.push(sequence.to_vec());
+            }
+            if position != 0 {
+                self.asked_length = position;
+                self.asked_for[position - 1] = kind;
+            }
+        }
+    }
+}
