@@ -48,6 +48,12 @@ impl TaskSettings {
                 .and_then(|value| u64::try_from(value).ok())
                 .filter(|value| *value > 0)
         };
+        let count = |key: &str| match context.long(key)? {
+            Some(value) if value <= 0 => Err(SqlError::input(format!(
+                "{key} must be a positive integer, got[{value}]"
+            ))),
+            value => Ok(positive(value)),
+        };
         let max_num_tasks = context.long("maxNumTasks")?.unwrap_or(2);
         let strict = match context.string("mode")?.as_deref() {
             None => true,
@@ -74,20 +80,19 @@ impl TaskSettings {
                 .unwrap_or(1)
                 .clamp(1, limits::WORKERS_MAX),
             max_parse_exceptions: context.long("maxParseExceptions")?.unwrap_or(default_exceptions),
-            rows_per_segment: positive(context.long("rowsPerSegment")?).unwrap_or(3_000_000),
+            rows_per_segment: count("rowsPerSegment")?.unwrap_or(3_000_000),
             rows_in_memory: positive(context.long("maxRowsInMemory")?)
                 .or(positive(context.long("rowsInMemory")?))
                 .unwrap_or(100_000),
-            max_num_segments: positive(context.long("maxNumSegments")?),
-            max_partitions: positive(context.long("maxPartitions")?)
-                .map_or(henge_exchange::limits::PARTITIONS_MAX, |max| {
-                    usize::try_from(max).unwrap_or(usize::MAX)
-                }),
-            max_clustered_by_columns: positive(context.long("maxClusteredByColumns")?)
+            max_num_segments: count("maxNumSegments")?,
+            max_partitions: count("maxPartitions")?.map_or(henge_exchange::limits::PARTITIONS_MAX, |max| {
+                usize::try_from(max).unwrap_or(usize::MAX)
+            }),
+            max_clustered_by_columns: count("maxClusteredByColumns")?
                 .map_or(henge_exchange::limits::KEY_COLUMNS_MAX, |max| {
                     usize::try_from(max).unwrap_or(usize::MAX)
                 }),
-            max_input_files_per_worker: positive(context.long("maxInputFilesPerWorker")?),
+            max_input_files_per_worker: count("maxInputFilesPerWorker")?,
             sort_merge_join: context
                 .string("sqlJoinAlgorithm")?
                 .is_some_and(|it| it.eq_ignore_ascii_case("sortMerge")),
@@ -96,14 +101,13 @@ impl TaskSettings {
                 || lock_type.eq_ignore_ascii_case("APPEND")
                 || lock_type.eq_ignore_ascii_case("REPLACE"),
             row_limits: RowLimits {
-                row_bytes: positive(context.long("maxFrameSize")?).unwrap_or(limits::ROW_BYTES_MAX),
+                row_bytes: count("maxFrameSize")?.unwrap_or(limits::ROW_BYTES_MAX),
                 buckets: henge_exchange::limits::BUCKETS_MAX,
                 remove_null_bytes: context.boolean("removeNullBytes")?.unwrap_or(false),
             },
-            window_rows_max: positive(context.long("maxRowsMaterializedInWindow")?)
-                .map_or(limits::WINDOW_ROWS_MAX, |max| {
-                    usize::try_from(max).unwrap_or(usize::MAX)
-                }),
+            window_rows_max: count("maxRowsMaterializedInWindow")?.map_or(limits::WINDOW_ROWS_MAX, |max| {
+                usize::try_from(max).unwrap_or(usize::MAX)
+            }),
             timeout_ms: positive(context.long("timeout")?),
             wait_until_segments_load: context.boolean("waitUntilSegmentsLoad")?.unwrap_or(false),
         })
@@ -132,6 +136,31 @@ mod tests {
             (1, 0, 3_000_000)
         );
         assert_eq!((settings.max_partitions, settings.sort_merge_join), (25_000, false));
+    }
+
+    #[test]
+    fn counts_are_positive() {
+        for key in [
+            "rowsPerSegment",
+            "maxNumSegments",
+            "maxPartitions",
+            "maxClusteredByColumns",
+            "maxInputFilesPerWorker",
+            "maxFrameSize",
+            "maxRowsMaterializedInWindow",
+        ] {
+            for value in [0, -1] {
+                let refused = read(json!({key: value})).expect_err(key);
+                assert_eq!(
+                    refused.message,
+                    format!("{key} must be a positive integer, got[{value}]")
+                );
+            }
+            assert!(
+                read(json!({key: 1})).is_ok() && read(json!({key: null})).is_ok(),
+                "{key}"
+            );
+        }
     }
 
     #[test]
