@@ -285,7 +285,8 @@ impl Engine {
             PlanKind::Task => EngineKind::Task,
         };
         let planner = Planner::new(Arc::new(catalog), engine);
-        let planned = self.compute.handle().spawn(async move { planner.plan(request).await });
+        // Planning may look at external data, and wait for it: never on a thread that others compute on.
+        let planned = self.compute.handle().spawn_blocking(move || planner.plan_now(&request));
         match planned.await {
             Ok(planned) => planned,
             Err(panic) => Err(SqlError::general(

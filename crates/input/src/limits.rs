@@ -55,6 +55,8 @@ pub const HTTP_CONNECT_TIMEOUT_SECONDS: u64 = 10;
 pub const HTTP_IDLE_TIMEOUT_SECONDS: u64 = 60;
 /// How long a server may take to tell the size of a file.
 pub const HTTP_PROBE_TIMEOUT_SECONDS: u64 = 10;
+/// How long a web server may take to give a sample of its rows: a statement is planned meanwhile.
+pub const HTTP_SAMPLE_SECONDS: u64 = 3;
 /// How often a fetch is tried before its first byte; Druid: `RetryingInputEntity`, up to 10.
 pub const HTTP_TRIES: u32 = 4;
 /// Redirects followed.

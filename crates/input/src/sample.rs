@@ -1,7 +1,8 @@
 //! Looks at the beginning of external data: which columns there are, and which of them hold several values in a row.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use arrow::array::cast::AsArray;
 use arrow::array::{Array, RecordBatch};
@@ -14,7 +15,8 @@ use crate::limits;
 use crate::observer::ReadObserver;
 use crate::reader::{ReadOptions, read_split};
 use crate::spec::{
-    DelimitedFormat, ExternColumn, ExternSpec, ExternType, FlattenField, FlattenSpec, InputFormat, PathStep,
+    DelimitedFormat, ExternColumn, ExternSpec, ExternType, FlattenField, FlattenSpec, InputFormat, InputSource,
+    PathStep,
 };
 use crate::split::whole;
 use crate::{number, parquet_file};
@@ -49,12 +51,14 @@ pub fn sample_schema(spec: &ExternSpec) -> Result<Vec<ExternColumn>, InputError>
 }
 
 impl ExternSpec {
-    /// Finds out which STRING columns hold several values in a row within the sample, and makes them multi-value.
+    /// Finds out which STRING columns hold several values in a row within the sample, and makes them multi-value. A web server that
+    /// does not give its sample in [`limits::HTTP_SAMPLE_SECONDS`] is taken for one without such columns: statements are planned at
+    /// once, however slow their sources are.
     pub fn mark_multi_values(&mut self) -> Result<(), InputError> {
         let mut probe = self.clone();
         probe.columns.retain(|column| column.column_type == ExternType::String);
         probe.columns.iter_mut().for_each(|column| column.multi_value = true);
-        for batch in sample_batches(&probe, &first_files(self)?)? {
+        for batch in sample_in_time(&probe, Duration::from_secs(limits::HTTP_SAMPLE_SECONDS))? {
             for (column, array) in probe.columns.iter().zip(batch.columns()) {
                 let Some(lists) = array.as_list_opt::<i32>() else {
                     continue;
@@ -67,6 +71,28 @@ impl ExternSpec {
         }
         Ok(())
     }
+}
+
+/// Reads a sample, of web servers only what comes in time.
+fn sample_in_time(spec: &ExternSpec, patience: Duration) -> Result<Vec<RecordBatch>, InputError> {
+    let is_remote = |source: &InputSource| matches!(source, InputSource::Http(_));
+    if !spec.source.leaves().iter().any(is_remote) {
+        return sample_batches(spec, &first_files(spec)?);
+    }
+    let (to, sampled) = mpsc::sync_channel(1);
+    let remote = spec.clone();
+    std::thread::Builder::new()
+        .name("sample".to_string())
+        .spawn(move || {
+            let sample = first_files(&remote).and_then(|files| sample_batches(&remote, &files));
+            // Nobody waits any more for one that is late.
+            let _ = to.send(sample);
+        })
+        .map_err(|e| InputError::io("start a thread to sample", "an http source".to_string(), e))?;
+    sampled.recv_timeout(patience).unwrap_or_else(|_| {
+        tracing::warn!("an http source gave no sample within {patience:?}: its columns are taken to be single-value");
+        Ok(Vec::new())
+    })
 }
 
 fn first_files(spec: &ExternSpec) -> Result<Vec<FileInfo>, InputError> {
@@ -315,4 +341,22 @@ fn sample_delimited(
         column.column_type = guess.column_type();
     }
     Ok(probe.columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_web_server_gives_no_sample() {
+        // It takes connections, and says nothing.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("the port is known");
+        let source = format!(r#"{{"type":"http","uris":["http://{address}/rows.json"]}}"#);
+        let spec = ExternSpec::parse(&source, r#"{"type":"json"}"#, Some(r#"[{"name":"a","type":"string"}]"#))
+            .expect("a specification");
+        let sample = sample_in_time(&spec, Duration::from_millis(50)).expect("being late is no error");
+        assert!(sample.is_empty());
+        drop(listener);
+    }
 }
