@@ -191,7 +191,10 @@ async fn one_status(State(state): State<AppState>, Path(id): Path<String>) -> Re
 
 /// Tells whether a task has been taken on and not begun.
 pub async fn waits(state: &AppState, record: &TaskRecord) -> bool {
-    record.status.state == TaskState::Running && is_waiting(state.engine.report(&record.id).await.as_deref())
+    // A worker is there once its controller has begun.
+    is_controller(record)
+        && record.status.state == TaskState::Running
+        && is_waiting(state.engine.report(&record.id).await.as_deref())
 }
 
 async fn reports(State(state): State<AppState>, Path(id): Path<String>) -> Response {
@@ -446,6 +449,16 @@ async fn answer_list(state: &AppState, wanted: Option<&str>, mut filter: TaskFil
         };
         if listed {
             tasks.push(status(&record, waiting, View::Listed, &state.info));
+        }
+        // Workers are listed while they run.
+        if wanted == Some("running")
+            && !waiting
+            && let Some(report) = state.engine.report(&record.id).await
+        {
+            let workers = report.workers.iter();
+            let workers = workers.filter_map(|worker| task_json::worker(&record, &report, &worker.worker_id));
+            let running = workers.filter(|worker| worker.status.state == TaskState::Running);
+            tasks.extend(running.map(|worker| status(&worker, false, View::Listed, &state.info)));
         }
     }
     answer_json(&Value::Array(tasks))

@@ -1,7 +1,7 @@
 //! A server of our own and the client that asks it what Druid was asked.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use henge_engine::{Engine, EngineConfig};
@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::compare;
 use crate::exchange::{Exchange, Setup, client_json};
+use crate::slow::{self, SlowSource};
 
 /// Headers that the recording kept.
 fn is_kept(name: &str) -> bool {
@@ -31,11 +32,12 @@ fn reads_lookup(exchange: &Exchange) -> bool {
     exchange.name == "system-tables/lookup-table" || exchange.name.contains("/select-lookup")
 }
 
-/// Tells whether a request needs what only the recording had: a slow web server, input files.
-fn needs_more(request: &str) -> bool {
-    ["localhost:18999", "/data/in"]
-        .iter()
-        .any(|part| request.contains(part))
+/// Where the recording had its input files.
+const RECORDED_INPUT: &str = "/data/in";
+
+/// Tells whether a statement reads the slow source, so that only a scene can run it.
+fn is_slow(request: &str) -> bool {
+    request.contains(slow::RECORDED)
 }
 
 /// Longest wait for a task.
@@ -55,10 +57,14 @@ pub struct Replay {
     stop: oneshot::Sender<()>,
     served: tokio::task::JoinHandle<std::io::Result<()>>,
     /// Recorded task id → ours.
-    ids: HashMap<String, String>,
+    ids: Mutex<HashMap<String, String>>,
     /// Recorded task id → what made it.
     setups: BTreeMap<String, (String, Setup)>,
     dir: tempfile::TempDir,
+    /// What sends rows only when it is told to.
+    pub slow: SlowSource,
+    /// Input files like those of the recording.
+    input: tempfile::TempDir,
 }
 
 impl Replay {
@@ -97,9 +103,11 @@ impl Replay {
             engine,
             stop,
             served,
-            ids: HashMap::new(),
+            ids: Mutex::default(),
             setups: BTreeMap::new(),
             dir,
+            slow: SlowSource::start().await,
+            input: input_files(),
         }
     }
 
@@ -204,30 +212,15 @@ impl Replay {
 
     /// Runs the statement of a recorded task, once, and waits for its end.
     async fn make(&mut self, recorded: &str) -> Option<String> {
-        if let Some(id) = self.ids.get(recorded) {
-            return Some(id.clone());
+        if let Some(id) = self.known(recorded) {
+            return Some(id);
         }
         let (_, setup) = self.setups.get(recorded)?.clone();
         let text = setup.body.to_string();
-        if needs_more(&text) || setup.path != "/druid/v2/sql/task" {
+        if is_slow(&text) || setup.path != "/druid/v2/sql/task" {
             return None;
         }
-        let answer = self
-            .client
-            .request(
-                setup.method.parse().expect("a method"),
-                format!("{}{}", self.url, setup.path),
-            )
-            .header("Content-Type", "application/json")
-            .body(client_json(&setup.body))
-            .send()
-            .await
-            .ok()?;
-        let body: Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
-        let id = body.get("taskId")?.as_str()?.to_string();
-        if body.get("state").and_then(Value::as_str) != Some("RUNNING") {
-            return None;
-        }
+        let id = self.submit(recorded).await?;
         if tokio::time::timeout(TASK_PATIENCE, self.engine.wait(&id))
             .await
             .is_err()
@@ -236,8 +229,60 @@ impl Replay {
             self.engine.shutdown_task(&id).await;
             return None;
         }
-        self.ids.insert(recorded.to_string(), id.clone());
         Some(id)
+    }
+
+    /// Submits the statement of a recorded task, and gives our task's id.
+    pub async fn submit(&mut self, recorded: &str) -> Option<String> {
+        let (_, setup) = self.setups.get(recorded)?.clone();
+        let answer = self
+            .client
+            .request(
+                setup.method.parse().expect("a method"),
+                format!("{}{}", self.url, setup.path),
+            )
+            .header("Content-Type", "application/json")
+            .body(self.here(&client_json(&setup.body)))
+            .send()
+            .await
+            .ok()?;
+        let body: Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
+        let id = body.get("taskId")?.as_str()?.to_string();
+        if body.get("state").and_then(Value::as_str) != Some("RUNNING") {
+            return None;
+        }
+        self.ids().insert(recorded.to_string(), id.clone());
+        Some(id)
+    }
+
+    fn ids(&self) -> std::sync::MutexGuard<'_, HashMap<String, String>> {
+        self.ids.lock().expect("nothing panics while it holds the ids")
+    }
+
+    /// Gives our id of a recorded task.
+    pub fn known(&self, recorded: &str) -> Option<String> {
+        self.ids().get(recorded).cloned()
+    }
+
+    /// Waits for the end of a task.
+    pub async fn ended(&self, id: &str) {
+        if tokio::time::timeout(TASK_PATIENCE, self.engine.wait(id)).await.is_err() {
+            println!("[{id}] did not end within {TASK_PATIENCE:?}");
+        }
+    }
+
+    /// Puts our web server and our files in place of the recording's.
+    fn here(&self, text: &str) -> String {
+        let input = self.input.path().display().to_string();
+        text.replace(slow::RECORDED, &self.slow.address.to_string())
+            .replace(&format!("{RECORDED_INPUT}/"), &format!("{input}/"))
+            .replace(&format!("{RECORDED_INPUT}\\"), &format!("{input}\\"))
+    }
+
+    /// The other way round.
+    fn there(&self, text: &str) -> String {
+        text.replace(&self.slow.address.to_string(), slow::RECORDED)
+            .replace(&self.input.path().display().to_string(), RECORDED_INPUT)
     }
 
     /// Replays an exchange and lists what is different; `None` where it cannot be replayed.
@@ -248,7 +293,7 @@ impl Replay {
                 Some(at) => recorded.split_at(at),
                 None => (recorded, ""),
             };
-            if self.setups.contains_key(controller) || self.ids.contains_key(controller) {
+            if self.setups.contains_key(controller) || self.known(controller).is_some() {
                 let ours = self.make(controller).await?;
                 path = path.replace(recorded, &format!("{ours}{worker}"));
             } else if !exchange.name.starts_with("statements/err-") && !exchange.name.contains("unknown") {
@@ -265,10 +310,15 @@ impl Replay {
                 .body(client_json(&request.body));
             made.send().await.ok();
         }
-        let text = request.body.to_string();
-        if needs_more(&text) {
+        if is_slow(&request.body.to_string()) {
             return None;
         }
+        Some(self.ask(exchange, &path).await)
+    }
+
+    /// Sends the request of an exchange to `path`, and lists what is different in the answer.
+    pub async fn ask(&self, exchange: &Exchange, path: &str) -> Vec<String> {
+        let request = &exchange.request;
         let query: Vec<String> = request
             .query
             .iter()
@@ -290,30 +340,30 @@ impl Replay {
         }
         asked = match &request.body {
             Value::Null => asked,
-            Value::String(text) => asked.body(text.clone()),
+            Value::String(text) => asked.body(self.here(text)),
             body => {
                 if !request.headers.contains_key("Content-Type") {
                     asked = asked.header("Content-Type", "application/json");
                 }
-                asked.body(client_json(body))
+                asked.body(self.here(&client_json(body)))
             }
         };
         let answer = match asked.send().await {
             Ok(answer) => answer,
-            Err(error) => return Some(vec![format!("no answer: {error}")]),
+            Err(error) => return vec![format!("no answer: {error}")],
         };
         let status = answer.status().as_u16();
         let headers = answer.headers().clone();
         let bytes = match answer.bytes().await {
             Ok(bytes) => bytes,
-            Err(error) => return Some(vec![format!("no body: {error}")]),
+            Err(error) => return vec![format!("no body: {error}")],
         };
         self.remember(exchange, &bytes);
-        Some(self.compare(exchange, status, &headers, &bytes))
+        self.compare(exchange, status, &headers, &bytes)
     }
 
     /// Keeps the id of a task that the exchange itself has made, and waits for it.
-    fn remember(&mut self, exchange: &Exchange, bytes: &[u8]) {
+    fn remember(&self, exchange: &Exchange, bytes: &[u8]) {
         let recorded = ["queryId", "taskId"]
             .iter()
             .find_map(|name| exchange.response.body.get(*name)?.as_str());
@@ -323,7 +373,10 @@ impl Replay {
                 .find_map(|name| body.get(*name)?.as_str().map(str::to_string))
         });
         if let (Some(recorded), Some(ours), "POST") = (recorded, ours, exchange.request.method.as_str()) {
-            self.ids.insert(recorded.to_string(), ours.clone());
+            self.ids().insert(recorded.to_string(), ours.clone());
+            if is_slow(&exchange.request.body.to_string()) {
+                return;
+            }
             let engine = Arc::clone(&self.engine);
             // The next exchange asks for the end of it.
             tokio::task::block_in_place(|| {
@@ -400,8 +453,8 @@ impl Replay {
         if exchange.truncated || volatile.iter().any(String::is_empty) {
             return found;
         }
-        let mut text = String::from_utf8_lossy(bytes).into_owned();
-        for (recorded, ours) in &self.ids {
+        let mut text = self.there(&String::from_utf8_lossy(bytes));
+        for (recorded, ours) in self.ids().iter() {
             text = text.replace(ours.as_str(), recorded);
         }
         let mut actual = match (&expected.body, serde_json::from_str::<Value>(&text)) {
@@ -422,4 +475,14 @@ impl Replay {
         compare::values("", &wanted, &actual, &volatile, &mut found);
         found
     }
+}
+
+/// Writes files as long as those of the recording: one row each.
+fn input_files() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for n in 1..=9 {
+        std::fs::write(folder.path().join(format!("f{n}.json")), format!("{{\"n\":{n}}}\n"))
+            .expect("a file is written");
+    }
+    folder
 }

@@ -134,7 +134,7 @@ impl Input<'_> {
                     .iter()
                     .map(|field| json!({"name": field.name(), "type": SqlType::from_field(field).native()}))
                     .collect();
-                json!({"type": "external", "inputSource": spec.raw.0, "inputFormat": spec.raw.1, "signature": signature})
+                json!({"type": "external", "inputSource": input_source(&spec.raw.0), "inputFormat": spec.raw.1, "signature": signature})
             }
         };
         let columns = plan.schema().columns();
@@ -290,6 +290,17 @@ impl Input<'_> {
             names: words.names,
         })
     }
+}
+
+/// Words an input source with what Druid adds to it: an HTTP source has headers, be there none.
+fn input_source(given: &Value) -> Value {
+    let mut source = given.clone();
+    if let Value::Object(members) = &mut source
+        && members.get("type") == Some(&json!("http"))
+    {
+        members.entry("requestHeaders").or_insert_with(|| json!({}));
+    }
+    source
 }
 
 fn native(columns: Vec<Column>) -> HashMap<Column, Expr> {
