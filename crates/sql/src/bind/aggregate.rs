@@ -311,10 +311,9 @@ impl Binder<'_> {
                     let scope = cx.scope;
                     let found = scope.and_then(|scope| self.column(scope, std::slice::from_ref(&ident)).ok());
                     found.ok_or_else(|| {
-                        SqlError::unplannable(format!(
-                            "{} requires a [__time] column; use {}_BY with a time column",
-                            def.name, def.name
-                        ))
+                        let reason = "LATEST and EARLIEST aggregators implicitly depend on the __time column, but the table queried \
+                            doesn't contain a __time column.  Please use LATEST_BY or EARLIEST_BY and specify the column explicitly.";
+                        SqlError::unplannable(reason.to_string())
                     })?
                 };
                 let arg = self.one_value(args[0].clone(), if by { None } else { args.get(2) })?;
