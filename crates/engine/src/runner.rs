@@ -264,9 +264,9 @@ impl StageRunner for LocalRunner {
                     None => break,
                 },
                 _ = tick.tick() => {
-                    let counters: Vec<_> = running.lock().iter().map(|(p, c)| (*p, c.clone())).collect();
-                    for (partition, counters) in counters {
-                        send_counters(partition, &counters, &events);
+                    // Under the lock: an attempt leaves the list before it sends its last counters, which older ones must not follow.
+                    for (partition, counters) in running.lock().iter() {
+                        send_counters(*partition, counters, &events);
                     }
                 }
             }
