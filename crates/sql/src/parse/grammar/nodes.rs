@@ -135,6 +135,7 @@ impl Grammar {
         productions: Vec<Node>,
         start: usize,
         words: usize,
+        listing: usize,
         [expression, operand, prefix]: [usize; 3],
     ) -> Grammar {
         let mut grammar = Grammar {
@@ -155,7 +156,7 @@ impl Grammar {
             words: Kinds::default(),
         };
         grammar.settle();
-        grammar.number();
+        grammar.number(listing);
         grammar.look();
         grammar.words = grammar.first[grammar.productions[words]].clone();
         grammar
@@ -243,11 +244,20 @@ impl Grammar {
         look.amount > 0 && !self.empty[look.rule] && !(look.amount == 1 && look.condition.is_none())
     }
 
-    /// Numbers the lookaheads as Calcite's parser generator does: production by production, inner ones first, but a loop that
-    /// may not run at all before what is in it.
-    fn number(&mut self) {
+    /// Numbers the lookaheads as Calcite's parser generator does: production by production, those that the listing names before
+    /// the others; inner ones first, but a loop that may not run at all before what is in it.
+    fn number(&mut self, listing: usize) {
+        let mut order = Vec::new();
+        if let Rule::Sequence(units) = &self.rules[self.productions[listing]] {
+            order.extend(units.iter().filter_map(|unit| match self.rules[*unit] {
+                Rule::Call(production) => Some(production),
+                _ => None,
+            }));
+        }
+        let others = (0..self.productions.len()).filter(|production| !order.contains(production));
+        let order: Vec<usize> = order.iter().copied().chain(others).collect();
         let mut next = 0;
-        for production in 0..self.productions.len() {
+        for production in order {
             self.number_in(self.productions[production], &mut next);
         }
         self.lookaheads = next;

@@ -113,12 +113,13 @@ pub(super) fn read(text: &str) -> Result<Grammar, String> {
         }
     }
     let production = |name: &str| names.get(name).copied().ok_or(format!("no production [{name}]"));
-    let (start, word) = (production("stmt-list")?, production("word")?);
+    let (start, word) = (production("statements")?, production("unreserved-word")?);
     let roles = [
         production("expression")?,
         production("operand")?,
-        production("prefix-row-operator")?,
+        production("sign-or-negation")?,
     ];
+    let listing = production("listing")?;
     let mut reader = Reader {
         symbols: &symbols,
         at: 0,
@@ -134,7 +135,16 @@ pub(super) fn read(text: &str) -> Result<Grammar, String> {
         reader.expect(";")?;
     }
     let rules = reader.rules;
-    Ok(Grammar::complete(images, kinds, rules, productions, start, word, roles))
+    Ok(Grammar::complete(
+        images,
+        kinds,
+        rules,
+        productions,
+        start,
+        word,
+        listing,
+        roles,
+    ))
 }
 
 fn quoted(symbol: &str) -> Option<&str> {
@@ -383,9 +393,9 @@ mod tests {
     #[test]
     fn mistakes_in_a_grammar_are_told() {
         for text in [
-            "stmt-list = a ;",
-            "stmt-list = 'A' ; stmt-list = 'B' ;",
-            "stmt-list = 'A' ; word = ( 'B' ;",
+            "statements = a ;",
+            "statements = 'A' ; statements = 'B' ;",
+            "statements = 'A' ; unreserved-word = ( 'B' ;",
         ] {
             assert!(read(text).is_err(), "{text}");
         }
