@@ -126,6 +126,21 @@ pub(super) struct Grammar {
     pub lifts: Vec<bool>,
 }
 
+/// The productions that the recogniser asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Roles {
+    /// A whole text.
+    pub start: usize,
+    /// Words that are names where a name may stand.
+    pub words: usize,
+    /// Those whose choices messages list first.
+    pub listing: usize,
+    pub expression: usize,
+    /// One operand in an expression, and an operator before it.
+    pub operand: usize,
+    pub prefix: usize,
+}
+
 impl Grammar {
     /// Computes what the recogniser needs of the rules read.
     pub fn complete(
@@ -133,10 +148,7 @@ impl Grammar {
         kinds: HashMap<String, Kind>,
         rules: Vec<Rule>,
         productions: Vec<Node>,
-        start: usize,
-        words: usize,
-        listing: usize,
-        [expression, operand, prefix]: [usize; 3],
+        roles: Roles,
     ) -> Grammar {
         let mut grammar = Grammar {
             first: vec![Kinds::default(); rules.len()],
@@ -146,19 +158,19 @@ impl Grammar {
             lifts: vec![false; rules.len()],
             images,
             kinds,
-            expression: productions[expression],
-            operand,
-            prefix,
+            expression: productions[roles.expression],
+            operand: roles.operand,
+            prefix: roles.prefix,
             rules,
             productions,
-            start,
+            start: roles.start,
             lookaheads: 0,
             words: Kinds::default(),
         };
         grammar.settle();
-        grammar.number(listing);
+        grammar.number(roles.listing);
         grammar.look();
-        grammar.words = grammar.first[grammar.productions[words]].clone();
+        grammar.words = grammar.first[grammar.productions[roles.words]].clone();
         grammar
     }
 

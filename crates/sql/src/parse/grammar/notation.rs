@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::Kind;
-use super::nodes::{Branch, Condition, Grammar, Look, Node, Rule};
+use super::nodes::{Branch, Condition, Grammar, Look, Node, Roles, Rule};
 use crate::parse::reserved::RESERVED;
 
 /// Lookahead where a branch gives none.
@@ -113,13 +113,14 @@ pub(super) fn read(text: &str) -> Result<Grammar, String> {
         }
     }
     let production = |name: &str| names.get(name).copied().ok_or(format!("no production [{name}]"));
-    let (start, word) = (production("statements")?, production("unreserved-word")?);
-    let roles = [
-        production("expression")?,
-        production("operand")?,
-        production("sign-or-negation")?,
-    ];
-    let listing = production("listing")?;
+    let roles = Roles {
+        start: production("statements")?,
+        words: production("unreserved-word")?,
+        listing: production("listing")?,
+        expression: production("expression")?,
+        operand: production("operand")?,
+        prefix: production("sign-or-negation")?,
+    };
     let mut reader = Reader {
         symbols: &symbols,
         at: 0,
@@ -135,16 +136,7 @@ pub(super) fn read(text: &str) -> Result<Grammar, String> {
         reader.expect(";")?;
     }
     let rules = reader.rules;
-    Ok(Grammar::complete(
-        images,
-        kinds,
-        rules,
-        productions,
-        start,
-        word,
-        listing,
-        roles,
-    ))
+    Ok(Grammar::complete(images, kinds, rules, productions, roles))
 }
 
 fn quoted(symbol: &str) -> Option<&str> {
