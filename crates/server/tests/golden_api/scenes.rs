@@ -78,9 +78,6 @@ const SCENES: [Scene; 4] = [
     },
 ];
 
-/// A query and the request that cancels it.
-const CANCELLED: (&str, &str) = ("sql-misc/cancelled-query", "sql-misc/cancel-running");
-
 /// Longest wait for a task to come to a point.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -96,24 +93,6 @@ impl Replay {
             if names().any(|name| is_asked(name)) {
                 self.act(scene, &by_name, &mut found).await;
             }
-        }
-        let (query, cancel) = (by_name[CANCELLED.0], by_name[CANCELLED.1]);
-        if is_asked(&query.name) || is_asked(&cancel.name) {
-            let running = self.ask(query, &query.request.path);
-            let cancelling = async {
-                let started = Instant::now();
-                loop {
-                    // There is nothing to cancel until the query is known.
-                    let differences = self.ask(cancel, &cancel.request.path).await;
-                    if differences.is_empty() || started.elapsed() > PATIENCE {
-                        return differences;
-                    }
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            };
-            let (ran, cancelled) = tokio::join!(running, cancelling);
-            found.insert(query.name.clone(), Some(ran));
-            found.insert(cancel.name.clone(), Some(cancelled));
         }
         found
     }
