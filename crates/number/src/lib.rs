@@ -64,6 +64,26 @@ pub fn put_f32(out: &mut Vec<u8>, value: f32) {
     put_scientific(out, digits);
 }
 
+/// Appends a double as JSON: quoted where JSON has no such number.
+pub fn put_json_f64(out: &mut Vec<u8>, value: f64) {
+    quoted_unless(value.is_finite(), out, |out| put_f64(out, value));
+}
+
+/// Appends a float as JSON; see [`put_json_f64`].
+pub fn put_json_f32(out: &mut Vec<u8>, value: f32) {
+    quoted_unless(value.is_finite(), out, |out| put_f32(out, value));
+}
+
+#[inline]
+fn quoted_unless(is_number: bool, out: &mut Vec<u8>, put: impl Fn(&mut Vec<u8>)) {
+    if is_number {
+        return put(out);
+    }
+    out.push(b'"');
+    put(out);
+    out.push(b'"');
+}
+
 /// Gives a double as text.
 pub fn f64_text(value: f64) -> String {
     text(|out| put_f64(out, value))

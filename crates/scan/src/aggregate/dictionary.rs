@@ -58,6 +58,18 @@ impl State {
     }
 }
 
+impl State {
+    /// Gives the common id of each of some values; none if there would be too many.
+    fn number(&mut self, values: &StringArray) -> Option<Vec<u32>> {
+        if values.len() + self.ends.len() > MAX_VALUES {
+            return None;
+        }
+        self.values = None;
+        let ids = values.iter().map(|value| value.map_or(NULL_ID, |value| self.id(value)));
+        Some(ids.collect())
+    }
+}
+
 impl MergedDictionary {
     /// Gives the common id of every id of a segment's dictionary; none if there are too many values to merge.
     pub fn merge(&self, segment: &str, values: &StringArray) -> Option<Arc<[u32]>> {
@@ -65,31 +77,14 @@ impl MergedDictionary {
         if let Some(ids) = state.segments.get(segment) {
             return Some(ids.clone());
         }
-        if values.len() + state.ends.len() > MAX_VALUES {
-            return None;
-        }
-        let ids: Arc<[u32]> = values
-            .iter()
-            .map(|value| value.map_or(NULL_ID, |value| state.id(value)))
-            .collect();
+        let ids: Arc<[u32]> = state.number(values)?.into();
         state.segments.insert(segment.to_string(), ids.clone());
-        state.values = None;
         Some(ids)
     }
 
     /// Gives the common id of each of some values; none if there are too many values to merge.
     pub fn number(&self, values: &StringArray) -> Option<Vec<u32>> {
-        let mut state = self.state.lock();
-        if values.len() + state.ends.len() > MAX_VALUES {
-            return None;
-        }
-        state.values = None;
-        Some(
-            values
-                .iter()
-                .map(|value| value.map_or(NULL_ID, |value| state.id(value)))
-                .collect(),
-        )
+        self.state.lock().number(values)
     }
 
     /// Counts the common ids, null included: all ids given so far are below.

@@ -139,19 +139,20 @@ impl VirtualColumn {
     fn values(&self, combinations: &Combinations, count: usize) -> Result<Option<ArrayRef>> {
         let mut parts = Vec::new();
         let mut bytes = 0;
-        for start in (0..count).step_by(BATCH_VALUES) {
-            let part = self.evaluate_range(combinations, start, BATCH_VALUES.min(count - start))?;
+        let all = Vec::from_iter(0..count as u32);
+        let complete = self.for_each_batch(combinations, &all, |_, part| {
             bytes += part.get_array_memory_size();
-            if bytes > MAX_VALUE_BYTES {
-                return Ok(None);
-            }
             parts.push(part);
+            Ok(bytes <= MAX_VALUE_BYTES)
+        })?;
+        if !complete {
+            return Ok(None);
         }
         let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
         Ok(Some(concat(&parts)?))
     }
 
-    /// Computes the values of combinations, a batch at a time.
+    /// Computes the values of combinations, a batch at a time, until `each` says that it wants no more. Tells whether it had all.
     pub fn for_each_batch(
         &self,
         combinations: &Combinations,
@@ -165,11 +166,6 @@ impl VirtualColumn {
             }
         }
         Ok(true)
-    }
-
-    fn evaluate_range(&self, combinations: &Combinations, start: usize, count: usize) -> Result<ArrayRef> {
-        let wanted: Vec<u32> = (start as u32..(start + count) as u32).collect();
-        self.evaluate(combinations.texts(&wanted)?, count)
     }
 
     /// Evaluates the expression over columns as DataFusion sees them.

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+pub use henge_number::{put_i64 as put_long, put_json_f32 as put_float, put_json_f64 as put_double};
+
 /// Appends a JSON string: control characters and characters beyond U+FFFF are escaped with upper-case hexadecimal digits.
 pub fn put_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
@@ -22,30 +24,6 @@ pub fn put_string(out: &mut Vec<u8>, text: &str) {
             c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
-    out.push(b'"');
-}
-
-/// Appends a whole number.
-pub fn put_long(out: &mut Vec<u8>, value: i64) {
-    henge_number::put_i64(out, value);
-}
-
-/// Appends a double as Java's `Double.toString` does, quoted where JSON has no such number.
-pub fn put_double(out: &mut Vec<u8>, value: f64) {
-    quoted_unless(value.is_finite(), out, |out| henge_number::put_f64(out, value));
-}
-
-/// Appends a float as Java's `Float.toString` does, quoted where JSON has no such number.
-pub fn put_float(out: &mut Vec<u8>, value: f32) {
-    quoted_unless(value.is_finite(), out, |out| henge_number::put_f32(out, value));
-}
-
-fn quoted_unless(is_number: bool, out: &mut Vec<u8>, put: impl Fn(&mut Vec<u8>)) {
-    if is_number {
-        return put(out);
-    }
-    out.push(b'"');
-    put(out);
     out.push(b'"');
 }
 

@@ -1,26 +1,6 @@
 //! Numbers in JSON: as Java prints them, with quoted names for what JSON has no number for.
 
-pub use henge_number::{put_i64 as push_i64, put_u64 as push_u64};
-
-/// Appends a double: plain digits from 10⁻³ to 10⁷, `d.dE±n` outside.
-pub fn push_f64(out: &mut Vec<u8>, value: f64) {
-    quoted_unless(value.is_finite(), out, |out| henge_number::put_f64(out, value));
-}
-
-/// Appends a float; see [`push_f64`].
-pub fn push_f32(out: &mut Vec<u8>, value: f32) {
-    quoted_unless(value.is_finite(), out, |out| henge_number::put_f32(out, value));
-}
-
-#[inline]
-fn quoted_unless(is_number: bool, out: &mut Vec<u8>, put: impl Fn(&mut Vec<u8>)) {
-    if is_number {
-        return put(out);
-    }
-    out.push(b'"');
-    put(out);
-    out.push(b'"');
-}
+pub use henge_number::{put_i64 as push_i64, put_json_f32 as push_f32, put_json_f64 as push_f64, put_u64 as push_u64};
 
 #[cfg(test)]
 mod tests {

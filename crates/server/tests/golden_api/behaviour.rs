@@ -122,18 +122,6 @@ async fn foreign_bytes_are_refused_within_limits() {
     replay.stop().await;
 }
 
-async fn send(replay: &Replay, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
-    let method = method.parse().expect("a method");
-    let mut asked = replay.client.request(method, format!("{}{path}", replay.url));
-    if let Some(body) = body {
-        asked = asked.header("Content-Type", "application/json").body(body.to_string());
-    }
-    let answer = asked.send().await.expect("an answer");
-    let status = answer.status().as_u16();
-    let text = answer.text().await.expect("a body");
-    (status, serde_json::from_str(&text).unwrap_or(Value::from(text)))
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn segments_are_marked_and_killed() {
     let mut replay = Replay::start().await;
@@ -157,41 +145,44 @@ async fn segments_are_marked_and_killed() {
     let day = json!({"interval": "2015-01-04/2015-01-05"});
     let ok = |count| (200, changed(count));
     assert_eq!(
-        send(&replay, "POST", &format!("{base}/markUnused"), Some(day.clone())).await,
+        replay
+            .send("POST", &format!("{base}/markUnused"), Some(day.clone()))
+            .await,
         ok(1)
     );
     assert_eq!(count(&replay).await, 3);
     assert_eq!(
-        send(&replay, "POST", &format!("{old}/markUnused"), Some(day.clone())).await,
+        replay
+            .send("POST", &format!("{old}/markUnused"), Some(day.clone()))
+            .await,
         ok(0),
         "again"
     );
     assert_eq!(
-        send(&replay, "POST", &format!("{base}/markUsed"), Some(day.clone())).await,
+        replay
+            .send("POST", &format!("{base}/markUsed"), Some(day.clone()))
+            .await,
         ok(1)
     );
     let versions = json!({"interval": "2015-01-01/2015-01-05", "versions": ["x"]});
     assert_eq!(
-        send(&replay, "POST", &format!("{base}/markUnused"), Some(versions)).await,
+        replay.send("POST", &format!("{base}/markUnused"), Some(versions)).await,
         ok(0)
     );
 
-    let (_, ids) = send(
-        &replay,
-        "GET",
-        "/druid/coordinator/v1/metadata/datasources/api_base/segments",
-        None,
-    )
-    .await;
+    let (_, ids) = replay
+        .send(
+            "GET",
+            "/druid/coordinator/v1/metadata/datasources/api_base/segments",
+            None,
+        )
+        .await;
     let id = ids[0].as_str().expect("an id").replace(':', "%3A");
     assert_eq!(
-        send(&replay, "DELETE", &format!("{base}/segments/{id}"), None).await,
+        replay.send("DELETE", &format!("{base}/segments/{id}"), None).await,
         ok(1)
     );
-    assert_eq!(
-        send(&replay, "POST", &format!("{old}/segments/{id}"), None).await,
-        ok(1)
-    );
+    assert_eq!(replay.send("POST", &format!("{old}/segments/{id}"), None).await, ok(1));
     let both = json!({"interval": "2015-01-01/2015-01-03", "segmentIds": [ids[0]]});
     for (path, body, status, said) in [
         (
@@ -225,23 +216,23 @@ async fn segments_are_marked_and_killed() {
             "Could not parse Segment ID[nope] for DataSource[api_base]",
         ),
     ] {
-        let (found, body) = send(&replay, "POST", &format!("{base}{path}"), Some(body)).await;
+        let (found, body) = replay.send("POST", &format!("{base}{path}"), Some(body)).await;
         assert_eq!(found, status, "{path}: {body}");
         assert!(body.to_string().contains(said), "{path}: {body}");
     }
-    assert_eq!(send(&replay, "POST", &format!("{base}/markUnused"), None).await.0, 415);
+    assert_eq!(replay.send("POST", &format!("{base}/markUnused"), None).await.0, 415);
 
-    assert_eq!(send(&replay, "DELETE", base, None).await, ok(all));
-    assert_eq!(send(&replay, "GET", old, None).await.0, 204);
-    assert_eq!(send(&replay, "POST", base, None).await, ok(all));
+    assert_eq!(replay.send("DELETE", base, None).await, ok(all));
+    assert_eq!(replay.send("GET", old, None).await.0, 204);
+    assert_eq!(replay.send("POST", base, None).await, ok(all));
     assert_eq!(
-        send(&replay, "POST", &format!("{base}/markUnused"), Some(day)).await,
+        replay.send("POST", &format!("{base}/markUnused"), Some(day)).await,
         ok(1)
     );
     // The loads have left unused segments of other days.
     let unused = async |replay: &Replay| {
         let path = "/druid/coordinator/v1/metadata/datasources/api_base/unusedSegments";
-        let (_, segments) = send(replay, "GET", path, None).await;
+        let (_, segments) = replay.send("GET", path, None).await;
         let of_day = |segment: &&Value| {
             let interval = segment.pointer("/dataSegment/interval").and_then(Value::as_str);
             interval.is_some_and(|interval| interval.starts_with("2015-01-04"))
@@ -250,7 +241,7 @@ async fn segments_are_marked_and_killed() {
     };
     assert_eq!(unused(&replay).await, 1);
     let kill = format!("{old}/intervals/2015-01-04_2015-01-05");
-    assert_eq!(send(&replay, "DELETE", &kill, None).await.0, 200);
+    assert_eq!(replay.send("DELETE", &kill, None).await.0, 200);
     // Killing waits until nobody reads the segments.
     let deadline = Instant::now() + Duration::from_secs(30);
     while unused(&replay).await > 0 {
@@ -267,27 +258,31 @@ async fn settings_survive_the_process() {
     let rules = json!([{"type": "loadForever"}]);
     let coordinator = "/druid/coordinator/v1";
     assert_eq!(
-        send(&replay, "POST", &format!("{coordinator}/rules/t"), Some(rules))
+        replay
+            .send("POST", &format!("{coordinator}/rules/t"), Some(rules))
             .await
             .0,
         200
     );
     let config = json!({"maxSegmentsToMove": 7});
     assert_eq!(
-        send(&replay, "POST", &format!("{coordinator}/config"), Some(config))
+        replay
+            .send("POST", &format!("{coordinator}/config"), Some(config))
             .await
             .0,
         200
     );
     let replay = replay.again().await;
-    let (_, rules) = send(&replay, "GET", &format!("{coordinator}/rules/t"), None).await;
+    let (_, rules) = replay.send("GET", &format!("{coordinator}/rules/t"), None).await;
     assert_eq!(rules[0]["type"], "loadForever");
-    let (_, config) = send(&replay, "GET", &format!("{coordinator}/config"), None).await;
+    let (_, config) = replay.send("GET", &format!("{coordinator}/config"), None).await;
     assert_eq!(
         (&config["maxSegmentsToMove"], &config["replicantLifetime"]),
         (&json!(7), &json!(15))
     );
-    let (_, history) = send(&replay, "GET", &format!("{coordinator}/rules/t/history"), None).await;
+    let (_, history) = replay
+        .send("GET", &format!("{coordinator}/rules/t/history"), None)
+        .await;
     assert_eq!(history.as_array().map(Vec::len), Some(1));
     replay.stop().await;
 }
@@ -295,13 +290,15 @@ async fn settings_survive_the_process() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_worker_ends_its_task() {
     let replay = Replay::start().await;
-    let (status, body) = send(&replay, "POST", "/druid/v2/sql/task", Some(json!({"query": endless()}))).await;
+    let (status, body) = replay
+        .send("POST", "/druid/v2/sql/task", Some(json!({"query": endless()})))
+        .await;
     assert_eq!(status, 202, "{body}");
     let id = body["taskId"].as_str().expect("an id").to_string();
     let worker = format!("/druid/indexer/v1/task/{id}-worker0_0");
     // Until the task has started, there is no worker.
     let payload = loop {
-        let (status, body) = send(&replay, "GET", &worker, None).await;
+        let (status, body) = replay.send("GET", &worker, None).await;
         if status == 200 {
             break body["payload"].clone();
         }
@@ -312,15 +309,17 @@ async fn a_stopped_worker_ends_its_task() {
         (&payload["type"], &payload["controllerTaskId"]),
         (&json!("query_worker"), &json!(id))
     );
-    let (_, status) = send(&replay, "GET", &format!("{worker}/status"), None).await;
+    let (_, status) = replay.send("GET", &format!("{worker}/status"), None).await;
     assert_eq!(
         (&status["status"]["status"], &status["status"]["type"]),
         (&json!("RUNNING"), &json!("query_worker"))
     );
     let started = Instant::now();
-    assert_eq!(send(&replay, "POST", &format!("{worker}/shutdown"), None).await.0, 200);
+    assert_eq!(replay.send("POST", &format!("{worker}/shutdown"), None).await.0, 200);
     loop {
-        let (_, status) = send(&replay, "GET", &format!("/druid/indexer/v1/task/{id}/status"), None).await;
+        let (_, status) = replay
+            .send("GET", &format!("/druid/indexer/v1/task/{id}/status"), None)
+            .await;
         if status["status"]["status"] == "FAILED" {
             let said = status["status"]["errorMsg"].as_str().expect("a reason");
             assert_eq!(
@@ -350,15 +349,12 @@ async fn lookups_are_seen_by_the_next_query_and_after_a_restart() {
                                  LEFT JOIN lookup.countries ON k = c ORDER BY c"});
     let (status, body) = ask(&replay, asked.clone()).await;
     assert_eq!(status, 400, "{body}");
-    assert_eq!(send(&replay, "POST", config, Some(json!({}))).await.0, 202);
+    assert_eq!(replay.send("POST", config, Some(json!({}))).await.0, 202);
     let path = format!("{config}/__default/countries");
-    assert_eq!(
-        send(&replay, "POST", &path, Some(lookup("v1", "Australia"))).await.0,
-        202
-    );
+    assert_eq!(replay.send("POST", &path, Some(lookup("v1", "Australia"))).await.0, 202);
     let answer = |name: &str| json!([{"l": name, "v": name}, {"l": "France", "v": "France"}, {"l": null, "v": null}]);
     assert_eq!(ask(&replay, asked.clone()).await, (200, answer("Australia")));
-    assert_eq!(send(&replay, "POST", &path, Some(lookup("v2", "Oz"))).await.0, 202);
+    assert_eq!(replay.send("POST", &path, Some(lookup("v2", "Oz"))).await.0, 202);
     assert_eq!(ask(&replay, asked.clone()).await, (200, answer("Oz")));
 
     let replay = replay.again().await;
@@ -367,14 +363,14 @@ async fn lookups_are_seen_by_the_next_query_and_after_a_restart() {
         (200, answer("Oz")),
         "after a restart"
     );
-    assert_eq!(send(&replay, "DELETE", &path, None).await.0, 202);
+    assert_eq!(replay.send("DELETE", &path, None).await.0, 202);
     let (status, body) = ask(&replay, asked).await;
     assert_eq!(status, 400, "{body}");
 
     // Of many that are set at once none is lost.
     let sent = (0..16).map(|n| {
         let (replay, path) = (&replay, format!("{config}/__default/l{n}"));
-        async move { send(replay, "POST", &path, Some(lookup("v1", "x"))).await.0 }
+        async move { replay.send("POST", &path, Some(lookup("v1", "x"))).await.0 }
     });
     assert!(
         futures::future::join_all(sent)
@@ -382,7 +378,7 @@ async fn lookups_are_seen_by_the_next_query_and_after_a_restart() {
             .iter()
             .all(|status| *status == 202)
     );
-    let (_, names) = send(&replay, "GET", &format!("{config}/__default"), None).await;
+    let (_, names) = replay.send("GET", &format!("{config}/__default"), None).await;
     assert_eq!(names.as_array().map(Vec::len), Some(16), "{names}");
     replay.stop().await;
 }

@@ -6,28 +6,18 @@ use serde_json::{Value, json};
 
 use crate::replay::Replay;
 
-async fn send(replay: &Replay, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
-    let method = method.parse().expect("a method");
-    let mut asked = replay.client.request(method, format!("{}{path}", replay.url));
-    if let Some(body) = body {
-        asked = asked.header("Content-Type", "application/json").body(body.to_string());
-    }
-    let answer = asked.send().await.expect("an answer");
-    let status = answer.status().as_u16();
-    let text = answer.text().await.expect("a body");
-    (status, serde_json::from_str(&text).unwrap_or(Value::from(text)))
-}
-
 /// Runs a statement as a task and gives its status.
 async fn load(replay: &Replay, statement: &str) -> Value {
-    let (status, accepted) = send(replay, "POST", "/druid/v2/sql/task", Some(json!({"query": statement}))).await;
+    let (status, accepted) = replay
+        .send("POST", "/druid/v2/sql/task", Some(json!({"query": statement})))
+        .await;
     assert_eq!(status, 202, "{accepted}");
     let path = format!(
         "/druid/indexer/v1/task/{}/status",
         accepted["taskId"].as_str().expect("an id")
     );
     loop {
-        let (_, answer) = send(replay, "GET", &path, None).await;
+        let (_, answer) = replay.send("GET", &path, None).await;
         if answer["status"]["status"] != "RUNNING" {
             return answer["status"].clone();
         }
@@ -62,33 +52,35 @@ const ROWS: &str = "SELECT MILLIS_TO_TIMESTAMP(t) AS __time, city, n FROM (VALUE
 async fn ingestion_follows_the_catalog() {
     let replay = Replay::start().await;
     let statement = format!("REPLACE INTO cities OVERWRITE ALL {ROWS} CLUSTERED BY city");
-    let (status, refusal) = send(&replay, "POST", "/druid/v2/sql/task", Some(json!({"query": statement}))).await;
+    let (status, refusal) = replay
+        .send("POST", "/druid/v2/sql/task", Some(json!({"query": statement})))
+        .await;
     assert_eq!(status, 400);
     assert!(
         refusal.to_string().contains("CLUSTERED BY found before PARTITIONED BY"),
         "{refusal}"
     );
     let without = json!({"query": format!("REPLACE INTO cities OVERWRITE ALL {ROWS}")});
-    let (_, refusal) = send(&replay, "POST", "/druid/v2/sql/task", Some(without)).await;
+    let (_, refusal) = replay.send("POST", "/druid/v2/sql/task", Some(without)).await;
     assert!(refusal.to_string().contains("requires a PARTITIONED BY"), "{refusal}");
 
     let table = format!("{TABLES}/cities");
-    let (status, absent) = send(&replay, "GET", &table, None).await;
+    let (status, absent) = replay.send("GET", &table, None).await;
     assert_eq!((status, &absent["error"]), (404, &json!("Not found")));
     let sum = json!({"type": "longSum", "name": "n_sum", "fieldName": "n"});
-    let (status, created) = send(&replay, "POST", &table, Some(entry(&sum))).await;
+    let (status, created) = replay.send("POST", &table, Some(entry(&sum))).await;
     assert_eq!(status, 200, "{created}");
     let version = created["version"].as_i64().expect("a version");
-    let (_, kept) = send(&replay, "GET", &table, None).await;
+    let (_, kept) = replay.send("GET", &table, None).await;
     assert_eq!(kept["spec"], entry(&sum));
     assert_eq!(kept["id"], json!({"schema": "druid", "name": "cities"}));
-    assert_eq!(send(&replay, "GET", TABLES, None).await, (200, json!(["cities"])));
+    assert_eq!(replay.send("GET", TABLES, None).await, (200, json!(["cities"])));
 
     let done = load(&replay, &statement).await;
     assert_eq!(done["status"], "SUCCESS", "{done}");
     let query = json!({"query": "SELECT \"start\", num_rows, projections FROM sys.segments WHERE datasource = 'cities' ORDER BY 1",
                        "resultFormat": "array"});
-    let (_, segments) = send(&replay, "POST", "/druid/v2/sql", Some(query)).await;
+    let (_, segments) = replay.send("POST", "/druid/v2/sql", Some(query)).await;
     assert_eq!(
         segments,
         json!([
@@ -128,18 +120,20 @@ async fn entries_are_judged() {
     let replay = Replay::start().await;
     let table = format!("{TABLES}/t");
     let sum = json!({"type": "longSum", "name": "n_sum", "fieldName": "n"});
-    let (_, created) = send(&replay, "POST", &table, Some(entry(&sum))).await;
-    let (status, twice) = send(&replay, "POST", &table, Some(entry(&sum))).await;
+    let (_, created) = replay.send("POST", &table, Some(entry(&sum))).await;
+    let (status, twice) = replay.send("POST", &table, Some(entry(&sum))).await;
     assert_eq!((status, &twice["error"]), (400, &json!("Already exists")));
-    let (status, stale) = send(&replay, "POST", &format!("{table}?version=1"), Some(entry(&sum))).await;
+    let (status, stale) = replay
+        .send("POST", &format!("{table}?version=1"), Some(entry(&sum)))
+        .await;
     assert_eq!((status, &stale["error"]), (404, &json!("Not found")));
-    let (status, newer) = send(
-        &replay,
-        "POST",
-        &format!("{table}?version={}", created["version"]),
-        Some(entry(&sum)),
-    )
-    .await;
+    let (status, newer) = replay
+        .send(
+            "POST",
+            &format!("{table}?version={}", created["version"]),
+            Some(entry(&sum)),
+        )
+        .await;
     assert_eq!(status, 200);
     assert!(newer["version"].as_i64() > created["version"].as_i64());
     for (wrong, message) in [
@@ -158,28 +152,24 @@ async fn entries_are_judged() {
             "a projection must be",
         ),
     ] {
-        let (status, refusal) = send(&replay, "POST", &format!("{table}?overwrite=true"), Some(wrong)).await;
+        let (status, refusal) = replay
+            .send("POST", &format!("{table}?overwrite=true"), Some(wrong))
+            .await;
         assert_eq!((status, &refusal["error"]), (400, &json!("Invalid")));
         let said = refusal["errorMessage"].as_str().expect("a message");
         assert!(said.contains(message), "[{message}] is not in {said}");
     }
     let other = "/druid/coordinator/v1/catalog/schemas/sys/tables/segments";
     assert_eq!(
-        send(&replay, "POST", other, Some(json!({"type": "datasource"})))
-            .await
-            .0,
+        replay.send("POST", other, Some(json!({"type": "datasource"}))).await.0,
         400
     );
 
     // A projection of columns that the rows do not have fails the statement, which says why.
     let sketch = json!({"type": "longSum", "name": "m", "fieldName": "nothing"});
-    let (status, _) = send(
-        &replay,
-        "POST",
-        &format!("{table}?overwrite=true"),
-        Some(entry(&sketch)),
-    )
-    .await;
+    let (status, _) = replay
+        .send("POST", &format!("{table}?overwrite=true"), Some(entry(&sketch)))
+        .await;
     assert_eq!(status, 200);
     let failed = load(&replay, &format!("REPLACE INTO t OVERWRITE ALL {ROWS}")).await;
     assert_eq!(failed["status"], "FAILED");
@@ -191,16 +181,12 @@ async fn entries_are_judged() {
         "{failed}"
     );
 
-    assert_eq!(send(&replay, "DELETE", &table, None).await.0, 200);
-    assert_eq!(send(&replay, "DELETE", &table, None).await.0, 404);
+    assert_eq!(replay.send("DELETE", &table, None).await.0, 200);
+    assert_eq!(replay.send("DELETE", &table, None).await.0, 404);
     assert_eq!(
-        send(
-            &replay,
-            "GET",
-            "/druid/coordinator/v1/catalog/schemas?format=metadata",
-            None
-        )
-        .await,
+        replay
+            .send("GET", "/druid/coordinator/v1/catalog/schemas?format=metadata", None)
+            .await,
         (200, json!([]))
     );
     replay.stop().await;

@@ -316,6 +316,19 @@ impl Replay {
         Some(self.ask(exchange, &path).await)
     }
 
+    /// Sends a request of the test's own. Gives the status and the body, as text where it is no JSON.
+    pub async fn send(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let method = method.parse().expect("a method");
+        let mut asked = self.client.request(method, format!("{}{path}", self.url));
+        if let Some(body) = body {
+            asked = asked.header("Content-Type", "application/json").body(body.to_string());
+        }
+        let answer = asked.send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        let text = answer.text().await.expect("a body");
+        (status, serde_json::from_str(&text).unwrap_or(Value::from(text)))
+    }
+
     /// Sends the request of an exchange to `path`, and lists what is different in the answer.
     pub async fn ask(&self, exchange: &Exchange, path: &str) -> Vec<String> {
         let request = &exchange.request;
