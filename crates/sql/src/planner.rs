@@ -90,15 +90,20 @@ impl Planner {
                 nullable: field.is_nullable(),
             })
             .collect();
-        let native = native::translate(&native::Input {
-            plan: &bound.query.plan,
-            optimised: &plan,
-            columns: &columns,
-            tables: &found.tables,
-            statement: &bound.statement,
-            context: &context,
-            engine: self.engine,
-        });
+        // An interactive query that runs shows nobody its wording.
+        let is_shown = parsed.explain || self.engine == EngineKind::Task;
+        let native = match is_shown {
+            true => native::translate(&native::Input {
+                plan: &bound.query.plan,
+                optimised: &plan,
+                columns: &columns,
+                tables: &found.tables,
+                statement: &bound.statement,
+                context: &context,
+                engine: self.engine,
+            }),
+            false => serde_json::Value::Null,
+        };
         let mut statement = bound.statement;
         if let Statement::Insert(ingest) | Statement::Replace(ingest, _) = &mut statement
             && let Some(rollup) = &mut ingest.rollup
@@ -185,7 +190,8 @@ fn mask(sql: &str) -> String {
         "password",
         "sharedAccessStorageToken",
     ];
-    if !KEYS.iter().any(|key| sql.contains(key)) {
+    let lower = sql.to_ascii_lowercase();
+    if !KEYS.iter().any(|key| lower.contains(&key.to_ascii_lowercase())) {
         return sql.to_string();
     }
     let mut out = sql.to_string();
@@ -208,6 +214,7 @@ mod tests {
     fn secrets_are_masked() {
         let sql = r#"SELECT 1 FROM TABLE(EXTERN('{"type":"s3","properties":{"secretAccessKey":{"type":"default","password":"pw"}}}'"#;
         assert!(!super::mask(sql).contains("pw"));
+        assert!(!super::mask("SELECT 1 FROM TABLE(HTTP(PASSWORD => 'pw'))").contains("pw"));
         let sql =
             "SELECT 1 FROM TABLE(HTTP(uris => ARRAY['http://a'], password => 'p''w', format => 'csv')) (a VARCHAR)";
         assert_eq!(super::mask(sql), sql.replace("'p''w'", "'<masked>'"));

@@ -161,7 +161,8 @@ pub struct Planned {
     pub context: QueryContext,
     /// Session to make the physical plan with.
     pub session: SessionState,
-    /// Native queries (`[{"query":…,"signature":…,"columnMappings":…}]`), for EXPLAIN and stage definitions.
+    /// Native queries (`[{"query":…,"signature":…,"columnMappings":…}]`), for EXPLAIN and stage definitions; null of an interactive query
+    /// that is no EXPLAIN.
     pub native: Value,
     /// Statement text with secrets of EXTERN masked, as logs, tasks and reports show it.
     pub masked_sql: String,

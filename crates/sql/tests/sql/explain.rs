@@ -87,7 +87,7 @@ fn recorded_plans_are_given() {
 /// Shapes that no recording shows, worded from `AvgSqlAggregator`, `DimFilterHavingSpec`, `DefaultLimitSpec`, `StringAnyAggregatorFactory`.
 #[test]
 fn averages_having_offsets_and_any_values_are_worded() {
-    let sql = "SELECT country, AVG(n) AS m, AVG(x * 2) FILTER (WHERE country <> 'AU'), ANY_VALUE(country, 10) AS y FROM api_base \
+    let sql = "EXPLAIN PLAN FOR SELECT country, AVG(n) AS m, AVG(x * 2) FILTER (WHERE country <> 'AU'), ANY_VALUE(country, 10) AS y FROM api_base \
         GROUP BY country HAVING COUNT(*) > 1 AND AVG(n) < 100.5 ORDER BY m DESC LIMIT 5 OFFSET 1";
     let planned = plan(EngineKind::Native, sql, Map::new(), Vec::new()).expect("a plan");
     let native: Value = serde_json::from_str(&planned.explain_row()[0]).expect("a native query");
