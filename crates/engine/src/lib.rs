@@ -24,6 +24,7 @@ pub mod counters;
 mod engine;
 pub mod fault;
 pub mod ingest;
+mod join_order;
 pub mod limits;
 pub mod memory;
 mod query;

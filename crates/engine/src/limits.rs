@@ -40,5 +40,8 @@ pub const BROADCAST_SHARE: f64 = 0.3;
 pub const BROADCAST_BYTES_MAX: usize = 8 << 20;
 /// Rows of build sides that are joined so.
 pub const BROADCAST_ROWS_MAX: usize = 500_000;
+/// Rows of the right side of an interactive join that is collected so that the rows of the left side come in their order, however
+/// small that one is (Druid: `maxSubqueryRows`).
+pub const JOINED_ROWS_IN_ORDER: usize = 100_000;
 /// Ended tasks that are kept in memory; older ones answer from the metadata store.
 pub const ENDED_TASKS_KEPT: usize = 64;

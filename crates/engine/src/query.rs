@@ -24,6 +24,7 @@ use crate::controller::cancel::CancelHandle;
 use crate::convert::CancelReason;
 use crate::engine::QueryRows;
 use crate::fault::{Fault, FaultCode};
+use crate::join_order::{in_left_order, with_arrival};
 use crate::limits;
 use crate::memory::QueryMemory;
 use crate::stage::join::cooperative_joins;
@@ -109,7 +110,7 @@ impl Answer<'_> {
     ) -> Result<(), Fault> {
         // The planner optimised the logical plan already.
         let physical = state.query_planner().create_physical_plan(plan, state).await?;
-        let physical = branches::in_order(cooperative_joins(physical)?)?;
+        let physical = branches::in_order(cooperative_joins(with_arrival(physical)?)?)?;
         let mut stream = execute_stream(physical, state.task_ctx())?;
         if !self.has_schema {
             self.has_schema = true;
@@ -160,7 +161,7 @@ pub async fn start(queries: &Arc<Queries>, id: &str, planned: Planned, place: Qu
         .with_config(config)
         .with_runtime_env(runtime)
         .build();
-    let state = prepare_session(state);
+    let state = in_left_order(prepare_session(state));
     let (sender, mut receiver) = mpsc::channel(limits::READ_AHEAD_BATCHES);
     let plan = planned.plan.clone();
     let reading = place.readers.read_owned().await;

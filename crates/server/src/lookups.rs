@@ -33,16 +33,13 @@ pub fn all(metadata: &MetadataStore) -> BTreeMap<String, Value> {
     lookups.map(|(id, lookup)| (id.clone(), lookup.clone())).collect()
 }
 
-/// Gives the entries of a lookup, ordered by key.
+/// Gives the entries of a lookup in the order of its configuration.
 pub fn entries(lookup: &Value) -> Vec<(String, Option<String>)> {
     let map = lookup.pointer("/lookupExtractorFactory/map").and_then(Value::as_object);
-    let mut entries: Vec<(String, Option<String>)> = map
-        .into_iter()
+    map.into_iter()
         .flatten()
         .map(|(key, value)| (key.clone(), value.as_str().map(str::to_string)))
-        .collect();
-    entries.sort();
-    entries
+        .collect()
 }
 
 /// Brings the lookups of an engine, which `LOOKUP(…)` reads, to what the metadata store has. A value that is null is no value.
@@ -136,7 +133,7 @@ mod tests {
         assert!(put(&mut tiers, "t", "l", &lookup("v0")).is_err());
         put(&mut tiers, "t", "l", &lookup("v2")).expect("a newer one");
         assert_eq!(tiers["t"]["l"]["version"], "v2");
-        assert_eq!(entries(&tiers["t"]["l"])[0], ("a".to_string(), Some("1".to_string())));
+        assert_eq!(entries(&tiers["t"]["l"])[0], ("b".to_string(), Some("2".to_string())));
     }
 
     #[test]

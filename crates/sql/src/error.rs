@@ -124,6 +124,8 @@ pub struct SqlErrorBody {
     /// True where the statement was refused before there was one: by the lexer, the grammar, or the list of SETs. Druid answers
     /// those without an envelope.
     pub in_grammar: bool,
+    /// True where the interactive engine refuses the statement for being an INSERT or REPLACE before it looks at this.
+    pub of_ingestion: bool,
 }
 
 impl std::ops::Deref for SqlError {
@@ -153,6 +155,7 @@ impl SqlError {
             context: BTreeMap::new(),
             hint: None,
             in_grammar: false,
+            of_ingestion: false,
         }))
     }
 
@@ -252,6 +255,13 @@ impl SqlError {
     #[must_use]
     pub fn in_grammar(mut self) -> Self {
         self.0.in_grammar = true;
+        self
+    }
+
+    /// Says that only an engine that ingests looks at this.
+    #[must_use]
+    pub fn of_ingestion(mut self) -> Self {
+        self.0.of_ingestion = true;
         self
     }
 

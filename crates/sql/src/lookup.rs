@@ -11,7 +11,8 @@ use datafusion::datasource::MemTable;
 /// A map of text to text (`LookupExtractor`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lookup {
-    entries: HashMap<String, String>,
+    /// Each value with the place of its key in the order of the configuration.
+    entries: HashMap<String, (usize, String)>,
     injective: bool,
 }
 
@@ -19,14 +20,18 @@ impl Lookup {
     /// Makes a lookup; `injective` promises that no two keys have one value.
     pub fn new(entries: impl IntoIterator<Item = (String, String)>, injective: bool) -> Self {
         Lookup {
-            entries: entries.into_iter().collect(),
+            entries: entries
+                .into_iter()
+                .enumerate()
+                .map(|(place, (key, value))| (key, (place, value)))
+                .collect(),
             injective,
         }
     }
 
     /// Gives the value of a key.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.entries.get(key).map(String::as_str)
+        self.entries.get(key).map(|(_, value)| value.as_str())
     }
 
     /// Tells whether no two keys have one value.
@@ -44,17 +49,21 @@ impl Lookup {
         self.entries.is_empty()
     }
 
-    /// Lists keys and values, sorted by key.
+    /// Lists keys and values in the order of the configuration.
     pub fn entries(&self) -> Vec<(&str, &str)> {
-        let mut entries: Vec<(&str, &str)> = self.entries.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let mut entries: Vec<(usize, &str, &str)> = self
+            .entries
+            .iter()
+            .map(|(key, (place, value))| (*place, key.as_str(), value.as_str()))
+            .collect();
         entries.sort_unstable();
-        entries
+        entries.into_iter().map(|(_, key, value)| (key, value)).collect()
     }
 
     /// Gives the schema of every table `lookup.name`: `k` and `v`.
     pub fn table_schema() -> Arc<Schema> {
         Arc::new(Schema::new(vec![
-            Field::new("k", DataType::Utf8, false),
+            Field::new("k", DataType::Utf8, true),
             Field::new("v", DataType::Utf8, false),
         ]))
     }

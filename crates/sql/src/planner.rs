@@ -54,7 +54,11 @@ impl Planner {
     }
 
     fn plan_tokens(&self, request: &SqlRequest, tokens: &Tokens) -> Result<Planned, SqlError> {
-        let parsed = parse::parse(tokens)?;
+        let parsed =
+            parse::parse(tokens).map_err(|error| match error.of_ingestion && self.engine == EngineKind::Native {
+                true => bind::needs_tasks(tokens.list().iter().any(|t| parse::is_word(&t.token, "REPLACE"))),
+                false => error,
+            })?;
         let mut context = QueryContext::from(request.context.clone());
         for (key, value) in &parsed.sets {
             context.set(key.clone(), value.clone());
@@ -162,7 +166,13 @@ impl SqlError {
             DataFusionError::Shared(inner) => Self::in_datafusion(inner),
             DataFusionError::Collection(list) => list.iter().find_map(Self::in_datafusion),
             DataFusionError::Execution(text) if text == "Scalar subquery returned more than one row" => {
-                Some(SqlError::input("Subquery expression returned more than one row"))
+                Some(SqlError::legacy(
+                    crate::Persona::Operator,
+                    crate::Category::Uncategorized,
+                    "druidException",
+                    "org.apache.druid.error.DruidException",
+                    "Subquery expression returned more than one row",
+                ))
             }
             DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
                 arrow::error::ArrowError::DivideByZero => Some(SqlError::general(

@@ -19,6 +19,8 @@ use crate::{SqlError, SqlType};
 /// Qualifier of the placeholders that stand for aggregates until the plan has them.
 pub(super) const AGGREGATE: &str = "$aggregate";
 
+const NESTED: &str = "Aggregate expressions cannot be nested";
+
 /// The aggregates of one select, each once.
 #[derive(Debug, Default)]
 pub(crate) struct Aggregates {
@@ -109,14 +111,19 @@ impl Binder<'_> {
         cx: &Cx,
     ) -> Result<Typed, SqlError> {
         let Some(aggregates) = cx.aggregates else {
-            let message = if cx.clause == "aggregate" {
-                "Aggregate expressions cannot be nested".to_string()
-            } else {
-                format!("Aggregate expression is illegal in {} clause", cx.clause)
+            let message = match cx.clause {
+                "aggregate" => NESTED.to_string(),
+                "FILTER" => "FILTER must not contain aggregate expression".to_string(),
+                clause => format!("Aggregate expression is illegal in {clause} clause"),
             };
             return Err(SqlError::invalid_at(message, self.place(whole)));
         };
-        let parts = self.aggregate_parts(def, function, whole, &cx.inside("aggregate"), cx.unfinished)?;
+        let parts = self
+            .aggregate_parts(def, function, whole, &cx.inside("aggregate"), cx.unfinished)
+            .map_err(|error| match error.message.starts_with(NESTED) {
+                true => SqlError::invalid_at(NESTED, self.holder_of_aggregate(whole, function)),
+                false => error,
+            })?;
         let ty = parts.ty.clone();
         let is_grouping = def.name == "GROUPING";
         let call = |udaf: Arc<AggregateUDF>| {
@@ -143,6 +150,23 @@ impl Binder<'_> {
         Ok(Typed::new(column, ty))
     }
 
+    /// Gives the place of the innermost aggregate that holds another.
+    fn holder_of_aggregate(&self, whole: &ast::Expr, function: &ast::Function) -> Option<crate::Position> {
+        let mut inner = None;
+        let _ = ast::visit_expressions(&function.args, |expr| {
+            if let ast::Expr::Function(call) = expr
+                && call.over.is_none()
+                && find(&call.name.to_string().to_ascii_uppercase()).is_some()
+            {
+                inner = Some((expr.clone(), call.clone()));
+                return std::ops::ControlFlow::Break(());
+            }
+            std::ops::ControlFlow::Continue(())
+        });
+        let (inner, call) = inner?;
+        self.holder_of_aggregate(&inner, &call).or_else(|| self.place(whole))
+    }
+
     /// Binds name, arguments, DISTINCT and FILTER. What is `unfinished` is to be stored so that it can be aggregated further:
     /// Druid's intermediate type.
     pub(super) fn aggregate_parts(
@@ -154,6 +178,9 @@ impl Binder<'_> {
         unfinished: bool,
     ) -> Result<AggregateParts, SqlError> {
         let (mut args, distinct, star) = self.arguments(function, cx)?;
+        if star && def.name != "COUNT" {
+            return Err(self.stray_star(whole));
+        }
         let filter = match &function.filter {
             Some(filter) => Some(Box::new(self.condition_in(
                 filter,
@@ -211,7 +238,7 @@ impl Binder<'_> {
         let mut filter = filter;
         let (udaf, exprs, ty): (Arc<AggregateUDF>, Vec<Expr>, SqlType) = match def.name {
             "COUNT" => {
-                if star || args.is_empty() {
+                if star {
                     (df::count::count_udaf(), vec![lit(1i64)], SqlType::BigInt)
                 } else if distinct && args.len() == 1 && unfinished && self.collects_distinct()? {
                     is_distinct = false;

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::sql::sqlparser::ast::{self, Spanned};
+use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::expr::Cx;
 use super::scope::did_you_mean;
+use super::window::WINDOW_FUNCTIONS;
 use super::{Binder, Typed, aggregate, nearest};
 use crate::functions::{self, Param, ScalarDef};
 use crate::{SqlError, SqlType};
@@ -25,7 +27,14 @@ impl Binder<'_> {
                 .filter(|_| !takes_lists && function.over.is_none() && !is_list_function(&upper)),
             ..*cx
         };
-        super::refused::check_call(function, &upper, aggregate::find(&upper).is_some())?;
+        let is_aggregate = aggregate::find(&upper).is_some();
+        if function.filter.is_some() && !is_aggregate && function.over.is_none() {
+            return Err(SqlError::invalid_at(
+                "FILTER must be applied to aggregate function",
+                self.place(whole),
+            ));
+        }
+        super::refused::check_call(function, &upper, is_aggregate)?;
         if let Some(over) = &function.over {
             return self.window(&upper, function, over, whole, cx);
         }
@@ -55,10 +64,27 @@ impl Binder<'_> {
         if let Some(bound) = self.special(&upper, function, whole, cx)? {
             return Ok(bound);
         }
+        if WINDOW_FUNCTIONS.iter().any(|(name, _)| *name == upper) {
+            let (args, _, _) = self.arguments(function, cx)?;
+            self.check_window_arity(&upper, args.len(), whole)?;
+            return Err(SqlError::invalid_at(
+                "OVER clause is necessary for window functions",
+                self.place(whole),
+            ));
+        }
         if functions::find(&upper).is_none() {
             return Err(self.unknown_function(&upper, function, whole, cx));
         }
-        let (args, _, _) = self.arguments(function, cx)?;
+        let (args, distinct, star) = self.arguments(function, cx)?;
+        if star {
+            return Err(self.stray_star(whole));
+        }
+        if distinct {
+            return Err(SqlError::invalid_at(
+                format!("DISTINCT/ALL not allowed with {upper} function"),
+                self.token_within(whole, |token| crate::parse::is_word(token, "DISTINCT")),
+            ));
+        }
         self.named_call(&upper, args, whole)
     }
 
@@ -99,6 +125,21 @@ impl Binder<'_> {
         Ok((args, distinct, star))
     }
 
+    /// Makes the error for `f(*)` of a function that does not count rows.
+    pub(super) fn stray_star(&self, whole: &ast::Expr) -> SqlError {
+        SqlError::invalid_at(
+            "Unknown identifier '*'",
+            self.token_within(whole, |token| *token == Token::Mul),
+        )
+    }
+
+    /// Gives the place of the first token of a kind in an expression.
+    fn token_within(&self, whole: &ast::Expr, is_it: impl Fn(&Token) -> bool) -> Option<crate::Position> {
+        let (first, last) = self.extent(whole, 0)?;
+        let at = (first..=last).find(|at| self.tokens.list().get(*at).is_some_and(|t| is_it(&t.token)))?;
+        self.tokens.range(at, at)
+    }
+
     /// Makes the error for a name that no table of functions has.
     pub(super) fn unknown_function(
         &self,
@@ -118,17 +159,19 @@ impl Binder<'_> {
         if upper == "ROW" {
             return SqlError::unplannable("SQL query requires 'ROW' operator that is not supported.");
         }
+        let last = function.name.0.last().and_then(|part| part.as_ident());
         // What Calcite makes of some calls while it parses them.
         let (shown, types) = match upper {
             "TRANSLATE" => ("TRANSLATE3", types),
             "JSON_ARRAY" => (upper, format!("<SYMBOL>, {types}")),
-            _ => (upper, types),
+            _ => (last.map_or(upper, |ident| ident.value.as_str()), types),
         };
-        SqlError::invalid_at(
-            format!("No match found for function signature {shown}({types})"),
-            self.place(whole),
-        )
-        .hint(did_you_mean(nearest(upper, functions::names())))
+        let place = match (function.name.0.len(), last) {
+            (2.., Some(ident)) => self.place_of_start(ident.span.start),
+            _ => self.place(whole),
+        };
+        SqlError::invalid_at(format!("No match found for function signature {shown}({types})"), place)
+            .hint(did_you_mean(nearest(upper, functions::names())))
     }
 
     /// Calls a function of the table by name.

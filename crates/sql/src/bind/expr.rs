@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::expr::{Case, Exists};
+use datafusion::logical_expr::expr::Exists;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Subquery, lit};
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator as B, CeilFloorKind, DateTimeField, Spanned, UnaryOperator as U,
@@ -14,6 +14,7 @@ use super::by_value::Values;
 use super::coerce::sql_type;
 use super::window::Windows;
 use super::{Binder, Ctes, Scope, Typed, literal};
+use crate::parse::position;
 use crate::{SqlError, SqlType, limits};
 
 /// What an expression may see and hold.
@@ -82,29 +83,6 @@ impl<'s, 'p> Cx<'s, 'p> {
 }
 
 impl Binder<'_> {
-    /// Binds a condition.
-    pub(super) fn condition(&self, expr: &ast::Expr, scope: &Scope, clause: &'static str) -> Result<Expr, SqlError> {
-        let cx = Cx {
-            clause,
-            ..Cx::plain(scope)
-        };
-        self.condition_in(expr, &cx)
-    }
-
-    /// Binds a condition in a context.
-    pub(super) fn condition_in(&self, expr: &ast::Expr, cx: &Cx) -> Result<Expr, SqlError> {
-        let typed = self.expr(expr, cx)?;
-        let of_values = matches!(&typed.ty, SqlType::Array(element) if **element == SqlType::Boolean);
-        let plain = matches!(typed.ty, SqlType::Boolean | SqlType::Null) || typed.ty.is_numeric() || typed.ty.is_text();
-        if !plain && !of_values {
-            return Err(SqlError::invalid_at(
-                format!("{} clause must be a condition", cx.clause),
-                self.place(expr),
-            ));
-        }
-        self.truth(typed)
-    }
-
     /// Binds an expression.
     pub(crate) fn expr(&self, expr: &ast::Expr, cx: &Cx) -> Result<Typed, SqlError> {
         let query = match expr {
@@ -154,12 +132,12 @@ impl Binder<'_> {
                     other => Expr::Not(Box::new(other)),
                 })
             }
-            E::IsTrue(inner) => boolean(Expr::IsTrue(Box::new(self.condition_of(inner, cx)?))),
-            E::IsNotTrue(inner) => boolean(Expr::IsNotTrue(Box::new(self.condition_of(inner, cx)?))),
-            E::IsFalse(inner) => boolean(Expr::IsFalse(Box::new(self.condition_of(inner, cx)?))),
-            E::IsNotFalse(inner) => boolean(Expr::IsNotFalse(Box::new(self.condition_of(inner, cx)?))),
-            E::IsUnknown(inner) => boolean(Expr::IsUnknown(Box::new(self.condition_of(inner, cx)?))),
-            E::IsNotUnknown(inner) => boolean(Expr::IsNotUnknown(Box::new(self.condition_of(inner, cx)?))),
+            E::IsTrue(inner) => boolean(Expr::IsTrue(self.judged(expr, inner, "IS TRUE", cx)?)),
+            E::IsNotTrue(inner) => boolean(Expr::IsNotTrue(self.judged(expr, inner, "IS NOT TRUE", cx)?)),
+            E::IsFalse(inner) => boolean(Expr::IsFalse(self.judged(expr, inner, "IS FALSE", cx)?)),
+            E::IsNotFalse(inner) => boolean(Expr::IsNotFalse(self.judged(expr, inner, "IS NOT FALSE", cx)?)),
+            E::IsUnknown(inner) => boolean(Expr::IsUnknown(self.judged(expr, inner, "IS UNKNOWN", cx)?)),
+            E::IsNotUnknown(inner) => boolean(Expr::IsNotUnknown(self.judged(expr, inner, "IS NOT UNKNOWN", cx)?)),
             E::IsDistinctFrom(left, right) => self.comparison(expr, left, Operator::IsDistinctFrom, right, cx),
             E::IsNotDistinctFrom(left, right) => self.comparison(expr, left, Operator::IsNotDistinctFrom, right, cx),
             E::InList {
@@ -181,10 +159,19 @@ impl Binder<'_> {
                 let (subquery, columns) = self.subquery(query, cx)?;
                 match columns.as_slice() {
                     [(_, ty)] => Ok(Typed::new(Expr::ScalarSubquery(subquery), ty.clone())),
-                    _ => Err(SqlError::invalid_at(
-                        "Subquery must return one column".to_string(),
-                        self.place(expr),
-                    )),
+                    many => {
+                        let fields: Vec<String> = many
+                            .iter()
+                            .map(|(name, ty)| format!("{} {name}", ty.in_message()).to_uppercase())
+                            .collect();
+                        Err(SqlError::invalid_at(
+                            format!(
+                                "Cannot apply '$SCALAR_QUERY' to arguments of type '$SCALAR_QUERY(<RECORDTYPE({})>)'. Supported form(s): '$SCALAR_QUERY(<RECORDTYPE(SINGLE FIELD)>)'",
+                                fields.join(", ")
+                            ),
+                            self.place(expr),
+                        ))
+                    }
                 }
             }
             E::Between {
@@ -243,6 +230,7 @@ impl Binder<'_> {
             E::Floor { expr: inner, field } => self.floor_ceil("FLOOR", "TIME_FLOOR", inner, field, expr, cx),
             E::Ceil { expr: inner, field } => self.floor_ceil("CEIL", "TIME_CEIL", inner, field, expr, cx),
             E::Extract { field, expr: inner, .. } => {
+                check_unit(field)?;
                 let unit = literal::text(unit_name(field));
                 let time = self.expr(inner, cx)?;
                 self.named_call("TIME_EXTRACT", vec![time, unit], expr)
@@ -341,9 +329,10 @@ impl Binder<'_> {
     ) -> Result<Typed, SqlError> {
         let typed = self.expr(inner, cx)?;
         let Some(target) = sql_type(data_type) else {
+            let at = self.extent_end(inner) + 2;
             return Err(SqlError::invalid_at(
                 format!("Unknown identifier '{data_type}'"),
-                self.place(whole),
+                self.tokens.range(at, at).or_else(|| self.place(whole)),
             ));
         };
         let target = if array {
@@ -470,11 +459,6 @@ impl Binder<'_> {
         }
     }
 
-    fn condition_of(&self, expr: &ast::Expr, cx: &Cx) -> Result<Expr, SqlError> {
-        let typed = self.expr(expr, cx)?;
-        self.truth(typed)
-    }
-
     fn is_null(&self, typed: Typed) -> Result<Expr, SqlError> {
         if typed.ty == SqlType::MultiVarchar {
             return self.call_native("mv_is_null", vec![typed.expr]);
@@ -485,8 +469,8 @@ impl Binder<'_> {
     fn unary(&self, whole: &ast::Expr, op: &U, inner: &ast::Expr, cx: &Cx) -> Result<Typed, SqlError> {
         match op {
             U::Not => {
-                let condition = self.condition_of(inner, cx)?;
-                Ok(Typed::new(Expr::Not(Box::new(condition)), SqlType::Boolean))
+                let condition = self.judged(whole, inner, "NOT", cx)?;
+                Ok(Typed::new(Expr::Not(condition), SqlType::Boolean))
             }
             U::Plus => self.expr(inner, cx),
             U::Minus => {
@@ -554,39 +538,6 @@ impl Binder<'_> {
         }
     }
 
-    /// AND and OR chains become balanced trees: a statement of a hundred thousand conditions stays shallow.
-    fn junction(&self, whole: &ast::Expr, op: &B, cx: &Cx) -> Result<Typed, SqlError> {
-        let mut leaves: Vec<&ast::Expr> = Vec::new();
-        let mut stack = vec![whole];
-        while let Some(expr) = stack.pop() {
-            match expr {
-                ast::Expr::BinaryOp { left, op: inner, right } if inner == op => {
-                    stack.push(right);
-                    stack.push(left);
-                }
-                other => leaves.push(other),
-            }
-        }
-        let mut level: Vec<Expr> = leaves
-            .into_iter()
-            .map(|leaf| self.condition_of(leaf, cx))
-            .collect::<Result<_, _>>()?;
-        while level.len() > 1 {
-            let mut next = Vec::with_capacity(level.len().div_ceil(2));
-            let mut items = level.into_iter();
-            while let Some(first) = items.next() {
-                next.push(match items.next() {
-                    Some(second) if *op == B::And => first.and(second),
-                    Some(second) => first.or(second),
-                    None => first,
-                });
-            }
-            level = next;
-        }
-        let expr = level.pop().unwrap_or(lit(true));
-        Ok(Typed::new(expr, SqlType::Boolean))
-    }
-
     /// Arithmetic and concatenation: a left-deep chain is walked without recursion, up to a limit.
     fn chain(&self, whole: &ast::Expr, cx: &Cx) -> Result<Typed, SqlError> {
         let mut steps: Vec<(&ast::Expr, &B, &ast::Expr)> = Vec::new();
@@ -632,42 +583,6 @@ impl Binder<'_> {
         Ok(left)
     }
 
-    fn case(
-        &self,
-        whole: &ast::Expr,
-        operand: Option<&ast::Expr>,
-        conditions: &[ast::CaseWhen],
-        else_result: Option<&ast::Expr>,
-        cx: &Cx,
-    ) -> Result<Typed, SqlError> {
-        let mut whens = Vec::new();
-        let mut results = Vec::new();
-        for case in conditions {
-            whens.push(match operand {
-                Some(operand) => self.comparison(whole, operand, Operator::Eq, &case.condition, cx)?.expr,
-                None => self.condition_of(&case.condition, cx)?,
-            });
-            results.push(self.expr(&case.result, cx)?);
-        }
-        results.push(match else_result {
-            Some(result) => self.expr(result, cx)?,
-            None => Typed::new(lit(ScalarValue::Null), SqlType::Null),
-        });
-        let (mut results, ty) = self.unify(results).map_err(|_| {
-            SqlError::invalid_at(
-                "Illegal mixing of types in CASE or COALESCE statement".to_string(),
-                self.place(whole),
-            )
-        })?;
-        let otherwise = results.pop().map(|typed| Box::new(typed.expr));
-        let when_then = whens
-            .into_iter()
-            .zip(results)
-            .map(|(when, then)| (Box::new(when), Box::new(then.expr)))
-            .collect();
-        Ok(Typed::new(Expr::Case(Case::new(None, when_then, otherwise)), ty))
-    }
-
     fn floor_ceil(
         &self,
         name: &str,
@@ -685,6 +600,7 @@ impl Binder<'_> {
                 self.named_call(name, vec![typed, scale], whole)
             }
             CeilFloorKind::DateTimeField(field) => {
+                check_unit(field)?;
                 let unit = unit_name(field);
                 let Some(period) = unit_period(&unit) else {
                     return Err(SqlError::unplannable(format!("{name} ... TO {unit} is not supported")));
@@ -762,6 +678,17 @@ fn without_constants(subquery: &mut Subquery) {
 /// Tells whether an expression is a call of a function of the table.
 pub(super) fn is_call(expr: &Expr, native: &str) -> bool {
     matches!(expr, Expr::ScalarFunction(call) if call.func.name() == native)
+}
+
+/// Refuses a unit that there is not.
+fn check_unit(field: &DateTimeField) -> Result<(), SqlError> {
+    match field {
+        DateTimeField::Custom(name) => Err(SqlError::invalid_at(
+            format!("'{}' is not a valid time frame", name.value),
+            Some(position(name.span)),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Gives the upper case name of a unit.

@@ -1,21 +1,18 @@
-//! FROM: tables, subqueries, joins, UNNEST; external data is beside.
+//! FROM: tables, subqueries, UNNEST; joins and external data are beside.
 
-use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{Column, JoinType, Spans, TableReference, UnnestOptions};
+use datafusion::common::{Column, Spans, TableReference, UnnestOptions};
 use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Subquery, lit};
-use datafusion::sql::sqlparser::ast::{
-    self, JoinConstraint, JoinOperator, Spanned, TableAlias, TableFactor, TableWithJoins,
-};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Subquery};
+use datafusion::sql::sqlparser::ast::{self, Spanned, TableAlias, TableFactor, TableWithJoins};
 
 use super::external;
 use super::pivot::{Pivot, Unpivot};
-use super::scope::{Relation, ScopeColumn, did_you_mean};
-use super::{Binder, Ctes, Scope, TableSource, from_datafusion, nearest};
+use super::scope::{Relation, ScopeColumn, not_found};
+use super::{Binder, Ctes, Scope, TableSource, Typed, from_datafusion};
 use crate::parse::position;
 use crate::{EngineKind, SqlError, SqlType};
 
@@ -51,146 +48,12 @@ impl Binder<'_> {
         Ok((plan, scope))
     }
 
-    fn joined(
+    pub(super) fn factor(
         &self,
-        item: &TableWithJoins,
-        left: Option<LogicalPlan>,
-        scope: &mut Scope,
-        ctes: &Ctes,
-    ) -> Result<LogicalPlan, SqlError> {
-        let mut plan = self.join_item(left, &item.relation, &JoinKind::cross(), scope, 0, ctes)?;
-        for join in &item.joins {
-            let from = scope.relations.len();
-            let kind = join_kind(&join.join_operator)?;
-            self.check_join(kind.join_type)?;
-            plan = self.join_item(Some(plan), &join.relation, &kind, scope, from, ctes)?;
-        }
-        Ok(plan)
-    }
-
-    fn check_join(&self, join_type: JoinType) -> Result<(), SqlError> {
-        let name = match join_type {
-            JoinType::Right => "RIGHT",
-            JoinType::Full => "FULL",
-            _ => return Ok(()),
-        };
-        let sort_merge = self
-            .context
-            .string("sqlJoinAlgorithm")?
-            .is_some_and(|algorithm| algorithm.eq_ignore_ascii_case("sortMerge"));
-        if self.engine == EngineKind::Task && !sort_merge {
-            return Err(SqlError::general(
-                crate::Persona::User,
-                crate::Category::Uncategorized,
-                format!(
-                    "Uncategorized calcite error message: [{name} JOIN is not supported by engine[msq-task] with sqlJoinAlgorithm[broadcast]. Try sqlJoinAlgorithm[sortMerge].]"
-                ),
-            ));
-        }
-        Ok(())
-    }
-
-    /// Joins one more item to what there is.
-    fn join_item(
-        &self,
-        left: Option<LogicalPlan>,
         factor: &TableFactor,
-        kind: &JoinKind,
-        scope: &mut Scope,
-        _from: usize,
         ctes: &Ctes,
-    ) -> Result<LogicalPlan, SqlError> {
-        if let TableFactor::UNNEST { .. } = factor {
-            let plan = match left {
-                Some(plan) => plan,
-                None => LogicalPlanBuilder::empty(true)
-                    .build()
-                    .map_err(|e| from_datafusion(&e))?,
-            };
-            return self.unnest(plan, factor, scope);
-        }
-        let lateral = matches!(factor, TableFactor::Derived { lateral: true, .. });
-        let right = if lateral {
-            let visible = Scope {
-                relations: scope.relations.clone(),
-                parent: scope.parent,
-                inline: false,
-            };
-            self.factor(factor, ctes, Some(&visible))?
-        } else {
-            self.factor(factor, ctes, scope.parent)?
-        };
-        let Some(left) = left else {
-            scope.relations.extend(right.relations);
-            return Ok(right.plan);
-        };
-        let first_new = scope.relations.len();
-        scope.relations.extend(right.relations);
-        let mut conditions: Vec<Expr> = Vec::new();
-        match &kind.constraint {
-            JoinConstraint::None => {}
-            JoinConstraint::On(condition) => {
-                let bound = self.condition(condition, scope, "ON")?;
-                conditions.push(bound);
-            }
-            JoinConstraint::Using(names) => {
-                let names: Vec<String> = names
-                    .iter()
-                    .filter_map(|name| name.0.last().and_then(|part| part.as_ident()).map(|i| i.value.clone()))
-                    .collect();
-                conditions = self.merge_columns(scope, first_new, &names)?;
-            }
-            JoinConstraint::Natural => {
-                let names: Vec<String> = scope.relations[first_new..]
-                    .iter()
-                    .flat_map(|r| r.columns.iter().map(|c| c.name.clone()))
-                    .filter(|name| {
-                        scope.relations[..first_new]
-                            .iter()
-                            .any(|r| r.columns.iter().any(|c| c.name == *name && !c.merged))
-                    })
-                    .collect();
-                conditions = self.merge_columns(scope, first_new, &names)?;
-            }
-        }
-        let builder = LogicalPlanBuilder::from(left);
-        let joined = if conditions.is_empty() && kind.join_type == JoinType::Inner {
-            builder.cross_join(right.plan)
-        } else if conditions.is_empty() {
-            builder.join_on(right.plan, kind.join_type, [lit(true)])
-        } else {
-            builder.join_on(right.plan, kind.join_type, conditions)
-        };
-        joined
-            .and_then(LogicalPlanBuilder::build)
-            .map_err(|e| from_datafusion(&e))
-    }
-
-    fn merge_columns(&self, scope: &mut Scope, first_new: usize, names: &[String]) -> Result<Vec<Expr>, SqlError> {
-        let mut conditions = Vec::new();
-        for name in names {
-            let find = |relations: &[Relation]| {
-                relations
-                    .iter()
-                    .flat_map(|r| r.columns.iter())
-                    .find(|c| c.name == *name && !c.merged)
-                    .cloned()
-            };
-            let (Some(left), Some(right)) = (find(&scope.relations[..first_new]), find(&scope.relations[first_new..]))
-            else {
-                return Err(SqlError::invalid(format!("Column '{name}' not found in any table")));
-            };
-            conditions.push(Expr::Column(left.column).eq(Expr::Column(right.column)));
-            for relation in &mut scope.relations[first_new..] {
-                for column in &mut relation.columns {
-                    column.merged |= column.name == *name;
-                }
-            }
-        }
-        Ok(conditions)
-    }
-
-    fn factor(&self, factor: &TableFactor, ctes: &Ctes, parent: Option<&Scope>) -> Result<FromItem, SqlError> {
+        parent: Option<&Scope>,
+    ) -> Result<FromItem, SqlError> {
         super::refused::check_factor(factor)?;
         self.deeper(|| match factor {
             TableFactor::Table {
@@ -217,7 +80,7 @@ impl Binder<'_> {
                 } else {
                     bound.plan
                 };
-                self.named(plan, told_apart(bound.columns), alias.as_ref(), "subquery")
+                self.named(plan, bound.columns, alias.as_ref(), "subquery")
             }
             TableFactor::NestedJoin {
                 table_with_joins,
@@ -234,6 +97,29 @@ impl Binder<'_> {
                 expr: ast::Expr::Function(function),
                 alias,
             } => self.table_function(function, alias.as_ref(), ctes),
+            // TABLE( ) around a call may be left out.
+            TableFactor::Table {
+                name,
+                alias,
+                args: Some(args),
+                ..
+            } => {
+                let function = ast::Function {
+                    name: name.clone(),
+                    uses_odbc_syntax: false,
+                    parameters: ast::FunctionArguments::None,
+                    args: ast::FunctionArguments::List(ast::FunctionArgumentList {
+                        duplicate_treatment: None,
+                        args: args.args.clone(),
+                        clauses: Vec::new(),
+                    }),
+                    filter: None,
+                    null_treatment: None,
+                    over: None,
+                    within_group: Vec::new(),
+                };
+                self.table_function(&function, alias.as_ref(), ctes)
+            }
             TableFactor::UNNEST { .. } => {
                 let mut scope = Scope::child_of(parent);
                 let one = LogicalPlanBuilder::empty(true)
@@ -301,7 +187,7 @@ impl Binder<'_> {
                     names.join(", "),
                     alias.columns.len()
                 ),
-                Some(position(alias.name.span)),
+                alias.columns.first().map(|column| position(column.name.span)),
             ));
         }
         Ok(alias.columns.iter().map(|column| column.name.value.clone()).collect())
@@ -368,7 +254,9 @@ impl Binder<'_> {
             // The catalog's own name may stand in front.
             [catalog, schema, table] if catalog == "druid" => (schema.as_str(), table.as_str()),
             _ => {
-                return Err(SqlError::invalid_at(format!("Object '{}' not found", parts[0]), place));
+                let message = format!("Object '{}' not found", parts[0]);
+                let schemas = SCHEMAS.map(String::from);
+                return Err(not_found(message, &parts[0], &schemas, place));
             }
         };
         let lookup = || self.catalog.lookup(table).and_then(|lookup| lookup.table().ok());
@@ -378,21 +266,24 @@ impl Binder<'_> {
         };
         let Some(provider) = provider else {
             let names = self.catalog.table_names(schema);
-            let known_schema =
-                !names.is_empty() || ["druid", "sys", "INFORMATION_SCHEMA", "lookup", "view"].contains(&schema);
-            let missing = if known_schema { table } else { schema };
-            let message = if known_schema && parts.len() > 1 {
+            let known_schema = !names.is_empty() || SCHEMAS.contains(&schema);
+            if !known_schema {
+                let message = format!("Object '{schema}' not found");
+                return Err(not_found(message, schema, &SCHEMAS.map(String::from), place));
+            }
+            let other_case = names.iter().any(|name| name.to_lowercase() == table.to_lowercase());
+            let message = if parts.len() > 1 || other_case {
                 format!("Object '{table}' not found within '{schema}'")
             } else {
-                format!("Object '{missing}' not found")
+                format!("Object '{table}' not found")
             };
-            let hint = match parts.as_slice() {
-                [only] if ["SCHEMATA", "TABLES", "COLUMNS", "ROUTINES"].contains(&only.to_uppercase().as_str()) => {
-                    Some(format!("did you mean [INFORMATION_SCHEMA.{}]?", only.to_uppercase()))
-                }
-                _ => did_you_mean(nearest(table, names.iter().map(String::as_str))),
-            };
-            return Err(SqlError::invalid_at(message, place).hint(hint));
+            let view = table.to_uppercase();
+            if parts.len() == 1 && !other_case && ["SCHEMATA", "TABLES", "COLUMNS", "ROUTINES"].contains(&view.as_str())
+            {
+                let hint = format!("did you mean [INFORMATION_SCHEMA.{view}]?");
+                return Err(SqlError::invalid_at(message, place).hint(Some(hint)));
+            }
+            return Err(not_found(message, table, &names, place));
         };
         match schema {
             "druid" => self.add_resource(table, "DATASOURCE"),
@@ -479,10 +370,14 @@ impl Binder<'_> {
                 crate::Category::Uncategorized,
                 external::no_schema(&name),
             )),
-            _ => Err(SqlError::invalid_at(
-                format!("No match found for function signature {}()", name.to_ascii_uppercase()),
-                self.place_of_start(start),
-            )),
+            _ => {
+                let (args, _, _) = self.arguments(function, &super::expr::Cx::constant())?;
+                let families: Vec<String> = args.iter().map(|arg| format!("<{}>", arg.ty.family())).collect();
+                Err(SqlError::invalid_at(
+                    format!("No match found for function signature {name}({})", families.join(", ")),
+                    self.place_of_start(start),
+                ))
+            }
         }
     }
 
@@ -512,6 +407,9 @@ impl Binder<'_> {
             let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) = argument else {
                 return Err(not_text(None));
             };
+            if let ast::Expr::Identifier(_) = expr {
+                self.expr(expr, &super::expr::Cx::constant())?;
+            }
             let Ok(Some(name)) = self.text_literal(expr) else {
                 return Err(not_text(Some(expr)));
             };
@@ -544,7 +442,7 @@ impl Binder<'_> {
                 .map(|(name, ty)| {
                     let found = input.relations[0].columns.iter().find(|c| c.name == *name);
                     let typed = match found {
-                        Some(column) => super::Typed::new(Expr::Column(column.column.clone()), column.ty.clone()),
+                        Some(column) => Typed::new(Expr::Column(column.column.clone()), column.ty.clone()),
                         None => self.null_of(ty),
                     };
                     Ok(self.cast(typed, ty)?.expr.alias(name.as_str()))
@@ -569,7 +467,12 @@ impl Binder<'_> {
     }
 
     /// `UNNEST(array) AS u(c)` beside what there is: one row an element.
-    fn unnest(&self, left: LogicalPlan, factor: &TableFactor, scope: &mut Scope) -> Result<LogicalPlan, SqlError> {
+    pub(super) fn unnest(
+        &self,
+        left: LogicalPlan,
+        factor: &TableFactor,
+        scope: &mut Scope,
+    ) -> Result<LogicalPlan, SqlError> {
         let TableFactor::UNNEST {
             alias,
             array_exprs,
@@ -635,39 +538,8 @@ impl Binder<'_> {
     }
 }
 
-/// A join's type and condition.
-struct JoinKind {
-    join_type: JoinType,
-    constraint: JoinConstraint,
-}
-
-impl JoinKind {
-    fn cross() -> Self {
-        JoinKind {
-            join_type: JoinType::Inner,
-            constraint: JoinConstraint::None,
-        }
-    }
-}
-
-fn join_kind(operator: &JoinOperator) -> Result<JoinKind, SqlError> {
-    let (join_type, constraint) = match operator {
-        JoinOperator::Join(c) | JoinOperator::Inner(c) => (JoinType::Inner, c.clone()),
-        JoinOperator::Left(c) | JoinOperator::LeftOuter(c) => (JoinType::Left, c.clone()),
-        JoinOperator::Right(c) | JoinOperator::RightOuter(c) => (JoinType::Right, c.clone()),
-        JoinOperator::FullOuter(c) => (JoinType::Full, c.clone()),
-        JoinOperator::CrossJoin(c) => (JoinType::Inner, c.clone()),
-        other => {
-            return Err(SqlError::unsupported(
-                format!("Join type [{other:?}] is not supported")
-                    .chars()
-                    .take(120)
-                    .collect::<String>(),
-            ));
-        }
-    };
-    Ok(JoinKind { join_type, constraint })
-}
+/// The schemas that there are.
+const SCHEMAS: [&str; 5] = ["druid", "sys", "INFORMATION_SCHEMA", "lookup", "view"];
 
 /// Tells whether an expression is a column as it is stored, or its text as a list of one.
 fn is_stored(expr: &Expr) -> bool {
@@ -678,15 +550,6 @@ fn is_stored(expr: &Expr) -> bool {
         }
         _ => false,
     }
-}
-
-/// Renames all but the first of several columns of one name, as a subquery does: `a`, `a0`, `a1`.
-pub(super) fn told_apart(columns: Vec<(String, SqlType)>) -> Vec<(String, SqlType)> {
-    let mut taken = HashSet::new();
-    columns
-        .into_iter()
-        .map(|(name, ty)| (super::select::unique(&name, &mut taken), ty))
-        .collect()
 }
 
 fn first_words(text: &str) -> String {

@@ -78,11 +78,7 @@ impl Binder<'_> {
     fn ingest(&self, ast: &IngestAst) -> Result<BoundStatement, SqlError> {
         let operation = if ast.replace { "REPLACE" } else { "INSERT" };
         if self.engine == EngineKind::Native {
-            return Err(SqlError::invalid(if ast.replace {
-                "REPLACE operations are not supported by the requested SQL engine [native].  Consider using MSQ."
-            } else {
-                "INSERT operations are not supported by requested SQL engine [native], consider using MSQ."
-            }));
+            return Err(self.refused_natively(ast, operation));
         }
         if let Target::Extern {
             destination,
@@ -112,18 +108,7 @@ impl Binder<'_> {
                     .to_string(),
             )));
         };
-        if ast.query.order_by.is_some() {
-            return Err(SqlError::invalid(format!(
-                "Cannot use an ORDER BY clause on a Query of type [{operation}], use CLUSTERED BY instead"
-            )));
-        }
-        let descending = ast.clustered_by.iter().find(|key| key.options.asc == Some(false));
-        if let Some(key) = descending {
-            return Err(SqlError::invalid(format!(
-                "Invalid CLUSTERED BY clause [{} DESC]: cannot sort in descending order.",
-                calcite(&key.expr)
-            )));
-        }
+        check_order(ast, operation)?;
         if self.context.get("sqlOuterLimit").is_some() {
             return Err(SqlError::invalid(format!(
                 "Context parameter [sqlOuterLimit] cannot be provided on operator [{operation}]"
@@ -170,6 +155,15 @@ impl Binder<'_> {
             .boolean("groupByEnableMultiValueUnnesting")?
             .unwrap_or(true);
         Ok(!finalize && !unnest)
+    }
+
+    /// Makes the error of the interactive engine: what parsing judges comes before that it does not ingest.
+    fn refused_natively(&self, ast: &IngestAst, operation: &str) -> SqlError {
+        let granularity = ast.partitioned_by.as_ref().map(|partition| self.granularity(partition));
+        match (granularity, check_order(ast, operation)) {
+            (Some(Err(error)), _) | (_, Err(error)) => error,
+            _ => needs_tasks(ast.replace),
+        }
     }
 
     fn rollup(&self, bound: &BoundQuery) -> Result<Option<Rollup>, SqlError> {
@@ -629,4 +623,41 @@ fn calcite(expr: &ast::Expr) -> String {
         },
         other => other.to_string(),
     }
+}
+
+/// Makes the error for INSERT and REPLACE on the interactive engine.
+pub(crate) fn needs_tasks(replace: bool) -> SqlError {
+    SqlError::invalid(if replace {
+        "REPLACE operations are not supported by the requested SQL engine [native].  Consider using MSQ."
+    } else {
+        "INSERT operations are not supported by requested SQL engine [native], consider using MSQ."
+    })
+}
+
+/// Refuses an order of the rows that CLUSTERED BY does not give.
+fn check_order(ast: &IngestAst, operation: &str) -> Result<(), SqlError> {
+    if ast.query.order_by.is_some() {
+        return Err(SqlError::invalid(format!(
+            "Cannot use an ORDER BY clause on a Query of type [{operation}], use CLUSTERED BY instead"
+        )));
+    }
+    for key in &ast.clustered_by {
+        if let ast::Expr::UnaryOp {
+            op: ast::UnaryOperator::Minus,
+            expr,
+        } = &key.expr
+            && super::select::ordinal(expr).is_some()
+        {
+            return Err(SqlError::invalid(format!(
+                "Ordinal [-{expr}] specified in the CLUSTERED BY clause is invalid. It must be a positive integer."
+            )));
+        }
+        if key.options.asc == Some(false) {
+            return Err(SqlError::invalid(format!(
+                "Invalid CLUSTERED BY clause [{} DESC]: cannot sort in descending order.",
+                calcite(&key.expr)
+            )));
+        }
+    }
+    Ok(())
 }

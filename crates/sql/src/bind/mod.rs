@@ -12,11 +12,13 @@ mod arithmetic;
 mod by_value;
 mod call;
 pub(crate) mod coerce;
+mod condition;
 mod expr;
 mod external;
 mod from;
 mod grouping;
 mod ingest;
+mod join;
 mod literal;
 mod pivot;
 mod predicate;
@@ -46,6 +48,7 @@ use crate::parse::{Parsed, Tokens, position};
 use crate::statement::Resource;
 use crate::{EngineKind, QueryContext, SchemaCatalog, SqlError, SqlParameter, SqlType};
 
+pub(crate) use ingest::needs_tasks;
 pub(crate) use scope::{Cte, Scope};
 
 /// An expression with Druid's type.

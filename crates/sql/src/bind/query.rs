@@ -6,7 +6,9 @@ use std::rc::Rc;
 use datafusion::common::Column;
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
-use datafusion::sql::sqlparser::ast::{self, LimitClause, OrderByKind, Query, SetExpr, SetOperator, SetQuantifier};
+use datafusion::sql::sqlparser::ast::{
+    self, LimitClause, OrderByKind, Query, SetExpr, SetOperator, SetQuantifier, Spanned,
+};
 
 use super::coerce::common_type;
 use super::expr::Cx;
@@ -35,16 +37,7 @@ impl Binder<'_> {
             for cte in &with.cte_tables {
                 let before = self.state.borrow().relations;
                 let bound = self.deeper(|| self.query(&cte.query, &ctes, parent))?;
-                let columns = if cte.alias.columns.is_empty() {
-                    super::from::told_apart(bound.columns)
-                } else {
-                    bound
-                        .columns
-                        .into_iter()
-                        .zip(&cte.alias.columns)
-                        .map(|((_, ty), column)| (column.name.value.clone(), ty))
-                        .collect()
-                };
+                let columns = self.cte_columns(cte, bound.columns)?;
                 ctes.push(Rc::new(Cte {
                     name: cte.alias.name.value.clone(),
                     plan: bound.plan,
@@ -70,6 +63,36 @@ impl Binder<'_> {
         }
         let bound = self.set_expr(&query.body, &ctes, parent)?;
         self.ordered(bound, &tail)
+    }
+
+    /// Gives the columns of a WITH item, named by its list or its query.
+    fn cte_columns(&self, cte: &ast::Cte, columns: Vec<(String, SqlType)>) -> Result<Vec<(String, SqlType)>, SqlError> {
+        let list = &cte.alias.columns;
+        if list.is_empty() {
+            let mut names = HashSet::new();
+            if let Some((name, _)) = columns.iter().find(|(name, _)| !names.insert(name)) {
+                return Err(SqlError::invalid_at(
+                    format!("Column has duplicate column name '{name}' and no column list specified"),
+                    self.place_of_query(&cte.query),
+                ));
+            }
+            return Ok(columns);
+        }
+        if list.len() != columns.len() {
+            let first = list.first().and_then(|column| self.tokens.at(column.name.span.start));
+            return Err(SqlError::invalid_at(
+                "Number of columns must match number of query columns",
+                first.and_then(|at| self.tokens.range(at.saturating_sub(1), at)),
+            ));
+        }
+        let names = list.iter().map(|column| column.name.value.clone());
+        Ok(names.zip(columns).map(|(name, (_, ty))| (name, ty)).collect())
+    }
+
+    /// Gives the place of a query's first word.
+    fn place_of_query(&self, query: &Query) -> Option<crate::Position> {
+        let at = self.tokens.at(query.span().start)?;
+        self.tokens.range(at, at)
     }
 
     fn limits(&self, query: &Query) -> Result<(usize, Option<usize>), SqlError> {
@@ -154,8 +177,9 @@ impl Binder<'_> {
         }
         let mut left = self.set_expr(at, ctes, parent)?;
         for (op, quantifier, right) in steps.into_iter().rev() {
+            let place = self.place_of_rows(right);
             let right = self.set_expr(right, ctes, parent)?;
-            left = self.combine(left, *op, *quantifier, right)?;
+            left = self.combine(left, *op, *quantifier, right, place)?;
         }
         Ok(left)
     }
@@ -166,26 +190,25 @@ impl Binder<'_> {
         op: SetOperator,
         quantifier: SetQuantifier,
         right: BoundQuery,
+        place: Option<crate::Position>,
     ) -> Result<BoundQuery, SqlError> {
+        let all = matches!(quantifier, SetQuantifier::All | SetQuantifier::AllByName);
+        let name = match all {
+            true => format!("{} ALL", op.to_string().to_uppercase()),
+            false => op.to_string().to_uppercase(),
+        };
         if left.columns.len() != right.columns.len() {
-            return Err(SqlError::invalid(format!(
-                "Column count mismatch in {}",
-                op.to_string().to_uppercase()
-            )));
+            return Err(SqlError::invalid_at(format!("Column count mismatch in {name}"), place));
         }
         let mut types = Vec::with_capacity(left.columns.len());
         for (i, ((_, a), (_, b))) in left.columns.iter().zip(&right.columns).enumerate() {
             types.push(common_type(a, b).ok_or_else(|| {
-                SqlError::invalid(format!(
-                    "Type mismatch in column {} of {}",
-                    i + 1,
-                    op.to_string().to_uppercase()
-                ))
+                let place = left.places.get(i).copied().flatten();
+                SqlError::invalid_at(format!("Type mismatch in column {} of {name}", i + 1), place)
             })?);
         }
         let mut taken = HashSet::new();
         let names: Vec<String> = left.columns.iter().map(|(name, _)| unique(name, &mut taken)).collect();
-        let all = matches!(quantifier, SetQuantifier::All | SetQuantifier::AllByName);
         let (a, b) = (
             self.cast_columns(&left, &types, &names)?,
             self.cast_columns(&right, &types, &names)?,
@@ -241,20 +264,17 @@ impl Binder<'_> {
         let mut bound: Vec<Vec<Typed>> = Vec::with_capacity(rows.len());
         for row in rows {
             if row.len() != width {
-                return Err(SqlError::invalid(
-                    "Unequal number of entries in VALUES: every row must have as many entries as the first",
-                ));
+                return Err(self
+                    .unlike_rows(rows)
+                    .hint(Some("every row needs as many entries as the first".into())));
             }
             let row: Vec<Typed> = row.iter().map(|expr| self.expr(expr, &cx)).collect::<Result<_, _>>()?;
             for (ty, typed) in types.iter_mut().zip(&row) {
                 *ty = match common_type(ty, &typed.ty) {
                     Some(common) if !(common.is_text() && (ty.is_numeric() || typed.ty.is_numeric())) => common,
                     _ => {
-                        return Err(SqlError::invalid(format!(
-                            "Values passed to VALUES operator must have compatible types, got {} and {}",
-                            ty.in_message(),
-                            typed.ty.in_message()
-                        )));
+                        let hint = format!("they are {} and {}", ty.in_message(), typed.ty.in_message());
+                        return Err(self.unlike_rows(rows).hint(Some(hint)));
                     }
                 };
             }
@@ -291,6 +311,41 @@ impl Binder<'_> {
             keys: Vec::new(),
             metrics: None,
         })
+    }
+
+    /// Makes the error for rows of VALUES that do not go together.
+    fn unlike_rows(&self, rows: &[&[ast::Expr]]) -> SqlError {
+        let first = rows.iter().flat_map(|row| row.iter()).next();
+        let word = first.and_then(|expr| self.extent(expr, 0)).and_then(|(first, _)| {
+            (0..first)
+                .rev()
+                .find(|at| crate::parse::is_word(&self.tokens.list()[*at].token, "VALUES"))
+        });
+        SqlError::invalid_at(
+            "Values passed to VALUES operator must have compatible types",
+            word.and_then(|at| self.tokens.range(at, at)),
+        )
+    }
+
+    /// Gives the place of the rows of a query: its select list, or VALUES.
+    fn place_of_rows(&self, body: &SetExpr) -> Option<crate::Position> {
+        match body {
+            SetExpr::Select(select) => {
+                let start = select.projection.first()?.span().start;
+                let at = self.tokens.at(start)?;
+                self.tokens.range(at, at)
+            }
+            SetExpr::Query(query) => self.place_of_rows(&query.body),
+            SetExpr::Values(values) => {
+                let first = values.rows.first()?.content.first()?;
+                let (first, _) = self.extent(first, 0)?;
+                let at = (0..first)
+                    .rev()
+                    .find(|at| crate::parse::is_word(&self.tokens.list()[*at].token, "VALUES"))?;
+                self.tokens.range(at, at)
+            }
+            _ => None,
+        }
     }
 
     /// Sorts and cuts the result of a set operation or VALUES: keys are output columns only.

@@ -100,10 +100,6 @@ pub(super) fn check_call(function: &Function, upper: &str, is_aggregate: bool) -
     refuse(&[
         (function.null_treatment.is_some(), "IGNORE NULLS or RESPECT NULLS"),
         (
-            function.filter.is_some() && !is_aggregate && function.over.is_none(),
-            "FILTER of a function that is no aggregate",
-        ),
-        (
             !function.within_group.is_empty() && is_aggregate && !joins,
             "WITHIN GROUP of this aggregate",
         ),

@@ -26,7 +26,7 @@ pub(crate) struct ScopeColumn {
     /// The plan's column.
     pub column: Column,
     pub ty: SqlType,
-    /// True for the second column of a USING or NATURAL join: only its qualified name finds it.
+    /// True for the columns behind one of a USING or NATURAL join: only their qualified names find them.
     pub merged: bool,
 }
 
@@ -152,30 +152,34 @@ impl Binder<'_> {
                         ..start
                     }
                 });
-                return Err(
-                    SqlError::invalid_at(format!("Table '{}' not found", table.join(".")), place).hint(did_you_mean(
-                        nearest(table[table.len() - 1], aliases.iter().map(String::as_str)),
-                    )),
-                );
+                let message = format!("Table '{}' not found", table.join("."));
+                return Err(not_found(message, table[table.len() - 1], &aliases, place));
             }
             let place = parts.last().map(|last| position(last.span));
-            return Err(SqlError::invalid_at(
-                format!("Column '{name}' not found in table '{}'", table.join(".")),
-                place,
-            )
-            .hint(self.nearest_column(scope, name)));
+            let message = format!("Column '{name}' not found in table '{}'", table.join("."));
+            return Err(not_found(message, name, &Self::names_in_reach(scope), place));
         }
-        Err(
-            SqlError::invalid_at(format!("Column '{name}' not found in any table"), place)
-                .hint(self.nearest_column(scope, name)),
-        )
+        let message = format!("Column '{name}' not found in any table");
+        Err(not_found(message, name, &Self::names_in_reach(scope), place))
     }
 
-    fn nearest_column(&self, scope: &Scope, name: &str) -> Option<String> {
-        let names: Vec<String> = std::iter::successors(Some(scope), |s| s.parent)
+    fn names_in_reach(scope: &Scope) -> Vec<String> {
+        std::iter::successors(Some(scope), |s| s.parent)
             .flat_map(|s| s.columns().map(|c| c.name.clone()).collect::<Vec<_>>())
-            .collect();
-        did_you_mean(nearest(name, names.iter().map(String::as_str)))
+            .collect()
+    }
+}
+
+/// Makes the error for a name that nothing has. One that differs in case only is named in the text, as Calcite does; one that is near, as a hint.
+pub(super) fn not_found(message: String, name: &str, names: &[String], place: Option<crate::Position>) -> SqlError {
+    let same = names
+        .iter()
+        .find(|known| known.as_str() != name && known.to_lowercase() == name.to_lowercase());
+    match same {
+        Some(known) => SqlError::invalid_at(format!("{message}; did you mean '{known}'?"), place),
+        None => {
+            SqlError::invalid_at(message, place).hint(did_you_mean(nearest(name, names.iter().map(String::as_str))))
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::Sort;
-use datafusion::logical_expr::{Expr, GroupingSet, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, GroupingSet, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{self, OrderByExpr, Select, SelectItem};
 
 use super::aggregate::{AGGREGATE, Aggregates};
@@ -91,7 +91,16 @@ impl Binder<'_> {
             .map(|item| (item.name.clone(), item.typed.clone()))
             .collect();
         let mut having = match &select.having {
-            Some(having) => Some(self.condition_in(having, &cx("HAVING", &aliases))?),
+            Some(having) => {
+                let condition = self.condition_in(having, &cx("HAVING", &aliases))?;
+                let window = items.iter().find(|item| holds_window(&item.typed.expr));
+                if let Some(ast) = window.and_then(|item| item.ast.as_ref())
+                    && holds_window(&condition)
+                {
+                    return Err(self.in_having(ast));
+                }
+                Some(condition)
+            }
             None => None,
         };
         let mut qualify = match &select.qualify {
@@ -104,14 +113,8 @@ impl Binder<'_> {
         for key in tail.order_by.iter().chain(tail.stored.clustered_by) {
             keys.push((self.sort_key(&key.expr, &items, &order_cx, &mut hidden)?, key));
         }
-        let grouped = !sets.is_empty() || !aggregates.borrow().exprs.is_empty();
-        if !grouped && let Some(having) = &select.having {
-            // HAVING without grouping makes one group of everything.
-            return Err(SqlError::invalid_at(
-                "HAVING needs GROUP BY or an aggregate".to_string(),
-                self.place(having),
-            ));
-        }
+        // HAVING without grouping makes one group of everything.
+        let grouped = !sets.is_empty() || !aggregates.borrow().exprs.is_empty() || select.having.is_some();
         let mut window_exprs = windows.into_inner().exprs;
         let is_grouping = grouped || matches!(select.distinct, Some(ast::Distinct::Distinct));
         let metrics = (is_grouping && window_exprs.is_empty()).then(|| {
@@ -127,27 +130,39 @@ impl Binder<'_> {
                 [keys] => crate::group_order::order_of_keys(&unnested, keys),
                 _ => Vec::new(),
             };
-            let (aggregated, map) = self.aggregate_plan(unnested, &sets, &values, aggregates.into_inner().exprs)?;
+            let mut aggregates = aggregates.into_inner().exprs;
+            if sets.is_empty() && aggregates.iter().any(self::is_grouping) {
+                return Err(SqlError::invalid_at(
+                    "GROUPING operator may only occur in an aggregate query",
+                    self.place_of_grouping(select),
+                ));
+            }
+            if aggregates.is_empty() && sets.is_empty() {
+                aggregates.push(datafusion::functions_aggregate::expr_fn::count(lit(1i64)));
+            }
+            let (aggregated, map) = self.aggregate_plan(unnested, &sets, &values, aggregates)?;
             plan = aggregated;
+            if let Some(condition) = having.take() {
+                let condition = self
+                    .regroup(condition, &map, select.having.as_ref(), None, &scope)
+                    .map_err(|error| in_select_list(error, &items))?;
+                plan = build(LogicalPlanBuilder::from(plan).having(condition))?;
+            }
             for item in &mut items {
-                item.typed.expr = self.regroup(item.typed.expr.clone(), &map, item.ast.as_ref(), &scope)?;
+                item.typed.expr = self.regroup(item.typed.expr.clone(), &map, item.ast.as_ref(), item.place, &scope)?;
             }
             for (expr, ast) in &mut hidden {
-                *expr = self.regroup(expr.clone(), &map, ast.as_ref(), &scope)?;
+                *expr = self.regroup(expr.clone(), &map, ast.as_ref(), None, &scope)?;
             }
             for expr in &mut window_exprs {
-                *expr = self.regroup(expr.clone(), &map, None, &scope)?;
+                *expr = self.regroup(expr.clone(), &map, None, None, &scope)?;
                 if sets.len() == 1 {
                     // Groups come in the order of their keys, which settles what a window leaves open.
                     super::window::settle_order(expr, key_order.iter().map(|at| &map.groups[*at].1));
                 }
             }
-            if let Some(condition) = having.take() {
-                let condition = self.regroup(condition, &map, select.having.as_ref(), &scope)?;
-                plan = build(LogicalPlanBuilder::from(plan).having(condition))?;
-            }
             if let Some(condition) = qualify.take() {
-                qualify = Some(self.regroup(condition, &map, select.qualify.as_ref(), &scope)?);
+                qualify = Some(self.regroup(condition, &map, select.qualify.as_ref(), None, &scope)?);
             }
         }
         if !window_exprs.is_empty() {
@@ -289,16 +304,29 @@ impl Binder<'_> {
 
     pub(super) fn items(&self, select: &Select, scope: &Scope, cx: &Cx) -> Result<Vec<Item>, SqlError> {
         let mut items: Vec<Item> = Vec::with_capacity(select.projection.len());
-        let all = |columns: &mut dyn Iterator<Item = &super::scope::ScopeColumn>, items: &mut Vec<Item>| {
-            for column in columns {
-                items.push(Item {
-                    name: column.name.clone(),
-                    typed: Typed::new(Expr::Column(column.column.clone()), column.ty.clone()),
-                    place: None,
-                    ast: None,
-                });
-            }
-        };
+        let all =
+            |relations: &[super::scope::Relation], hidden: bool, place: Option<Position>, items: &mut Vec<Item>| {
+                // What a star gives is told apart from what stands before: `a`, `a0`, `a1`.
+                let mut taken: HashSet<String> = items.iter().map(|item| item.name.clone()).collect();
+                for relation in relations {
+                    let mut names = HashSet::new();
+                    for column in relation.columns.iter().filter(|column| hidden || !column.merged) {
+                        if !names.insert(&column.name) {
+                            return Err(SqlError::invalid_at(
+                                format!("Column '{}' is ambiguous", column.name),
+                                place,
+                            ));
+                        }
+                        items.push(Item {
+                            name: unique(&column.name, &mut taken),
+                            typed: Typed::new(Expr::Column(column.column.clone()), column.ty.clone()),
+                            place,
+                            ast: None,
+                        });
+                    }
+                }
+                Ok(())
+            };
         for item in &select.projection {
             match item {
                 SelectItem::Wildcard(options) => {
@@ -308,9 +336,10 @@ impl Binder<'_> {
                             Some(position(options.wildcard_token.0.span)),
                         ));
                     }
-                    all(&mut scope.columns(), &mut items);
+                    let place = Some(position(options.wildcard_token.0.span));
+                    all(&scope.relations, false, place, &mut items)?;
                 }
-                SelectItem::QualifiedWildcard(kind, _) => {
+                SelectItem::QualifiedWildcard(kind, options) => {
                     let ast::SelectItemQualifiedWildcardKind::ObjectName(name) = kind else {
                         return Err(SqlError::invalid("Only a table's columns can be selected by [.*]"));
                     };
@@ -320,7 +349,15 @@ impl Binder<'_> {
                         .filter_map(|part| part.as_ident().map(|ident| ident.value.as_str()))
                         .collect();
                     match scope.relation(&parts) {
-                        Some(relation) => all(&mut relation.columns.iter(), &mut items),
+                        Some(relation) => {
+                            let star = position(options.wildcard_token.0.span);
+                            let place = self.place_of_name(name).map(|start| Position {
+                                end_line: star.end_line,
+                                end_column: star.end_column,
+                                ..start
+                            });
+                            all(std::slice::from_ref(relation), true, place, &mut items)?;
+                        }
                         None => {
                             return Err(SqlError::invalid_at(
                                 format!("Unknown identifier '{}'", parts.join(".")),
@@ -391,6 +428,12 @@ impl Binder<'_> {
         if let ast::Expr::Identifier(ident) = expr
             && let Some(i) = items.iter().position(|item| item.name == ident.value)
         {
+            if items[i + 1..].iter().any(|item| item.name == ident.value) {
+                return Err(SqlError::invalid_at(
+                    format!("Column '{}' is ambiguous", ident.value),
+                    self.place(expr),
+                ));
+            }
             return Ok(Key::Visible(i));
         }
         let typed = self.expr(expr, cx)?;
@@ -404,6 +447,18 @@ impl Binder<'_> {
         Ok(Key::Hidden(hidden.len() - 1))
     }
 
+    fn place_of_grouping(&self, select: &Select) -> Option<Position> {
+        let mut found = None;
+        let _ = ast::visit_expressions(select, |expr| match expr {
+            ast::Expr::Function(call) if call.name.to_string().eq_ignore_ascii_case("GROUPING") => {
+                found = self.place(expr);
+                std::ops::ControlFlow::Break(())
+            }
+            _ => std::ops::ControlFlow::Continue(()),
+        });
+        found
+    }
+
     fn aggregate_plan(
         &self,
         plan: LogicalPlan,
@@ -415,11 +470,6 @@ impl Binder<'_> {
             let found = values.iter().find(|(known, _)| known == group);
             found.map_or_else(|| group.clone(), |(_, column)| column.clone())
         };
-        if sets.is_empty() && aggregates.iter().any(is_grouping) {
-            return Err(SqlError::invalid(
-                "GROUPING operator may only occur in an aggregate query",
-            ));
-        }
         let (group_exprs, groups, skip): (Vec<Expr>, Vec<Expr>, usize) = match sets {
             [] => (Vec::new(), Vec::new(), 0),
             [one] => (one.iter().map(value).collect(), one.clone(), 0),
@@ -490,7 +540,14 @@ impl Binder<'_> {
     }
 
     /// Rewrites an expression onto the output of the aggregation.
-    fn regroup(&self, expr: Expr, grouped: &Grouped, ast: Option<&ast::Expr>, scope: &Scope) -> Result<Expr, SqlError> {
+    fn regroup(
+        &self,
+        expr: Expr,
+        grouped: &Grouped,
+        ast: Option<&ast::Expr>,
+        place: Option<Position>,
+        scope: &Scope,
+    ) -> Result<Expr, SqlError> {
         let mut stray: Option<Column> = None;
         let rewritten = expr
             .transform_down(|e| {
@@ -519,12 +576,47 @@ impl Binder<'_> {
             .columns()
             .find(|known| known.column == column)
             .map_or(column.name.clone(), |known| known.name.clone());
-        let place = ast.and_then(|ast| find_name(ast, &name)).map(position);
+        let written = ast.and_then(|ast| find_name(ast, &name));
+        let (shown, place) = match written {
+            Some((shown, span)) => (shown, Some(position(span))),
+            // A star's column has its table's name.
+            None if ast.is_none() && place.is_some() => {
+                let table = scope
+                    .relations
+                    .iter()
+                    .find(|relation| relation.columns.iter().any(|known| known.column == column))
+                    .and_then(|relation| relation.alias.as_ref());
+                (table.map_or(name.clone(), |table| format!("{table}.{name}")), place)
+            }
+            None => (name, None),
+        };
         Err(SqlError::invalid_at(
-            format!("Expression '{name}' is not being grouped"),
+            format!("Expression '{shown}' is not being grouped"),
             place,
         ))
     }
+}
+
+/// Moves an error of HAVING to where the select list has the column of that name, which HAVING refers to.
+fn in_select_list(error: SqlError, items: &[Item]) -> SqlError {
+    let words = error
+        .message
+        .strip_prefix("Expression '")
+        .and_then(|rest| rest.split_once('\''));
+    let item = words.and_then(|(name, _)| items.iter().find(|item| item.name == name && item.ast.is_some()));
+    match (item, words) {
+        (Some(item), Some((name, _))) => {
+            SqlError::invalid_at(format!("Expression '{name}' is not being grouped"), item.place)
+        }
+        _ => error,
+    }
+}
+
+fn holds_window(expr: &Expr) -> bool {
+    expr.exists(|e| {
+        Ok(matches!(e, Expr::Column(column) if column.relation.as_ref().is_some_and(|r| r.table() == WINDOW)))
+    })
+    .unwrap_or(false)
 }
 
 fn is_grouping(expr: &Expr) -> bool {
@@ -554,17 +646,18 @@ fn interval_selected(typed: &Typed) -> SqlError {
     ))
 }
 
-/// Finds the place of a column's name inside an expression.
-fn find_name(expr: &ast::Expr, name: &str) -> Option<datafusion::sql::sqlparser::tokenizer::Span> {
+/// Finds a column's name inside an expression: as it is written, and where.
+fn find_name(expr: &ast::Expr, name: &str) -> Option<(String, datafusion::sql::sqlparser::tokenizer::Span)> {
     let mut found = None;
     let _ = ast::visit_expressions(expr, |e| {
         match e {
-            ast::Expr::Identifier(ident) if ident.value == name => found = Some(ident.span),
+            ast::Expr::Identifier(ident) if ident.value == name => found = Some((name.to_string(), ident.span)),
             ast::Expr::CompoundIdentifier(parts) => {
                 if let (Some(first), Some(last)) = (parts.first(), parts.last())
                     && last.value == name
                 {
-                    found = Some(first.span.union(&last.span));
+                    let words: Vec<&str> = parts.iter().map(|part| part.value.as_str()).collect();
+                    found = Some((words.join("."), first.span.union(&last.span)));
                 }
             }
             _ => {}

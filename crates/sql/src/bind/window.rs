@@ -4,7 +4,7 @@ use datafusion::common::{Column, ScalarValue, TableReference};
 use datafusion::functions_window as df;
 use datafusion::logical_expr::expr::{Sort, WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::{Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit};
-use datafusion::sql::sqlparser::ast::{self, Spanned, WindowType};
+use datafusion::sql::sqlparser::ast::{self, WindowType};
 
 use super::aggregate::{self, Finish};
 use super::expr::Cx;
@@ -65,6 +65,9 @@ impl Binder<'_> {
         whole: &ast::Expr,
         cx: &Cx,
     ) -> Result<Typed, SqlError> {
+        if cx.clause == "HAVING" {
+            return Err(self.in_having(whole));
+        }
         let Some(windows) = cx.windows else {
             return Err(SqlError::invalid_at(
                 format!("Windowed aggregate expression is illegal in {} clause", cx.clause),
@@ -132,6 +135,39 @@ impl Binder<'_> {
         Ok(Typed::new(self.finished(column, &call.finish)?, call.ty))
     }
 
+    /// Refuses a wrong number of arguments of a window function.
+    pub(super) fn check_window_arity(&self, name: &str, count: usize, whole: &ast::Expr) -> Result<(), SqlError> {
+        let allowed = match name {
+            "LAG" | "LEAD" => 1..=3,
+            "FIRST_VALUE" | "LAST_VALUE" | "NTILE" => 1..=1,
+            _ => 0..=0,
+        };
+        if allowed.contains(&count) {
+            return Ok(());
+        }
+        Err(SqlError::invalid_at(
+            format!(
+                "Invalid number of arguments to function '{name}'. Was expecting {} arguments",
+                allowed.start()
+            ),
+            self.place(whole),
+        ))
+    }
+
+    /// Makes the error for a window function in HAVING.
+    pub(super) fn in_having(&self, whole: &ast::Expr) -> SqlError {
+        SqlError::invalid_at("Window functions are not allowed in HAVING", self.place(whole))
+    }
+
+    /// Gives the place of a call's window: what stands behind OVER.
+    fn place_of_window(&self, whole: &ast::Expr) -> Option<crate::Position> {
+        let (_, close) = self.extent(whole, 0)?;
+        let over = (close + 1..self.tokens.list().len())
+            .find(|at| crate::parse::is_word(&self.tokens.list()[*at].token, "OVER"))?;
+        let last = self.tokens.matching(over + 1).unwrap_or(over + 1);
+        self.tokens.range(over + 1, last)
+    }
+
     fn window_spec(&self, over: &WindowType, cx: &Cx) -> Result<Vec<ast::WindowSpec>, SqlError> {
         let mut specs = Vec::new();
         let mut named = match over {
@@ -179,16 +215,20 @@ impl Binder<'_> {
             let Some(expr) = bound else {
                 return Ok(ScalarValue::UInt64(None));
             };
-            let typed = self.expr(expr, &Cx::constant())?;
-            let rows = literal::as_long(&typed.expr).and_then(|n| u64::try_from(n).ok());
+            let rows = self
+                .expr(expr, &Cx::constant())
+                .ok()
+                .and_then(|typed| literal::as_long(&typed.expr))
+                .and_then(|n| u64::try_from(n).ok());
             match rows {
-                Some(_) if units == WindowFrameUnits::Range => Err(SqlError::unplannable(
-                    "Order By with RANGE clause is not supported in windows unless its bounds are UNBOUNDED or CURRENT ROW",
+                Some(_) if units == WindowFrameUnits::Range => Err(SqlError::invalid_at(
+                    "Order By with RANGE clause currently supports only UNBOUNDED or CURRENT ROW. Use ROWS clause instead.",
+                    self.place_of_window(whole),
                 )),
                 Some(rows) => Ok(ScalarValue::UInt64(Some(rows))),
                 None => Err(SqlError::invalid_at(
-                    "Window frames with expression based lower/upper bounds are not supported".to_string(),
-                    self.place(expr),
+                    "Window frames with expression based lower/upper bounds are not supported.",
+                    self.place_of_window(whole),
                 )),
             }
         };
@@ -218,6 +258,13 @@ impl Binder<'_> {
     ) -> Result<WindowCall, SqlError> {
         if !WINDOW_FUNCTIONS.iter().any(|(known, _)| *known == name) {
             let Some(def) = aggregate::find(name) else {
+                if crate::functions::find(name).is_some() {
+                    self.arguments(function, cx)?;
+                    return Err(SqlError::invalid_at(
+                        "OVER must be applied to aggregate function",
+                        self.place(whole),
+                    ));
+                }
                 return Err(self.unknown_function(name, function, whole, cx));
             };
             let distinct = matches!(&function.args, ast::FunctionArguments::List(list)
@@ -232,7 +279,7 @@ impl Binder<'_> {
             if distinct {
                 return Err(SqlError::invalid_at(
                     "DISTINCT is not supported for window functions".to_string(),
-                    Some(position(function.name.span())),
+                    self.place_of_window(whole),
                 ));
             }
             return Ok(WindowCall {
@@ -245,6 +292,7 @@ impl Binder<'_> {
             });
         }
         let (args, _, _) = self.arguments(function, cx)?;
+        self.check_window_arity(name, args.len(), whole)?;
         let wrong = || {
             SqlError::invalid_at(
                 format!("Invalid number of arguments to function '{name}'"),

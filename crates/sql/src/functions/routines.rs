@@ -196,11 +196,6 @@ pub(super) const ROUTINES: &[(&str, bool, Option<&str>)] = &[
         Some("'CURRENT_TIMESTAMP(<INTEGER>)'\n'CURRENT_TIMESTAMP()'"),
     ),
     ("DATE_TRUNC", false, Some("'DATE_TRUNC(<CHARACTER>, <TIMESTAMP>)'")),
-    (
-        "DECODE_BASE64_COMPLEX",
-        false,
-        Some("'decode_base64_complex(<typeName>, <base64>)'"),
-    ),
     ("DECODE_BASE64_UTF8", false, Some("'DECODE_BASE64_UTF8(<CHARACTER>)'")),
     ("DEGREES", false, Some("'DEGREES(<NUMERIC>)'")),
     ("DENSE_RANK", true, Some("'DENSE_RANK()'")),
@@ -612,6 +607,11 @@ pub(super) const ROUTINES: &[(&str, bool, Option<&str>)] = &[
         "VAR_SAMP",
         true,
         Some("'VAR_SAMP(<NUMERIC>)'\n'VAR_SAMP'(COMPLEX<variance>)"),
+    ),
+    (
+        "decode_base64_complex",
+        false,
+        Some("'decode_base64_complex(<typeName>, <base64>)'"),
     ),
     ("json_merge", false, Some("json_merge(...)")),
     ("textcat", false, Some("'textcat(<CHARACTER>, <CHARACTER>)'")),

@@ -52,6 +52,11 @@ impl Dialect for DruidDialect {
         true
     }
 
+    // The binder refuses units that there are not.
+    fn allow_extract_custom(&self) -> bool {
+        true
+    }
+
     fn supports_parens_around_table_factor(&self) -> bool {
         true
     }

@@ -63,7 +63,7 @@ pub(super) fn parse(tokens: &Tokens, mut list: Vec<TokenWithSpan>) -> Result<Ing
         list.pop();
     }
     if is_word(&list[0].token, "UPSERT") {
-        return Err(SqlError::invalid("UPSERT is not supported."));
+        return Err(SqlError::invalid("UPSERT is not supported.").of_ingestion());
     }
     let replace = is_word(&list[0].token, "REPLACE");
     let operation = if replace { "REPLACE" } else { "INSERT" };
@@ -91,7 +91,8 @@ pub(super) fn parse(tokens: &Tokens, mut list: Vec<TokenWithSpan>) -> Result<Ing
             "Operation [{operation}] cannot be run with a target column list, given [{} ({})]",
             parts.join("."),
             columns.join(", ")
-        )));
+        ))
+        .of_ingestion());
     }
     let mut overwrite = None;
     if replace {
@@ -102,7 +103,7 @@ pub(super) fn parse(tokens: &Tokens, mut list: Vec<TokenWithSpan>) -> Result<Ing
         }
         let missing = "Missing time chunk information in OVERWRITE clause for REPLACE. Use OVERWRITE WHERE <__time based condition> or OVERWRITE ALL to overwrite the entire table.";
         if !list.get(at).is_some_and(|t| is_word(&t.token, "OVERWRITE")) {
-            return Err(SqlError::invalid(missing));
+            return Err(SqlError::invalid(missing).of_ingestion());
         }
         at += 1;
         if list.get(at).is_some_and(|t| is_word(&t.token, "ALL")) {
@@ -115,7 +116,7 @@ pub(super) fn parse(tokens: &Tokens, mut list: Vec<TokenWithSpan>) -> Result<Ing
             overwrite = Some(OverwriteAst::Where(Box::new(condition)));
             at = start;
         } else {
-            return Err(SqlError::invalid(missing));
+            return Err(SqlError::invalid(missing).of_ingestion());
         }
     }
     match list.get(at) {

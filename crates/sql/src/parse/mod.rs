@@ -25,11 +25,10 @@ use henge_input::ExternColumn;
 use serde_json::Value;
 
 pub(crate) use ingest::{IngestAst, OverwriteAst, PartitionAst, Target, clustered_first};
-pub(crate) use tokens::{Tokens, position};
+pub(crate) use tokens::{Tokens, is_word, position};
 
 use crate::{SqlError, limits};
 use dialect::DruidDialect;
-use tokens::is_word;
 
 /// What Calcite says may start an expression, abridged.
 pub(crate) const EXPRESSION_STARTS: &str = "\"+\", \"-\", \"NOT\", \"EXISTS\", \"UNIQUE\", \"INTERVAL\", \
@@ -90,8 +89,13 @@ pub(crate) fn parse(tokens: &Tokens) -> Result<Parsed, SqlError> {
         }
         "SELECT" | "WITH" | "VALUES" | "VALUE" | "TABLE" => Body::Query(query(tokens, owned)?),
         "" if start.token == Token::LParen => Body::Query(query(tokens, owned)?),
-        "ALTER" | "RESET" | "SET" | "DESCRIBE" => {
-            return Err(SqlError::invalid(format!("Unsupported SQL statement [{word}]")));
+        "ALTER" | "RESET" | "SET" | "DESCRIBE" | "CALL" => {
+            let kind = match word.as_str() {
+                "DESCRIBE" => "DESCRIBE_TABLE",
+                "CALL" => "PROCEDURE_CALL",
+                other => other,
+            };
+            return Err(SqlError::invalid(format!("Unsupported SQL statement [{kind}]")));
         }
         _ => return Err(tokens.unexpected(first + usize::from(explain) * 3, STATEMENT_STARTS)),
     };
@@ -140,7 +144,15 @@ fn split_sets(tokens: &Tokens) -> Result<(Vec<(String, Value)>, usize), SqlError
     if let Some(n) = list[at..].iter().position(|t| t.token == Token::SemiColon) {
         let semicolon = at + n;
         if list[semicolon..].iter().any(|t| t.token != Token::SemiColon) {
-            let text: Vec<String> = list[at..semicolon].iter().map(|t| t.token.to_string()).collect();
+            let text: Vec<String> = list[at..semicolon]
+                .iter()
+                .map(|t| match &t.token {
+                    Token::Word(word) if word.quote_style.is_none() && reserved::is_reserved(&word.value) => {
+                        word.value.to_ascii_uppercase()
+                    }
+                    other => other.to_string(),
+                })
+                .collect();
             return Err(SqlError::invalid(format!(
                 "Only SET statements can appear before the final statement in a statement list, but found non-SET statement[{}]",
                 text.join(" ")
@@ -174,8 +186,17 @@ fn set_statement(tokens: &Tokens, at: usize, end: usize) -> Result<(String, Valu
         Some(Token::Word(word)) if !negative && word.value.eq_ignore_ascii_case("false") => Value::Bool(false),
         Some(Token::Word(word)) if !negative && word.value.eq_ignore_ascii_case("null") => Value::Null,
         _ => {
+            let rest = &list[3.min(list.len())..];
+            let value: Vec<String> = rest
+                .iter()
+                .map(|t| match &t.token {
+                    Token::Word(word) => format!("\"{}\"", word.value),
+                    other => other.to_string(),
+                })
+                .collect();
             return Err(SqlError::invalid(format!(
-                "Assigned value must be a literal for SET statement[SET {name}]"
+                "Assigned value must be a literal for SET statement[SET \"{name}\" = {}]",
+                value.join(" ")
             )));
         }
     };
