@@ -275,8 +275,16 @@ impl Run<'_> {
 
     /// Looks for a rule; `count` is how many tokens any lookahead wants of it.
     fn scan(&mut self, node: Node, count: i64) -> Result<bool, Stop> {
-        self.enter()?;
         let grammar = self.grammar;
+        // What cannot begin with the next token looks at it, and at nothing else.
+        if !self.again && !grammar.lifts[node] && !grammar.empty[node] {
+            let next = self.kind(self.scanned)?;
+            if !grammar.first[node].has(next) {
+                self.see();
+                return Ok(false);
+            }
+        }
+        self.enter()?;
         let matched = match &grammar.rules[node] {
             Rule::Token(kind) => self.scan_token(*kind)?,
             Rule::Call(production) => self.scan_unit(grammar.productions[*production])?,
@@ -345,11 +353,16 @@ impl Run<'_> {
         }
     }
 
-    fn scan_token(&mut self, kind: Kind) -> Result<bool, Stop> {
+    /// Counts the token that is looked at, where it was not before.
+    fn see(&mut self) {
         if self.scanned == self.furthest {
             self.left -= 1;
             self.furthest += 1;
         }
+    }
+
+    fn scan_token(&mut self, kind: Kind) -> Result<bool, Stop> {
+        self.see();
         let found = self.kind(self.scanned)?;
         self.scanned += 1;
         // Tokens taken already are not noted.
