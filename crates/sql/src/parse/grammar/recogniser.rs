@@ -8,6 +8,8 @@
 //!
 //! This is what the parser that JavaCC generates from Calcite's grammar does, so that the lists come out the same.
 
+use std::collections::HashMap;
+
 use super::lexer::Lexeme;
 use super::nodes::{Condition, Grammar, Look, Node, Rule};
 use super::{END, Kind, Refusal};
@@ -27,6 +29,7 @@ pub(super) fn recognise(grammar: &Grammar, lexemes: &[Lexeme]) -> Option<Refusal
         left: 0,
         again: false,
         looks: vec![Vec::new(); grammar.lookaheads],
+        pairs: HashMap::new(),
         sets: Vec::new(),
         asked: None,
         expected: Vec::new(),
@@ -97,6 +100,8 @@ struct Run<'a> {
     again: bool,
     /// Looks made, by lookahead.
     looks: Vec<Vec<Made>>,
+    /// What looks of up to two tokens found: by lookahead and these tokens, whether the rule, and how many tokens were seen.
+    pairs: HashMap<(usize, Kind, Kind), (bool, i64)>,
     /// Sets of tokens that a branch of one token of lookahead was chosen by, with the tokens taken then.
     sets: Vec<(Node, usize)>,
     /// The token that should have been taken.
@@ -247,17 +252,22 @@ impl Run<'_> {
         // Most looks fail at the first token, which can be told without making them.
         let mut found = false;
         if grammar.lifts[look.rule] || grammar.first[look.rule].has(next) {
-            self.left = look.amount;
-            self.scanned = self.taken;
-            self.furthest = self.taken;
-            let depth = self.depth;
-            found = match self.scan_unit(look.rule) {
-                Ok(matched) => matched,
-                Err(Stop::Found) => true,
-                Err(stop) => return Err(stop),
+            // What a look of two tokens finds follows from these two.
+            let pair = match self.lexemes.get(self.taken + 1) {
+                _ if look.amount > 2 || grammar.lifts[look.rule] => None,
+                None => Some((number, next, END)),
+                Some(second) => second.kind.map(|kind| (number, next, kind)),
             };
-            self.depth = depth;
-            made.reach = self.taken as i64 + look.amount - self.left;
+            let known = pair.and_then(|pair| self.pairs.get(&pair).copied());
+            let (matched, seen) = match known {
+                Some(known) => known,
+                None => self.look(look)?,
+            };
+            if let (None, Some(pair)) = (known, pair) {
+                self.pairs.insert(pair, (matched, seen));
+            }
+            found = matched;
+            made.reach = self.taken as i64 + seen;
         }
         let taken = self.taken as i64;
         // A look that reached no further than what is taken has nothing to tell any more.
@@ -268,6 +278,21 @@ impl Run<'_> {
         Ok(found && holds(self, self.taken)?)
     }
 
+    /// Makes a look; gives whether the rule was found, and how many tokens were seen.
+    fn look(&mut self, look: &Look) -> Result<(bool, i64), Stop> {
+        self.left = look.amount;
+        self.scanned = self.taken;
+        self.furthest = self.taken;
+        let depth = self.depth;
+        let found = match self.scan_unit(look.rule) {
+            Ok(matched) => matched,
+            Err(Stop::Found) => true,
+            Err(stop) => return Err(stop),
+        };
+        self.depth = depth;
+        Ok((found, look.amount - self.left))
+    }
+
     /// Looks for a rule that a lookahead, a production, a branch or a loop holds.
     fn scan_unit(&mut self, node: Node) -> Result<bool, Stop> {
         self.scan(node, self.grammar.seen[node])
@@ -276,13 +301,8 @@ impl Run<'_> {
     /// Looks for a rule; `count` is how many tokens any lookahead wants of it.
     fn scan(&mut self, node: Node, count: i64) -> Result<bool, Stop> {
         let grammar = self.grammar;
-        // What cannot begin with the next token looks at it, and at nothing else.
-        if !self.again && !grammar.lifts[node] && !grammar.empty[node] {
-            let next = self.kind(self.scanned)?;
-            if !grammar.first[node].has(next) {
-                self.see();
-                return Ok(false);
-            }
+        if self.passes_over(node)? {
+            return Ok(false);
         }
         self.enter()?;
         let matched = match &grammar.rules[node] {
@@ -313,7 +333,7 @@ impl Run<'_> {
                         Some(Condition::Never) => false,
                         Some(Condition::Not(kinds)) => !kinds.contains(&self.kind(self.scanned)?),
                     };
-                    if holds && self.scan_unit(branch.body)? {
+                    if holds && !self.passes_over(branch.body)? && self.scan_unit(branch.body)? {
                         matched = true;
                         break;
                     }
@@ -338,6 +358,20 @@ impl Run<'_> {
         };
         self.depth -= 1;
         Ok(matched)
+    }
+
+    /// Tells that a rule cannot begin with the next token: then it looks at that token, and at nothing else.
+    #[inline]
+    fn passes_over(&mut self, node: Node) -> Result<bool, Stop> {
+        let grammar = self.grammar;
+        if self.again || grammar.lifts[node] || grammar.empty[node] {
+            return Ok(false);
+        }
+        let passed = !grammar.first[node].has(self.kind(self.scanned)?);
+        if passed {
+            self.see();
+        }
+        Ok(passed)
     }
 
     fn scan_loop(&mut self, body: Node) -> Result<bool, Stop> {
