@@ -58,7 +58,7 @@ fn sorted_groups(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
             None => Ok(None),
         },
         LogicalPlan::Aggregate(node) if is_plain(node) => LogicalPlanBuilder::from(plan.clone())
-            .sort(keys_in_order(plan, node).into_iter().map(ascending))?
+            .sort(keys_of(plan, node).into_iter().map(ascending))?
             .build()
             .map(Some),
         // Set by set, those with more keys first.
@@ -86,16 +86,14 @@ fn sorted_groups(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
     }
 }
 
-/// Gives the keys of a grouping as Druid's engine has them: plain columns in the order of their table, others as written.
-fn keys_in_order(plan: &LogicalPlan, aggregate: &Aggregate) -> Vec<Column> {
-    let columns = plan.schema().columns();
-    order_of_keys(&aggregate.input, &aggregate.group_expr)
-        .into_iter()
-        .filter_map(|at| columns.get(at).cloned())
-        .collect()
+/// Gives the keys of a grouping, which the binder has put into Druid's order.
+fn keys_of(plan: &LogicalPlan, aggregate: &Aggregate) -> Vec<Column> {
+    let mut columns = plan.schema().columns();
+    columns.truncate(aggregate.group_expr.len());
+    columns
 }
 
-/// Gives the places of grouping expressions in the order in which their groups come.
+/// Gives the places of grouping expressions in the order of the input's columns; of what is computed, as it is written.
 pub(crate) fn order_of_keys(input: &LogicalPlan, keys: &[Expr]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..keys.len()).collect();
     let place = |key: &Expr| match key {
@@ -150,7 +148,7 @@ fn settled(sort: &SortPlan) -> Result<Option<LogicalPlan>> {
 /// Gives the plan with the keys of its groups among its columns, and these columns.
 fn with_keys(plan: &LogicalPlan) -> Result<Option<(LogicalPlan, Vec<Column>)>> {
     match plan {
-        LogicalPlan::Aggregate(node) if is_plain(node) => Ok(Some((plan.clone(), keys_in_order(plan, node)))),
+        LogicalPlan::Aggregate(node) if is_plain(node) => Ok(Some((plan.clone(), keys_of(plan, node)))),
         LogicalPlan::Filter(node) => match with_keys(&node.input)? {
             Some((input, keys)) => Ok(Some((plan.with_new_exprs(plan.expressions(), vec![input])?, keys))),
             None => Ok(None),

@@ -78,7 +78,9 @@ impl Planner {
         }
         let plan = match self.engine {
             EngineKind::Native if !found.tables.values().any(bind::TableSource::is_system) => {
-                self.optimise(&group_order::in_group_order(bound.query.plan.clone())?)?
+                let types = bound.query.columns.iter().map(|(_, ty)| ty);
+                let plan = bind::without_numbers_of_values(bound.query.plan.clone(), types)?;
+                self.optimise(&group_order::in_group_order(plan)?)?
             }
             // Druid's system tables are not queried by its engine, and their groups have no order.
             EngineKind::Native | EngineKind::Task => self.optimise(&bound.query.plan)?,

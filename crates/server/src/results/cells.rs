@@ -327,7 +327,14 @@ impl<'a> Cells<'a> {
             if i > 0 {
                 out.push(b',');
             }
-            self.push(out, item, pen, Target::Json);
+            // Elements are what the engine computes with: booleans and instants are whole numbers, fractions have 64 bits.
+            match self {
+                _ if self.is_null(item) => push_null(out, Target::Json),
+                Self::Bool(array) => push_i64(out, array.value(item).into()),
+                Self::Time(array) => push_i64(out, array.value(item)),
+                Self::Float(array) => push_real(out, Target::Json, |out| push_f64(out, array.value(item).into())),
+                _ => self.push(out, item, pen, Target::Json),
+            }
         }
         out.push(b']');
     }

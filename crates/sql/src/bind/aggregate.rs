@@ -259,7 +259,8 @@ impl Binder<'_> {
                     )
                 } else {
                     arity(1, 1)?;
-                    (df::count::count_udaf(), vec![args.remove(0).expr], SqlType::BigInt)
+                    let counted = self.known(args.remove(0))?;
+                    (df::count::count_udaf(), vec![counted], SqlType::BigInt)
                 }
             }
             name if super::sketches::find(name).is_some() => {
@@ -272,7 +273,6 @@ impl Binder<'_> {
                 let arg = args[0].clone();
                 let target = match &arg.ty {
                     ty if ty.is_integer() => SqlType::BigInt,
-                    SqlType::MultiVarchar => return Err(signature()),
                     ty if ty.is_numeric() || ty.is_text() || *ty == SqlType::Null => SqlType::Double,
                     _ => return Err(signature()),
                 };
@@ -281,8 +281,7 @@ impl Binder<'_> {
             }
             "AVG" => {
                 arity(1, 1)?;
-                let readable = args[0].ty.is_text() && args[0].ty != SqlType::MultiVarchar;
-                if !(args[0].ty.is_numeric() || readable || args[0].ty == SqlType::Null) {
+                if !(args[0].ty.is_numeric() || args[0].ty.is_text() || args[0].ty == SqlType::Null) {
                     return Err(signature());
                 }
                 let arg = self.cast(args.remove(0), &SqlType::Double)?;
@@ -464,6 +463,14 @@ impl Binder<'_> {
                 } else {
                     is_distinct = false;
                     finish = Finish::Join(separator);
+                    if multi {
+                        // Rows that hold a NULL are left out.
+                        let known = Expr::Not(Box::new(self.any_null(&arg)?));
+                        filter = Some(Box::new(match filter {
+                            Some(filter) => filter.and(known),
+                            None => known,
+                        }));
+                    }
                     let kind = match (multi, distinct, ordered) {
                         (_, true, Some(false)) => collect::Kind::DistinctTextsDown,
                         (_, true, _) => collect::Kind::DistinctTexts,
@@ -611,6 +618,19 @@ impl Binder<'_> {
     fn counts_approximately(&self, ty: &SqlType) -> Result<bool, SqlError> {
         let counted = ty.is_text() || ty.is_numeric() || ty.is_time() || matches!(ty, SqlType::Complex(_));
         Ok(counted && self.context.boolean("useApproximateCountDistinct")?.unwrap_or(false))
+    }
+
+    /// Gives what COUNT counts: rows none of whose values is NULL.
+    fn known(&self, arg: Typed) -> Result<Expr, SqlError> {
+        if arg.ty != SqlType::MultiVarchar {
+            return Ok(arg.expr);
+        }
+        let null = self.any_null(&arg)?;
+        Ok(Expr::Case(Case::new(
+            None,
+            vec![(Box::new(Expr::Not(Box::new(null))), Box::new(lit(1i64)))],
+            None,
+        )))
     }
 
     /// Makes one value of a row's several: as Java prints the list, or the first.

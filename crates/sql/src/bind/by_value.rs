@@ -39,21 +39,25 @@ impl Values {
         if typed.ty != SqlType::MultiVarchar || !is_leaf {
             return None;
         }
-        let known = self.lists.iter().position(|list| *list == typed.expr);
+        Some(self.stand_in(typed.expr.clone(), SqlType::Varchar))
+    }
+
+    /// Gives the placeholder for the values of a list.
+    pub(super) fn stand_in(&mut self, list: Expr, element: SqlType) -> Typed {
+        let known = self.lists.iter().position(|known| *known == list);
         let index = known.unwrap_or_else(|| {
-            self.lists.push(typed.expr.clone());
+            self.lists.push(list);
             self.lists.len() - 1
         });
         let column = Column::new(Some(TableReference::bare(VALUE)), index.to_string());
-        Some(Typed::new(Expr::Column(column), SqlType::Varchar))
+        Typed::new(Expr::Column(column), element)
     }
 }
 
 impl Binder<'_> {
     /// Binds an expression once a value where it reads multi-value strings, and as it is where it does not.
     pub(super) fn by_value(&self, cx: &Cx, bind: impl Fn(&Cx) -> Result<Typed, SqlError>) -> Result<Typed, SqlError> {
-        // What is aggregated becomes a filtered aggregate in Druid, whose filter looks at rows.
-        if cx.values.is_some() || cx.clause == "aggregate" {
+        if cx.values.is_some() {
             return bind(cx);
         }
         let values = RefCell::new(Values::default());
@@ -61,8 +65,8 @@ impl Binder<'_> {
             values: Some(&values),
             ..*cx
         })?;
-        let lists = values.into_inner().lists;
-        if lists.is_empty() {
+        let lists = values.into_inner();
+        if lists.lists.is_empty() {
             return Ok(typed);
         }
         let whole_rows = matches!(typed.ty, SqlType::MultiVarchar | SqlType::Array(_)) || asks(&typed.expr);
@@ -73,7 +77,8 @@ impl Binder<'_> {
     }
 
     /// Makes the call that maps an expression over the values of its lists.
-    fn mapped(&self, typed: Typed, lists: Vec<Expr>) -> Result<Typed, SqlError> {
+    pub(super) fn mapped(&self, typed: Typed, lists: Values) -> Result<Typed, SqlError> {
+        let lists = lists.lists;
         let stored: Vec<bool> = lists.iter().map(|list| matches!(list, Expr::Column(_))).collect();
         let mut args = lists;
         let expression = without_coalesce(typed.expr)?
@@ -108,12 +113,10 @@ impl Binder<'_> {
             stored.fill(true);
         }
         let call = functions::by_value_call(expression, ty.arrow(), stored, args);
-        let ty = if ty.is_text() {
-            SqlType::MultiVarchar
-        } else {
-            SqlType::Array(Box::new(ty))
-        };
-        Ok(Typed::new(call, ty))
+        if ty.is_text() {
+            return Ok(Typed::new(call, SqlType::MultiVarchar));
+        }
+        self.one_of(call, ty)
     }
 }
 

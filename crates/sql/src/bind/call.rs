@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::sql::sqlparser::ast::{self, Spanned};
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -176,6 +177,10 @@ impl Binder<'_> {
 
     /// Calls a function of the table by name.
     pub(super) fn named_call(&self, name: &str, args: Vec<Typed>, whole: &ast::Expr) -> Result<Typed, SqlError> {
+        self.over_values(args, |args| self.named_call_of(name, args, whole))
+    }
+
+    fn named_call_of(&self, name: &str, args: Vec<Typed>, whole: &ast::Expr) -> Result<Typed, SqlError> {
         let Some(def) = functions::find(name) else {
             return Err(SqlError::invalid_at(
                 format!("No match found for function signature {name}"),
@@ -223,7 +228,7 @@ impl Binder<'_> {
             }
             let mut arg = self.to_param(arg, param).ok_or_else(wrong)?;
             let numbers = matches!(&arg.ty, SqlType::Array(element) if !element.is_text());
-            if numbers && param == Param::Arr && (def.returns)(&types) == SqlType::MultiVarchar {
+            if numbers && matches!(param, Param::Arr | Param::Array) && (def.returns)(&types) == SqlType::MultiVarchar {
                 let words = self.call_native("array_to_mv", vec![arg.expr])?;
                 arg = Typed::new(words, SqlType::MultiVarchar);
             }
@@ -245,31 +250,28 @@ impl Binder<'_> {
             }
         }
         let returned = (def.returns)(&cast_types);
-        let (udf, ty) = if mapped.is_some() {
+        let udf = if mapped.is_some() {
             if matches!(returned, SqlType::MultiVarchar) {
                 return Err(wrong());
             }
-            let ty = if returned.is_text() {
-                SqlType::MultiVarchar
-            } else {
-                SqlType::Array(Box::new(returned))
-            };
             let udf = if crossed {
                 functions::crossed_udf(def.native)
             } else {
                 functions::mapped_udf(def.native)
             };
-            (udf, ty)
+            udf
         } else {
-            (functions::udf(def.native), returned)
+            functions::udf(def.native)
         };
         let Some(udf) = udf else {
             return Err(wrong());
         };
-        Ok(Typed::new(
-            Expr::ScalarFunction(datafusion::logical_expr::expr::ScalarFunction::new_udf(udf, exprs)),
-            ty,
-        ))
+        let call = Expr::ScalarFunction(datafusion::logical_expr::expr::ScalarFunction::new_udf(udf, exprs));
+        match mapped {
+            Some(_) if returned.is_text() => Ok(Typed::new(call, SqlType::MultiVarchar)),
+            Some(_) => self.one_of(call, returned),
+            None => Ok(Typed::new(call, returned)),
+        }
     }
 
     /// Casts an argument to what a parameter takes; `None` where the type does not go.
@@ -303,16 +305,31 @@ impl Binder<'_> {
             Param::Json => return self.to_json(arg).ok(),
             Param::Time if arg.ty.is_time() => return Some(arg),
             Param::Time if null => SqlType::Timestamp,
-            Param::Arr if matches!(arg.ty, SqlType::Array(_) | SqlType::MultiVarchar) => return Some(arg),
-            Param::Arr if arg.ty.is_text() => {
+            Param::Items if null => SqlType::Varchar,
+            Param::Items => return Some(arg),
+            Param::Array if matches!(arg.ty, SqlType::Array(_)) => return Some(arg),
+            Param::Values if matches!(arg.ty, SqlType::Array(_)) => return None,
+            Param::Arr | Param::List | Param::Values if matches!(arg.ty, SqlType::Array(_) | SqlType::MultiVarchar) => {
+                return Some(arg);
+            }
+            Param::Arr | Param::List | Param::Values if arg.ty.is_text() => {
                 let expr = self.call_native("to_list", vec![arg.expr]).ok()?;
                 return Some(Typed::new(expr, SqlType::MultiVarchar));
             }
-            Param::Arr if arg.ty.is_numeric() => {
-                let expr = self.call_native("array", vec![arg.expr]).ok()?;
-                return Some(Typed::new(expr, SqlType::Array(Box::new(arg.ty))));
+            Param::List if arg.ty.is_numeric() => {
+                let list = self.call_native("array", vec![arg.expr.clone()]).ok()?;
+                let ty = SqlType::Array(Box::new(arg.ty));
+                let none = self.null_of(&ty).expr;
+                let case = Case::new(
+                    None,
+                    vec![(Box::new(Expr::IsNull(Box::new(arg.expr))), Box::new(none))],
+                    Some(Box::new(list)),
+                );
+                return Some(Typed::new(Expr::Case(case), ty));
             }
-            Param::Arr if null => SqlType::Array(Box::new(SqlType::Varchar)),
+            Param::Arr | Param::List | Param::Array | Param::Values if null => {
+                SqlType::Array(Box::new(SqlType::Varchar))
+            }
             _ => return None,
         };
         self.cast(arg, &target).ok()

@@ -5,6 +5,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
 
+use super::any_value::{is_one, values_of};
 use super::literal::{as_text, timestamp};
 use super::{Binder, Typed};
 use crate::functions;
@@ -102,6 +103,14 @@ impl Binder<'_> {
         if ty == *to {
             return done(expr);
         }
+        let from = Typed::new(expr, ty);
+        if is_one(&from) && !(from.ty.is_integer() && to.is_integer()) {
+            return self.over_values(vec![from], |mut args| match args.pop() {
+                Some(value) => self.cast(value, to),
+                None => Ok(self.null_of(to)),
+            });
+        }
+        let Typed { expr, ty } = from;
         match (&ty, to) {
             (T::Null, to) => Ok(self.null_of(to)),
             (T::MultiVarchar, T::Varchar | T::Char(_)) => Ok(Typed::new(expr, T::MultiVarchar)),
@@ -156,10 +165,8 @@ impl Binder<'_> {
             (x, y) if x.is_fraction() && y.is_integer() => done(self.call_native("cast_long", vec![expr])?),
             (T::MultiVarchar, y) if y.is_numeric() => {
                 let native = if y.is_integer() { "cast_long" } else { "cast_double" };
-                Ok(Typed::new(
-                    self.call_mapped(native, vec![expr])?,
-                    T::Array(Box::new(y.clone())),
-                ))
+                let list = self.call_mapped(native, vec![expr])?;
+                self.one_of(list, y.clone())
             }
             (x, y) if x.is_text() && y.is_integer() => done(self.call_native("cast_long", vec![expr])?),
             (x, T::Float) if x.is_text() => done(plain(self.call_native("cast_double", vec![expr])?)),
@@ -233,63 +240,51 @@ impl Binder<'_> {
         let make = |l: Expr, r: Expr| Expr::BinaryExpr(BinaryExpr::new(Box::new(l), op, Box::new(r)));
         let (a, b) = (left.ty.clone(), right.ty.clone());
         match (&a, &b) {
-            (T::MultiVarchar, other) | (other, T::MultiVarchar) if !matches!(other, T::Array(_)) => {
-                return self.compare_multi(op, left, right).map_err(fail);
+            (T::MultiVarchar, T::Array(_)) | (T::Array(_), T::MultiVarchar) => return Err(types),
+            _ if values_of(&left).is_some() || values_of(&right).is_some() => {
+                return self.any_compared(op, left, right).map_err(fail);
             }
             (T::Null, _) => return Ok(make(self.null_of(&b).expr, right.expr)),
             (_, T::Null) => return Ok(make(left.expr, self.null_of(&a).expr)),
             (x, y) if x.is_text() && y.is_text() => return Ok(make(left.expr, right.expr)),
             _ => {}
         }
-        let target = match (&a, &b) {
-            // A filter on a column of 32 bits takes its literal for 32 bits too.
-            (T::Float, y) if y.is_numeric() && is_column(&left.expr) && is_literal(&right.expr) => T::Float,
-            (x, T::Float) if x.is_numeric() && is_column(&right.expr) && is_literal(&left.expr) => T::Float,
-            (x, y) if x.is_time() && y.is_text() || x.is_text() && y.is_time() => T::Timestamp,
-            (x, y) if x.is_text() && y.is_numeric() => text_number(&left.expr, y),
-            (x, y) if x.is_numeric() && y.is_text() => text_number(&right.expr, x),
-            (x, y) if x.is_time() && y.is_integer() || x.is_integer() && y.is_time() => T::BigInt,
-            (T::Boolean, y) if y.is_numeric() => y.clone(),
-            (x, T::Boolean) if x.is_numeric() => x.clone(),
-            (T::Boolean, y) | (y, T::Boolean) if y.is_text() => T::Boolean,
-            _ => common_type(&a, &b).ok_or_else(|| types.clone())?,
-        };
+        let target = self
+            .compared_as(&a, &b, &left.expr, &right.expr)
+            .ok_or_else(|| types.clone())?;
         let left = self.cast(left, &target).map_err(fail)?;
         let right = self.cast(right, &target).map_err(fail)?;
         Ok(make(left.expr, right.expr))
     }
 
-    /// A multi-value row matches if any value does; `<>` is the row-level negation of `=`.
-    fn compare_multi(&self, op: Operator, left: Typed, right: Typed) -> Result<Expr, SqlError> {
-        let (list, other, op) = if left.ty == SqlType::MultiVarchar {
-            (left, right, op)
-        } else {
-            (right, left, op.swap().unwrap_or(op))
-        };
-        let other = if other.ty == SqlType::MultiVarchar {
-            other
-        } else {
-            self.cast(other, &SqlType::Varchar)?
-        };
-        let (name, negated) = match op {
-            Operator::Eq | Operator::IsNotDistinctFrom => ("=", false),
-            Operator::NotEq | Operator::IsDistinctFrom => ("=", true),
-            Operator::Lt => ("<", false),
-            Operator::LtEq => ("<=", false),
-            Operator::Gt => (">", false),
-            _ => (">=", false),
-        };
-        let any = self.call_native("mv_any", vec![list.expr, lit(name), other.expr])?;
-        Ok(if negated { Expr::Not(Box::new(any)) } else { any })
+    /// Gives the type in which two values are compared.
+    pub(super) fn compared_as(&self, a: &SqlType, b: &SqlType, left: &Expr, right: &Expr) -> Option<SqlType> {
+        use SqlType as T;
+        Some(match (a, b) {
+            // A filter on a column of 32 bits takes its literal for 32 bits too.
+            (T::Float, y) if y.is_numeric() && is_column(left) && is_literal(right) => T::Float,
+            (x, T::Float) if x.is_numeric() && is_column(right) && is_literal(left) => T::Float,
+            (x, y) if x.is_time() && y.is_text() || x.is_text() && y.is_time() => T::Timestamp,
+            (x, y) if x.is_text() && y.is_numeric() => text_number(left, y),
+            (x, y) if x.is_numeric() && y.is_text() => text_number(right, x),
+            (x, y) if x.is_time() && y.is_integer() || x.is_integer() && y.is_time() => T::BigInt,
+            (T::Boolean, y) if y.is_numeric() => y.clone(),
+            (x, T::Boolean) if x.is_numeric() => x.clone(),
+            (T::Boolean, y) | (y, T::Boolean) if y.is_text() => T::Boolean,
+            _ => common_type(a, b)?,
+        })
     }
 
     /// Makes a condition of a value: numbers are true above zero, text if it says so.
     pub(crate) fn truth(&self, value: Typed) -> Result<Expr, SqlError> {
         match &value.ty {
-            SqlType::Boolean => Ok(value.expr),
-            SqlType::Null => Ok(self.null_of(&SqlType::Boolean).expr),
             // A condition on every value of a row holds where it does for any.
-            SqlType::Array(element) if **element == SqlType::Boolean => self.call_native("any_true", vec![value.expr]),
+            SqlType::Boolean => match values_of(&value) {
+                Some((list, _)) => self.call_native("any_true", vec![list]),
+                None => Ok(value.expr),
+            },
+            SqlType::Null => Ok(self.null_of(&SqlType::Boolean).expr),
+            _ if is_one(&value) => self.truth(self.cast(value, &SqlType::Boolean)?),
             _ => Ok(self.cast(value, &SqlType::Boolean)?.expr),
         }
     }

@@ -104,6 +104,7 @@ impl Binder<'_> {
                 level.push(self.truth(typed)?);
             }
         }
+        level = self.bounds_joined(level, *op == B::And)?;
         while level.len() > 1 {
             let mut next = Vec::with_capacity(level.len().div_ceil(2));
             let mut items = level.into_iter();
@@ -163,11 +164,7 @@ impl Binder<'_> {
     }
 }
 
-/// Tells whether a value may decide: a truth value, one for every value of a multi-value string, or NULL.
+/// Tells whether a value may decide: a truth value, or NULL.
 fn is_condition(typed: &Typed) -> bool {
-    match &typed.ty {
-        SqlType::Boolean | SqlType::Null => true,
-        SqlType::Array(element) => **element == SqlType::Boolean,
-        _ => false,
-    }
+    matches!(typed.ty, SqlType::Boolean | SqlType::Null)
 }

@@ -180,9 +180,16 @@ impl Binder<'_> {
                 low,
                 high,
             } => {
-                let low = self.comparison(expr, inner, Operator::GtEq, low, cx)?;
-                let high = self.comparison(expr, inner, Operator::LtEq, high, cx)?;
-                let both = low.expr.and(high.expr);
+                let value = self.expr(inner, cx)?;
+                let (from, to) = (self.expr(low, cx)?, self.expr(high, cx)?);
+                let both = match self.any_within(&value, from, to)? {
+                    Some(within) => within,
+                    None => {
+                        let low = self.comparison(expr, inner, Operator::GtEq, low, cx)?;
+                        let high = self.comparison(expr, inner, Operator::LtEq, high, cx)?;
+                        low.expr.and(high.expr)
+                    }
+                };
                 boolean(if *negated { Expr::Not(Box::new(both)) } else { both })
             }
             E::Like {
@@ -223,9 +230,14 @@ impl Binder<'_> {
                 conditions,
                 else_result,
                 ..
-            } => self.by_value(cx, |cx| {
-                self.case(expr, operand.as_deref(), conditions, else_result.as_deref(), cx)
-            }),
+            } => {
+                let bind = |cx: &Cx| self.case(expr, operand.as_deref(), conditions, else_result.as_deref(), cx);
+                // What is aggregated where a condition holds becomes a filtered aggregate in Druid, whose filter looks at rows.
+                match cx.clause == "aggregate" && is_filter(conditions, else_result.as_deref()) {
+                    true => bind(cx),
+                    false => self.by_value(cx, bind),
+                }
+            }
             E::Function(function) => self.function(function, expr, cx),
             E::Floor { expr: inner, field } => self.floor_ceil("FLOOR", "TIME_FLOOR", inner, field, expr, cx),
             E::Ceil { expr: inner, field } => self.floor_ceil("CEIL", "TIME_CEIL", inner, field, expr, cx),
@@ -371,6 +383,9 @@ impl Binder<'_> {
                 self.place(whole),
             )
         };
+        if from == SqlType::MultiVarchar && matches!(target, SqlType::Array(_)) {
+            return Err(refused());
+        }
         if (from == SqlType::Boolean && target.is_numeric()) || (from == SqlType::Date && target.is_integer()) {
             return Err(refused());
         }
@@ -460,17 +475,14 @@ impl Binder<'_> {
     }
 
     fn is_null(&self, typed: Typed) -> Result<Expr, SqlError> {
-        if typed.ty == SqlType::MultiVarchar {
-            return self.call_native("mv_is_null", vec![typed.expr]);
-        }
-        Ok(Expr::IsNull(Box::new(typed.expr)))
+        self.any_null(&typed)
     }
 
     fn unary(&self, whole: &ast::Expr, op: &U, inner: &ast::Expr, cx: &Cx) -> Result<Typed, SqlError> {
         match op {
             U::Not => {
                 let condition = self.judged(whole, inner, "NOT", cx)?;
-                Ok(Typed::new(Expr::Not(condition), SqlType::Boolean))
+                Ok(Typed::new(self.negated(*condition)?, SqlType::Boolean))
             }
             U::Plus => self.expr(inner, cx),
             U::Minus => {
@@ -577,7 +589,10 @@ impl Binder<'_> {
                     }
                     joined
                 }
-                _ => self.arithmetic(node, left, op, right)?,
+                _ => self.over_values(vec![left, right], |mut args| match (args.pop(), args.pop()) {
+                    (Some(right), Some(left)) => self.arithmetic(node, left, op, right),
+                    _ => Err(SqlError::invalid("arithmetic needs two sides")),
+                })?,
             };
         }
         Ok(left)
@@ -647,11 +662,10 @@ impl Binder<'_> {
         let (items, ty) = self.unify(items).map_err(|_| different())?;
         let element = if ty == SqlType::Null { SqlType::Varchar } else { ty };
         if element == SqlType::MultiVarchar {
-            // One array for every value.
             let exprs: Vec<Expr> = items.into_iter().map(|item| item.expr).collect();
-            let array = SqlType::Array(Box::new(SqlType::Varchar));
+            // One array for every value, which Druid reports as one array of text.
             let expr = self.call_on_values("array", exprs)?;
-            return Ok(Typed::new(expr, SqlType::Array(Box::new(array))));
+            return Ok(Typed::new(expr, SqlType::Array(Box::new(SqlType::MultiVarchar))));
         }
         let exprs: Vec<Expr> = items
             .into_iter()
@@ -659,6 +673,22 @@ impl Binder<'_> {
             .collect::<Result<_, _>>()?;
         let expr = self.call_native("array", exprs)?;
         Ok(Typed::new(expr, SqlType::Array(Box::new(element))))
+    }
+}
+
+/// Tells whether a CASE aggregates under one condition: its other branch is NULL, or the zero of a sum.
+fn is_filter(conditions: &[ast::CaseWhen], else_result: Option<&ast::Expr>) -> bool {
+    let nothing = |expr: &ast::Expr| match expr {
+        ast::Expr::Value(value) => match &value.value {
+            ast::Value::Null => true,
+            ast::Value::Number(number, _) => number == "0",
+            _ => false,
+        },
+        _ => false,
+    };
+    match conditions {
+        [only] => else_result.is_none_or(nothing) || nothing(&only.result),
+        _ => false,
     }
 }
 

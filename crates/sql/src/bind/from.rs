@@ -510,9 +510,11 @@ impl Binder<'_> {
             _ => typed.expr,
         };
         let name = alias.as_ref().map(|a| a.name.value.clone());
-        let column_name = match alias.as_ref().and_then(|a| a.columns.first()) {
-            Some(column) => column.name.value.clone(),
-            None => "EXPR$0".to_string(),
+        let names = self.renamed(alias.as_ref(), &[("EXPR$0".to_string(), element.clone())])?;
+        let column_name = match alias.as_ref() {
+            // The name of what has one column is the column's too.
+            Some(alias) if alias.columns.is_empty() => alias.name.value.clone(),
+            _ => names.into_iter().next().unwrap_or_default(),
         };
         // The unnested column loses any qualifier, so its own name is made unique.
         let field = self.qualifier("__unnest");

@@ -1,6 +1,7 @@
 //! Joins: their conditions, and the columns that USING and NATURAL take from both sides.
 
-use datafusion::common::{Column, JoinType};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, JoinType, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, lit};
 use datafusion::sql::sqlparser::ast::{self, JoinConstraint, JoinOperator, Spanned, TableFactor, TableWithJoins};
 
@@ -65,14 +66,18 @@ impl Binder<'_> {
         start: usize,
         ctes: &Ctes,
     ) -> Result<LogicalPlan, SqlError> {
-        if let TableFactor::UNNEST { .. } = factor {
+        // An array of nothing but literals joins as any table does.
+        let beside = matches!(factor, TableFactor::UNNEST { .. })
+            && (kind.join_type == JoinType::Inner || self.factor(factor, ctes, scope.parent).is_err());
+        if beside {
             let plan = match left {
                 Some(plan) => plan,
                 None => LogicalPlanBuilder::empty(true)
                     .build()
                     .map_err(|e| from_datafusion(&e))?,
             };
-            return self.unnest(plan, factor, scope);
+            let plan = self.unnest(plan, factor, scope)?;
+            return self.elements_where(plan, kind, scope);
         }
         let lateral = matches!(factor, TableFactor::Derived { lateral: true, .. });
         let right = if lateral {
@@ -109,7 +114,7 @@ impl Binder<'_> {
             JoinConstraint::None => {}
             JoinConstraint::On(condition) => {
                 let bound = self.condition(condition, scope, "ON")?;
-                conditions.push(bound);
+                conditions.push(self.joined_by_values(bound, &scope.relations[..first_new])?);
             }
             JoinConstraint::Using(names) => {
                 let names: Vec<(String, Option<crate::Position>)> = names
@@ -141,6 +146,56 @@ impl Binder<'_> {
             .and_then(LogicalPlanBuilder::build)
             .map_err(|e| from_datafusion(&e))?;
         self.with_merged(plan, kind.join_type, merged, scope, start)
+    }
+
+    /// Keeps the elements of an UNNEST that the condition of its join holds for; an outer join of a row's own elements is none.
+    fn elements_where(&self, plan: LogicalPlan, kind: &JoinKind, scope: &Scope) -> Result<LogicalPlan, SqlError> {
+        let JoinConstraint::On(condition) = &kind.constraint else {
+            return Ok(plan);
+        };
+        let bound = self.condition(condition, scope, "ON")?;
+        if matches!(bound, Expr::Literal(ScalarValue::Boolean(Some(true)), _)) {
+            return Ok(plan);
+        }
+        LogicalPlanBuilder::from(plan)
+            .filter(bound)
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(|e| from_datafusion(&e))
+    }
+
+    /// A join does not look at several values: refused on its left side, and matched by none on its right.
+    fn joined_by_values(&self, condition: Expr, left: &[Relation]) -> Result<Expr, SqlError> {
+        if self.engine != EngineKind::Native {
+            return Ok(condition);
+        }
+        let of_left = |expr: &Expr| {
+            let columns = expr.column_refs();
+            left.iter()
+                .flat_map(|relation| relation.columns.iter())
+                .any(|known| columns.contains(&known.column))
+        };
+        let mut refused = false;
+        let condition = condition
+            .transform_down(|expr| {
+                let Expr::ScalarFunction(call) = &expr else {
+                    return Ok(Transformed::no(expr));
+                };
+                let ("mv_any", [list, _, other]) = (call.func.name(), call.args.as_slice()) else {
+                    return Ok(Transformed::no(expr));
+                };
+                refused |= of_left(list);
+                let one = self.call_native("mv_one", vec![list.clone()]);
+                Ok(match one {
+                    Ok(one) => Transformed::yes(one.eq(other.clone())),
+                    Err(_) => Transformed::no(expr),
+                })
+            })
+            .map_err(|e| from_datafusion(&e))?
+            .data;
+        match refused {
+            true => Err(several_values_joined()),
+            false => Ok(condition),
+        }
     }
 
     /// Finds the columns of USING and NATURAL on both sides, and hides them from unqualified names.
@@ -284,6 +339,17 @@ impl Binder<'_> {
         }
         self.tokens.range(at, at)
     }
+}
+
+/// Says that rows of several values do not join.
+pub(super) fn several_values_joined() -> SqlError {
+    SqlError::legacy(
+        crate::Persona::Operator,
+        crate::Category::Unsupported,
+        "Unsupported query",
+        "org.apache.druid.query.QueryUnsupportedException",
+        "Joining against a multi-value dimension is not supported.",
+    )
 }
 
 /// A join's type and condition.

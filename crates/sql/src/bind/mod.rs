@@ -8,6 +8,8 @@
 //! * [`coerce`] holds the rules of casts and comparisons.
 
 pub(crate) mod aggregate;
+mod any_value;
+pub(crate) use any_value::without_numbers_of_values;
 mod arithmetic;
 mod by_value;
 mod call;

@@ -7,8 +7,10 @@ use datafusion::logical_expr::expr::{AggregateFunction, Case, Exists, InList, In
 use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, lit};
 use datafusion::sql::sqlparser::ast::{self, BinaryOperator as B};
 
+use super::any_value::values_of;
 use super::expr::Cx;
 use super::{Binder, Ctes, Typed, literal};
+use crate::functions::collect;
 use crate::{SqlError, SqlType};
 
 impl Binder<'_> {
@@ -65,12 +67,21 @@ impl Binder<'_> {
         for item in list {
             items.push(self.expr(item, cx)?);
         }
-        let simple = items.iter().all(|item| {
-            item.ty == value.ty
-                || item.ty == SqlType::Null
-                || (item.ty.is_text() && matches!(value.ty, SqlType::Varchar | SqlType::Char(_)))
-                || (item.ty.is_integer() && value.ty.is_integer())
-        });
+        let several = values_of(&value).is_some() || items.iter().any(|item| values_of(item).is_some());
+        let array = |typed: &Typed| matches!(typed.ty, SqlType::Array(_));
+        if items
+            .iter()
+            .any(|item| array(item) != array(&value) && item.ty != SqlType::Null && value.ty != SqlType::Null)
+        {
+            return Err(self.incompatible_in(inner));
+        }
+        let simple = !several
+            && items.iter().all(|item| {
+                item.ty == value.ty
+                    || item.ty == SqlType::Null
+                    || (item.ty.is_text() && matches!(value.ty, SqlType::Varchar | SqlType::Char(_)))
+                    || (item.ty.is_integer() && value.ty.is_integer())
+            });
         if simple {
             let target = value.ty.clone();
             let list = items
@@ -119,6 +130,9 @@ impl Binder<'_> {
         let [(_, ty)] = columns.as_slice() else {
             return Err(self.incompatible_in(inner));
         };
+        if values_of(&value).is_some() {
+            return self.any_in_subquery(value, subquery, ty, negated);
+        }
         let common = super::coerce::common_type(&value.ty, ty).ok_or_else(|| self.incompatible_in(inner))?;
         let value = self.cast(value, &common)?;
         if ty.arrow() != common.arrow() {
@@ -142,6 +156,38 @@ impl Binder<'_> {
         }
         Ok(Typed::new(
             Expr::InSubquery(InSubquery::new(Box::new(value.expr), subquery, negated)),
+            SqlType::Boolean,
+        ))
+    }
+
+    /// `values IN (query)`: any of a row's values is among the query's.
+    fn any_in_subquery(
+        &self,
+        values: Typed,
+        subquery: Subquery,
+        ty: &SqlType,
+        negated: bool,
+    ) -> Result<Typed, SqlError> {
+        if negated && self.engine == crate::EngineKind::Native {
+            return Err(super::join::several_values_joined());
+        }
+        let plan = subquery.subquery.as_ref().clone();
+        let column = Typed::new(Expr::Column(plan.schema().columns()[0].clone()), ty.clone());
+        let words = self.cast(column, &SqlType::Varchar)?;
+        let most = lit(i64::MAX);
+        let call = Expr::AggregateFunction(AggregateFunction::new_udf(
+            collect::udaf(collect::Kind::DistinctTexts),
+            vec![words.expr, most],
+            false,
+            None,
+            vec![],
+            None,
+        ));
+        let found = Typed::new(self.scalar_of(plan, call)?, SqlType::MultiVarchar);
+        let values = self.cast(values, &SqlType::Varchar)?;
+        let found = self.any_compared(Operator::Eq, values, found)?;
+        Ok(Typed::new(
+            if negated { Expr::Not(Box::new(found)) } else { found },
             SqlType::Boolean,
         ))
     }
@@ -237,8 +283,28 @@ impl Binder<'_> {
                 literal::as_text(&typed.expr).and_then(|text| text.chars().next())
             }
         };
+        if [&value, &pattern]
+            .iter()
+            .any(|side| matches!(side.ty, SqlType::Array(_)))
+        {
+            return Err(SqlError::invalid_at(
+                format!(
+                    "Cannot apply 'LIKE' to arguments of type 'LIKE(<{}>, <{}>)'. Supported form(s): 'LIKE(<STRING>, <STRING>, <STRING>)'",
+                    value.ty.in_message(),
+                    pattern.ty.in_message()
+                ),
+                self.place(inner),
+            ));
+        }
+        let value = self.cast(value, &SqlType::Varchar)?;
         let multi = value.ty == SqlType::MultiVarchar;
-        let value = self.cast(value, &SqlType::Varchar)?.expr;
+        if multi && literal::as_text(&pattern.expr) == Some("%") {
+            // Whatever there is, is like that.
+            let null = self.any_null(&value)?;
+            let expr = if negated { lit(false) } else { Expr::Not(Box::new(null)) };
+            return Ok(Typed::new(expr, SqlType::Boolean));
+        }
+        let value = value.expr;
         let pattern = self.cast(pattern, &SqlType::Varchar)?.expr;
         // Without ESCAPE no character escapes; Arrow's LIKE always knows the backslash, so such patterns go to our kernel.
         let plain = literal::as_text(&pattern).is_some_and(|text| !text.contains('\\')) && escape.is_none() && !multi;

@@ -71,7 +71,7 @@ impl Binder<'_> {
             plan = build(LogicalPlanBuilder::from(plan).filter(condition))?;
         }
         let (aggregates, windows) = (RefCell::new(Aggregates::default()), RefCell::new(Windows::default()));
-        let (sets, multi) = self.group_by(select, &scope, ctes)?;
+        let (mut sets, multi) = self.group_by(select, &scope, ctes)?;
         let cx = |clause, aliases| Cx {
             scope: Some(&scope),
             aggregates: Some(&aggregates),
@@ -85,12 +85,20 @@ impl Binder<'_> {
             grouped: &multi,
         };
         let mut items = self.items(select, &scope, &cx("SELECT", &[]))?;
+        let selected = aggregates.borrow().exprs.len();
         let aliases: Vec<(String, Typed)> = items
             .iter()
             .filter(|item| item.ast.is_some())
             .map(|item| (item.name.clone(), item.typed.clone()))
             .collect();
-        let mut having = match &select.having {
+        let (of_rows, of_groups) = match &select.having {
+            Some(having) => self.below_groups(having, &scope, &sets)?,
+            None => (None, None),
+        };
+        if let Some(condition) = of_rows {
+            plan = build(LogicalPlanBuilder::from(plan).filter(condition))?;
+        }
+        let mut having = match &of_groups {
             Some(having) => {
                 let condition = self.condition_in(having, &cx("HAVING", &aliases))?;
                 let window = items.iter().find(|item| holds_window(&item.typed.expr));
@@ -126,11 +134,15 @@ impl Binder<'_> {
         });
         if grouped {
             let (unnested, values) = self.unnest_groups(plan, &multi)?;
-            let key_order = match sets.as_slice() {
-                [keys] => crate::group_order::order_of_keys(&unnested, keys),
-                _ => Vec::new(),
-            };
             let mut aggregates = aggregates.into_inner().exprs;
+            let as_written = aggregates.len() == selected && sets.len() == 1 && is_grouping_itself(&items, &sets[0]);
+            if let [keys] = sets.as_mut_slice()
+                && !as_written
+            {
+                // Where more is done with the groups, Druid groups by the columns of the table in their own order.
+                let order = crate::group_order::order_of_keys(&unnested, keys);
+                *keys = order.into_iter().map(|at| keys[at].clone()).collect();
+            }
             if sets.is_empty() && aggregates.iter().any(self::is_grouping) {
                 return Err(SqlError::invalid_at(
                     "GROUPING operator may only occur in an aggregate query",
@@ -158,7 +170,7 @@ impl Binder<'_> {
                 *expr = self.regroup(expr.clone(), &map, None, None, &scope)?;
                 if sets.len() == 1 {
                     // Groups come in the order of their keys, which settles what a window leaves open.
-                    super::window::settle_order(expr, key_order.iter().map(|at| &map.groups[*at].1));
+                    super::window::settle_order(expr, map.groups.iter().map(|(_, column)| column));
                 }
             }
             if let Some(condition) = qualify.take() {
@@ -644,6 +656,23 @@ fn interval_selected(typed: &Typed) -> SqlError {
     SqlError::input(format!(
         "Cannot handle literal [{value}:INTERVAL {unit}] of unsupported type [{name}]."
     ))
+}
+
+/// Tells whether a select list is what grouping gives: the keys in their order, then aggregates and windows, each once.
+fn is_grouping_itself(items: &[Item], keys: &[Expr]) -> bool {
+    let Some((selected, rest)) = items.split_at_checked(keys.len()) else {
+        return false;
+    };
+    let computed = |item: &Item| match &item.ast {
+        Some(ast::Expr::Function(call)) => {
+            let name = call.name.to_string().to_ascii_uppercase();
+            call.over.is_some() || super::aggregate::find(&name).is_some()
+        }
+        _ => false,
+    };
+    selected.iter().zip(keys).all(|(item, key)| item.typed.expr == *key)
+        && rest.iter().all(computed)
+        && (1..rest.len()).all(|at| rest[..at].iter().all(|other| other.ast != rest[at].ast))
 }
 
 /// Finds a column's name inside an expression: as it is written, and where.

@@ -99,7 +99,16 @@ impl Binder<'_> {
             }
             "MV_CONTAINS" => {
                 let (mut args, _, _) = self.arguments(function, cx)?;
+                if let Some(all) = self.values_contained(&args, cx)? {
+                    return Ok(Some(all));
+                }
                 self.one_null_where_empty(args.get_mut(..1).unwrap_or_default())?;
+                self.lists_as_items(&mut args)?;
+                self.named_call(name, args, whole)?
+            }
+            "ARRAY_CONTAINS" => {
+                let (mut args, _, _) = self.arguments(function, cx)?;
+                self.lists_as_items(&mut args)?;
                 self.named_call(name, args, whole)?
             }
             "MV_FILTER_REGEX" => {
@@ -262,6 +271,45 @@ impl Binder<'_> {
         Ok(Typed::new(Expr::Case(case), first.ty))
     }
 
+    /// `MV_CONTAINS(values, literals)` as a filter: for each literal, some value equals it.
+    fn values_contained(&self, args: &[Typed], cx: &Cx) -> Result<Option<Typed>, SqlError> {
+        let [list, wanted] = args else {
+            return Ok(None);
+        };
+        let stored = list.ty == SqlType::MultiVarchar && matches!(list.expr, Expr::Column(_));
+        if !stored || !["WHERE", "HAVING", "FILTER"].contains(&cx.clause) {
+            return Ok(None);
+        }
+        let texts: Vec<&Expr> = match &wanted.expr {
+            Expr::ScalarFunction(call) if call.func.name() == "array" => call.args.iter().collect(),
+            one => vec![one],
+        };
+        if !texts.iter().all(|text| super::literal::as_text(text).is_some()) {
+            return Ok(None);
+        }
+        let mut all: Option<Expr> = None;
+        for text in texts {
+            let text = Typed::new(text.clone(), SqlType::Varchar);
+            let any = self.any_compared(datafusion::logical_expr::Operator::Eq, list.clone(), text)?;
+            all = Some(match all {
+                Some(all) => all.and(any),
+                None => any,
+            });
+        }
+        Ok(all.map(|all| Typed::new(all, SqlType::Boolean)))
+    }
+
+    /// What is looked for may be all the values of a row.
+    fn lists_as_items(&self, args: &mut [Typed]) -> Result<(), SqlError> {
+        if let [_, items] = args
+            && items.ty == SqlType::MultiVarchar
+        {
+            self.one_null_where_empty(std::slice::from_mut(items))?;
+            items.ty = SqlType::Array(Box::new(SqlType::Varchar));
+        }
+        Ok(())
+    }
+
     /// A row without values holds one NULL, which may be asked for.
     fn one_null_where_empty(&self, args: &mut [Typed]) -> Result<(), SqlError> {
         for list in args {
@@ -272,6 +320,13 @@ impl Binder<'_> {
             }
         }
         Ok(())
+    }
+
+    fn one_null_where_multi(&self, list: &mut Typed) -> Result<(), SqlError> {
+        match list.ty {
+            SqlType::MultiVarchar => self.one_null_where_empty(std::slice::from_mut(list)),
+            _ => Ok(()),
+        }
     }
 
     /// Keys and values take turns; values are handed on as JSON.
@@ -326,6 +381,11 @@ impl Binder<'_> {
             return Err(SqlError::input(format!("Lookup [{lookup_name}] not found")));
         };
         self.state.borrow_mut().lookups.insert(lookup_name.clone());
+        let mut value = value;
+        if args.len() == 1 {
+            // The replacement is for the NULL of a row without values too.
+            self.one_null_where_multi(&mut value)?;
+        }
         let multi = value.ty == SqlType::MultiVarchar;
         let value = self.cast(value, &SqlType::Varchar)?;
         let mut exprs = vec![value.expr, lit(lookup_name.clone())];

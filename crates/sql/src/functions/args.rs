@@ -94,6 +94,14 @@ impl<'a> Args<'a> {
             .all(|value| matches!(value, ColumnarValue::Scalar(_)))
     }
 
+    /// Gives an argument that is the same in every row, as an array of one.
+    pub fn literal(&self, index: usize) -> Result<Option<ArrayRef>> {
+        match self.values.get(index) {
+            Some(ColumnarValue::Scalar(value)) => Ok(Some(value.to_array_of_size(1)?)),
+            _ => Ok(None),
+        }
+    }
+
     /// Gives the number of rows.
     pub fn rows(&self) -> usize {
         self.rows

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ListArray, UInt32Array, make_array, new_null_array};
+use arrow::array::{Array, ArrayRef, ListArray, StringArray, UInt32Array, make_array, new_null_array};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, Field};
@@ -15,11 +15,12 @@ use crate::SqlType;
 
 const TWO: &[Param] = &[Param::Arr, Param::Arr];
 const ITEM: &[Param] = &[Param::Arr, Param::Any];
+const ITEMS: &[Param] = &[Param::Arr, Param::Items];
 
 /// The family.
 pub(super) const FUNCTIONS: &[ScalarDef] = &[
     ScalarDef::new("", "array", &[Param::Any], array_type, make).variadic(),
-    ScalarDef::new("ARRAY_LENGTH", "array_length", &[Param::Arr], returns::integer, length),
+    ScalarDef::new("ARRAY_LENGTH", "array_length", &[Param::List], returns::integer, length),
     ScalarDef::new(
         "ARRAY_OFFSET",
         "array_offset",
@@ -34,7 +35,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         element_type,
         |args| element(args, 1),
     ),
-    ScalarDef::new("ARRAY_CONTAINS", "array_contains", ITEM, returns::boolean, |args| {
+    ScalarDef::new("ARRAY_CONTAINS", "array_contains", ITEMS, returns::boolean, |args| {
         contains(args, true)
     }),
     ScalarDef::new("ARRAY_OVERLAP", "array_overlap", TWO, returns::boolean, |args| {
@@ -43,7 +44,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
     ScalarDef::new(
         "SCALAR_IN_ARRAY",
         "scalar_in_array",
-        &[Param::Any, Param::Arr],
+        &[Param::Any, Param::Array],
         returns::boolean,
         |args| {
             let (pairs, lists) = encoded(args, 1, 0)?;
@@ -99,10 +100,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
                     return None;
                 }
                 let (start, end) = range(&list, row);
-                let parts: Vec<&str> = (start..end)
-                    .map(|i| if words.is_null(i) { "null" } else { words.value(i) })
-                    .collect();
-                Some(parts.join(separator))
+                joined_words(&words, start, end, separator)
             })
         },
     ),
@@ -133,7 +131,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
     ScalarDef::new(
         "ARRAY_QUANTILE",
         "array_quantile",
-        &[Param::Arr, Param::Double],
+        &[Param::Array, Param::Double],
         returns::double,
         quantiles,
     ),
@@ -207,6 +205,18 @@ fn returns_second(types: &[SqlType]) -> SqlType {
 }
 
 /// Gives the span of a row's elements.
+/// Joins the words of a list; the list of nothing but one NULL is NULL.
+pub(super) fn joined_words(words: &StringArray, start: usize, end: usize, separator: &str) -> Option<String> {
+    if end == start + 1 && words.is_null(start) {
+        return None;
+    }
+    let parts: Vec<&str> = (start..end)
+        .map(|i| if words.is_null(i) { "null" } else { words.value(i) })
+        .collect();
+    Some(parts.join(separator))
+}
+
+/// Gives where the elements of a row begin, and their end.
 pub(super) fn range(list: &ListArray, row: usize) -> (usize, usize) {
     let offsets = list.value_offsets();
     (offsets[row] as usize, offsets[row + 1] as usize)
@@ -457,11 +467,14 @@ pub(super) fn split(args: &Args) -> Result<ArrayRef> {
     let mut compiled: Option<(String, regex::Regex)> = None;
     let mut builder = arrow::array::ListBuilder::new(arrow::array::StringBuilder::new());
     for row in 0..args.rows() {
-        let (Some(text), Some(separator)) = (text.get(row), separator.get(row)) else {
+        let Some(text) = text.get(row) else {
             builder.append_null();
             continue;
         };
-        if separator.is_empty() {
+        let separator = separator.get(row).unwrap_or_default();
+        if text.is_empty() {
+            builder.values().append_value("");
+        } else if separator.is_empty() {
             for c in text.chars() {
                 builder.values().append_value(c.to_string());
             }

@@ -5,6 +5,7 @@
 //! distinct value) and applies text functions to every value of multi-value strings. Aggregates and window functions are
 //! DataFusion's and listed beside the binder that words them.
 
+mod any_value;
 pub(crate) mod args;
 mod array;
 mod by_value;
@@ -38,7 +39,7 @@ pub use sketches::{complex_text, is_complex_type};
 pub use zone::Zone;
 
 /// Every family's entries.
-const FAMILIES: [&[ScalarDef]; 11] = [
+const FAMILIES: [&[ScalarDef]; 12] = [
     numeric::FUNCTIONS,
     string::FUNCTIONS,
     regexp::FUNCTIONS,
@@ -46,6 +47,7 @@ const FAMILIES: [&[ScalarDef]; 11] = [
     cast::FUNCTIONS,
     array::FUNCTIONS,
     multi_value::FUNCTIONS,
+    any_value::FUNCTIONS,
     json::FUNCTIONS,
     misc::FUNCTIONS,
     sketches::scalar::FUNCTIONS,

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, StringArray};
+use arrow::array::{Array, ArrayRef};
 use datafusion::common::Result;
 
 use super::args::{Args, boolean_result, strings, text_result};
-use super::array::{contains, index_of, joined as concatenated, length, lists, place, range, slice, split};
+use super::array::{
+    contains, index_of, joined as concatenated, joined_words, length, lists, place, range, slice, split,
+};
 use super::scalar::{Param, ScalarDef, returns};
 
 const ONE: &[Param] = &[Param::Arr];
 const TWO: &[Param] = &[Param::Arr, Param::Arr];
+const FILTER: &[Param] = &[Param::Values, Param::Array];
+const PATTERN: &[Param] = &[Param::Values, Param::Str];
 
 /// The family.
 pub(super) const FUNCTIONS: &[ScalarDef] = &[
@@ -47,11 +51,11 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         returns::multi,
         split,
     ),
-    ScalarDef::new("MV_LENGTH", "mv_length", ONE, returns::integer, length),
+    ScalarDef::new("MV_LENGTH", "mv_length", &[Param::List], returns::integer, length),
     ScalarDef::new(
         "MV_CONTAINS",
         "mv_contains",
-        &[Param::Arr, Param::Any],
+        &[Param::Arr, Param::Items],
         returns::boolean,
         |args| never_null(contains(args, true)?),
     ),
@@ -81,17 +85,14 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
                     return None;
                 }
                 let (start, end) = range(&list, row);
-                let parts: Vec<&str> = (start..end)
-                    .map(|i| if words.is_null(i) { "null" } else { words.value(i) })
-                    .collect();
-                Some(parts.join(separator.get(row)?))
+                joined_words(&words, start, end, separator.get(row)?)
             })
         },
     ),
-    ScalarDef::new("MV_FILTER_ONLY", "filtered", TWO, returns::multi, |args| {
+    ScalarDef::new("MV_FILTER_ONLY", "filtered", FILTER, returns::multi, |args| {
         filter(args, true)
     }),
-    ScalarDef::new("MV_FILTER_NONE", "filtered_none", TWO, returns::multi, |args| {
+    ScalarDef::new("MV_FILTER_NONE", "filtered_none", FILTER, returns::multi, |args| {
         filter(args, false)
     }),
     ScalarDef::new(
@@ -122,18 +123,12 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         returns::multi,
         |args| joined(args, true),
     ),
-    ScalarDef::new(
-        "MV_FILTER_REGEX",
-        "filtered_regex",
-        &[Param::Arr, Param::Str],
-        returns::multi,
-        |args| {
-            let patterns = super::regexp::Patterns::new(args.text(1)?)?;
-            kept(args, |row, text| {
-                patterns.get(row).map_or(Ok(false), |pattern| pattern.is_match(text))
-            })
-        },
-    ),
+    ScalarDef::new("MV_FILTER_REGEX", "filtered_regex", PATTERN, returns::multi, |args| {
+        let patterns = super::regexp::Patterns::new(args.text(1)?)?;
+        kept(args, |row, text| {
+            patterns.get(row).map_or(Ok(false), |pattern| pattern.is_match(text))
+        })
+    }),
     ScalarDef::new(
         "",
         "filtered_regex_whole",
@@ -148,18 +143,12 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             })
         },
     ),
-    ScalarDef::new(
-        "MV_FILTER_PREFIX",
-        "filtered_prefix",
-        &[Param::Arr, Param::Str],
-        returns::multi,
-        |args| {
-            let prefix = args.text(1)?;
-            kept(args, |row, text| {
-                Ok(prefix.get(row).is_some_and(|prefix| text.starts_with(prefix)))
-            })
-        },
-    ),
+    ScalarDef::new("MV_FILTER_PREFIX", "filtered_prefix", PATTERN, returns::multi, |args| {
+        let prefix = args.text(1)?;
+        kept(args, |row, text| {
+            Ok(prefix.get(row).is_some_and(|prefix| text.starts_with(prefix)))
+        })
+    }),
     ScalarDef::new(
         "MV_OFFSET_OF",
         "mv_offset_of",
@@ -206,19 +195,6 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             }
         })
     }),
-    ScalarDef::new("", "any_true", ONE, returns::boolean, |args| {
-        let list = args.list(0)?;
-        let values = arrow::compute::cast(list.values(), &arrow::datatypes::DataType::Boolean)?;
-        let values = arrow::array::AsArray::as_boolean(&values).clone();
-        boolean_result(args.rows(), |row| {
-            if list.is_null(row) {
-                return None;
-            }
-            let (start, end) = range(&list, row);
-            let known = (start..end).any(|i| values.is_valid(i)) || start == end;
-            known.then(|| (start..end).any(|i| values.is_valid(i) && values.value(i)))
-        })
-    }),
     // The one value of a row that is grouped as a whole.
     ScalarDef::new(
         "",
@@ -260,46 +236,6 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
                 .collect(),
         )
     }),
-    ScalarDef::new("", "mv_is_null", ONE, returns::boolean, |args| {
-        let list = args.list(0)?;
-        let values = list.values();
-        boolean_result(args.rows(), |row| {
-            let (start, end) = range(&list, row);
-            Some(list.is_null(row) || (start..end).all(|i| values.is_null(i)))
-        })
-    }),
-    ScalarDef::new(
-        "",
-        "mv_any",
-        &[Param::Arr, Param::Str, Param::Any],
-        returns::boolean,
-        any,
-    ),
-    ScalarDef::new(
-        "",
-        "mv_like",
-        &[Param::Arr, Param::Str, Param::Str],
-        returns::boolean,
-        |args| {
-            let list = args.list(0)?;
-            let words = strings(list.values())?;
-            let (pattern, escape) = (args.text(1)?, args.text(2)?);
-            let escape = escape.get(0).and_then(|e| e.chars().next());
-            let mut out = Vec::with_capacity(args.rows());
-            for row in 0..args.rows() {
-                let Some(pattern) = pattern.get(row) else {
-                    out.push(None);
-                    continue;
-                };
-                let regex = super::regexp::like_regex(pattern, escape, false)?;
-                let (start, end) = range(&list, row);
-                out.push(Some(
-                    (start..end).any(|i| words.is_valid(i) && regex.is_match(words.value(i))),
-                ));
-            }
-            boolean_result(args.rows(), |row| out[row])
-        },
-    ),
 ];
 
 fn several_values(column: &str, engine: &str) -> crate::SqlError {
@@ -344,42 +280,6 @@ fn never_null(array: ArrayRef) -> Result<ArrayRef> {
     let booleans = array.as_boolean();
     boolean_result(booleans.len(), |row| {
         Some(booleans.is_valid(row) && booleans.value(row))
-    })
-}
-
-/// Tells whether any value of the row compares so to the other side's value, or to any of its values.
-fn any(args: &Args) -> Result<ArrayRef> {
-    let list = args.list(0)?;
-    let words = strings(list.values())?;
-    let op = args.text(1)?;
-    let other = args.array(2)?;
-    let (others, ranges): (StringArray, Vec<(usize, usize)>) = match other.data_type() {
-        arrow::datatypes::DataType::List(_) => {
-            let other = args.list(2)?;
-            (
-                strings(other.values())?,
-                (0..args.rows()).map(|row| range(&other, row)).collect(),
-            )
-        }
-        _ => (strings(&other)?, (0..args.rows()).map(|row| (row, row + 1)).collect()),
-    };
-    let op = op.get(0).unwrap_or("=").to_string();
-    let holds = |a: &str, b: &str| match op.as_str() {
-        "<" => a < b,
-        "<=" => a <= b,
-        ">" => a > b,
-        ">=" => a >= b,
-        _ => a == b,
-    };
-    boolean_result(args.rows(), |row| {
-        if list.is_null(row) {
-            return None;
-        }
-        let (start, end) = range(&list, row);
-        let (from, to) = ranges[row];
-        Some((start..end).any(|i| {
-            words.is_valid(i) && (from..to).any(|j| others.is_valid(j) && holds(words.value(i), others.value(j)))
-        }))
     })
 }
 

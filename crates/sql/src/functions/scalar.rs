@@ -32,6 +32,14 @@ pub(crate) enum Param {
     Time,
     /// An array, or a multi-value string.
     Arr,
+    /// The same; a number is a list of one.
+    List,
+    /// An array.
+    Array,
+    /// A multi-value string, as the list of its values.
+    Values,
+    /// An array to look for, or one value.
+    Items,
     /// Text, and nothing that would have to be worded first.
     Text,
     /// Anything, as JSON text.
@@ -49,13 +57,14 @@ impl Param {
             Param::Int => "<INTEGER>",
             Param::Str | Param::Text => "<CHARACTER>",
             Param::Time => "<TIMESTAMP>",
-            Param::Arr => "<ARRAY>",
+            Param::Arr | Param::List | Param::Array | Param::Values | Param::Items => "<ARRAY>",
         }
     }
 
     /// Tells whether the parameter takes a multi-value string as one list, and not value by value.
     pub fn takes_lists(self) -> bool {
-        matches!(self, Param::Arr | Param::Json)
+        use Param::{Arr, Array, Items, Json, List, Values};
+        matches!(self, Arr | List | Array | Values | Items | Json)
     }
 }
 

@@ -153,7 +153,7 @@ fn list(array: &ArrayRef, row: usize, ty: &SqlType) -> Vec<Value> {
     };
     (0..items.len())
         .map(|i| match (&element, cell(&items, i, &element)) {
-            (SqlType::Complex(_) | SqlType::Array(_), Value::String(text)) => {
+            (SqlType::Complex(_) | SqlType::Array(_) | SqlType::MultiVarchar, Value::String(text)) => {
                 serde_json::from_str(&text).unwrap_or(Value::String(text))
             }
             (_, value) => value,
