@@ -311,10 +311,15 @@ impl From<StorageError> for Fault {
 
 impl From<SqlError> for Fault {
     fn from(error: SqlError) -> Self {
-        Fault::new(FaultCode::DruidException, error.message.clone())
+        let mut fault = Fault::new(FaultCode::DruidException, error.message.clone())
             .with("druidErrorCode", error.error_code.clone())
             .with("persona", error.persona.as_str())
-            .with("category", error.category.as_str())
+            .with("category", error.category.as_str());
+        fault.raised = match error.context.get("errorClass") {
+            Some(class) if error.is_legacy() => Some(class.clone()),
+            _ => error.raised.map(str::to_string),
+        };
+        fault
     }
 }
 

@@ -18,6 +18,10 @@ pub struct Fault {
     pub fields: Map<String, Value>,
     /// What happened, where, why, and what to do. Absent only where Druid has no text (`QueryNotSupported`).
     pub message: Option<String>,
+    /// Where a function failed on a value: the class of the Java exception, empty for a `DruidException`. Reports do not show
+    /// it; interactive queries wrap such failures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raised: Option<String>,
     /// True where another attempt may succeed: lost workers, transient I/O.
     pub retryable: bool,
 }
@@ -177,6 +181,7 @@ impl Fault {
             code,
             fields: Map::new(),
             message: Some(message.into()),
+            raised: None,
             retryable: false,
         }
     }

@@ -145,6 +145,20 @@ impl ApiError {
             FaultCode::UnknownError => {
                 Self::from_sql(&SqlError::general(Persona::Admin, Category::Uncategorized, message))
             }
+            FaultCode::DruidException if fault.raised.is_some() => {
+                let class = fault.raised.as_deref().unwrap_or_default();
+                let (code, category) = if class.is_empty() {
+                    ("druidException", "UNCATEGORIZED")
+                } else {
+                    ("Unknown exception", "RUNTIME_FAILURE")
+                };
+                let mut body = legacy(code, class, Some(host), category, &message);
+                if class.is_empty() {
+                    body["errorClass"] = Value::Null;
+                    body["context"]["errorClass"] = Value::Null;
+                }
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, body)
+            }
             FaultCode::DruidException => {
                 let text = |name: &str, default: &str| {
                     fault

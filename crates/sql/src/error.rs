@@ -121,6 +121,9 @@ pub struct SqlErrorBody {
     pub context: BTreeMap<String, String>,
     /// A way out that Druid's own message does not give (the nearest name, for instance).
     pub hint: Option<String>,
+    /// Where a function failed on a value while rows were computed: the class of the Java exception, or nothing where it is a
+    /// `DruidException`. Druid's interactive queries wrap what their processes raise.
+    pub raised: Option<&'static str>,
     /// True where the statement was refused before there was one: by the lexer, the grammar, or the list of SETs. Druid answers
     /// those without an envelope.
     pub in_grammar: bool,
@@ -154,6 +157,7 @@ impl SqlError {
             position: None,
             context: BTreeMap::new(),
             hint: None,
+            raised: None,
             in_grammar: false,
             of_ingestion: false,
         }))
@@ -248,6 +252,13 @@ impl SqlError {
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
         self.0.context.insert(key.into(), value.into());
+        self
+    }
+
+    /// Says that a value failed while rows were computed, with an exception of a class (empty: a `DruidException`).
+    #[must_use]
+    pub fn raised(mut self, class: &'static str) -> Self {
+        self.0.raised = Some(class);
         self
     }
 

@@ -232,7 +232,7 @@ impl SqlType {
         match self {
             SqlType::Timestamp => "TIMESTAMP(3)".into(),
             SqlType::MultiVarchar => "VARCHAR".into(),
-            SqlType::Complex(name) if name != "json" => format!("COMPLEX<{}>", name.to_uppercase()),
+            SqlType::Complex(name) => format!("COMPLEX<{}>", name.to_uppercase()),
             other => other.to_string(),
         }
     }
@@ -243,6 +243,7 @@ impl SqlType {
             SqlType::Char(_) | SqlType::Varchar | SqlType::MultiVarchar => "CHARACTER".into(),
             number if number.is_numeric() => "NUMERIC".into(),
             SqlType::Array(_) => self.in_message(),
+            SqlType::Complex(_) => self.to_string(),
             other => other.name().into(),
         }
     }

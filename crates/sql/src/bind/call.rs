@@ -19,7 +19,25 @@ impl Binder<'_> {
     /// Binds a call of any kind.
     pub(super) fn function(&self, function: &ast::Function, whole: &ast::Expr, cx: &Cx) -> Result<Typed, SqlError> {
         let name = function.name.to_string();
-        let upper = name.trim_matches('"').to_ascii_uppercase();
+        let mut upper = name.trim_matches('"').to_ascii_uppercase();
+        if function.uses_odbc_syntax {
+            upper = match super::jdbc::function(&upper) {
+                super::jdbc::Meaning::Is(name) => name.to_string(),
+                super::jdbc::Meaning::Same => upper,
+                super::jdbc::Meaning::Unsupported(operator) => {
+                    self.arguments(function, cx)?;
+                    return Err(SqlError::unplannable(format!(
+                        "SQL query requires '{operator}' operator that is not supported."
+                    )));
+                }
+                super::jdbc::Meaning::Unknown => {
+                    return Err(SqlError::invalid_at(
+                        format!("Function '{{fn {upper}}}' is not defined"),
+                        self.place(whole).map(super::jdbc::with_brace),
+                    ));
+                }
+            };
+        }
         let takes_lists = functions::find(&upper).is_some_and(|def| def.params.iter().any(|param| param.takes_lists()));
         let cx = &Cx {
             // What takes lists is given lists, and what has rows of its own too.
@@ -36,6 +54,9 @@ impl Binder<'_> {
             ));
         }
         super::refused::check_call(function, &upper, is_aggregate)?;
+        if let Some(bound) = self.calcite_form(&upper, function, whole, cx)? {
+            return Ok(bound);
+        }
         if let Some(over) = &function.over {
             return self.window(&upper, function, over, whole, cx);
         }
@@ -87,6 +108,46 @@ impl Binder<'_> {
             ));
         }
         self.named_call(&upper, args, whole)
+    }
+
+    /// Binds what the parser hands on under a name that no function has, and functions of JDBC's that are no calls here.
+    fn calcite_form(
+        &self,
+        upper: &str,
+        function: &ast::Function,
+        whole: &ast::Expr,
+        cx: &Cx,
+    ) -> Result<Option<Typed>, SqlError> {
+        if let Some(event) = upper.strip_prefix("JSON_VALUE ") {
+            self.arguments(function, cx)?;
+            return Err(super::special::failed_planning(format!(
+                "Unsupported JSON_VALUE parameter '{event}' defined - please re-issue this query without this argument"
+            )));
+        }
+        if upper.starts_with("IS ") && upper.contains(" JSON ") {
+            let ast::FunctionArguments::List(list) = &function.args else {
+                return Ok(None);
+            };
+            let [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(operand))] = list.args.as_slice() else {
+                return Ok(None);
+            };
+            return Err(self.no_operator(upper, operand, whole, cx));
+        }
+        if !function.uses_odbc_syntax {
+            return Ok(None);
+        }
+        if matches!(upper, "PI" | "CURRENT_DATE") {
+            let (args, _, _) = self.arguments(function, cx)?;
+            return Ok(if args.is_empty() { self.niladic(upper) } else { None });
+        }
+        if let Some(unit) = super::jdbc::unit(upper) {
+            let (mut args, _, _) = self.arguments(function, cx)?;
+            if args.len() == 1 {
+                args.push(super::literal::text(unit.to_string()));
+                return self.named_call("TIME_EXTRACT", args, whole).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     /// Gives the query's time with so many digits of a second.
@@ -191,7 +252,8 @@ impl Binder<'_> {
         if args.len() < def.min || args.len() > most {
             return Err(SqlError::invalid_at(
                 format!(
-                    "Invalid number of arguments to function '{name}'. Was expecting {} arguments",
+                    "Invalid number of arguments to function '{}'. Was expecting {} arguments",
+                    if name == "TEXTCAT" { "textcat" } else { name },
                     def.min
                 ),
                 self.place(whole),
@@ -280,6 +342,8 @@ impl Binder<'_> {
         let target = match param {
             Param::Any if null => SqlType::Varchar,
             Param::Any => return Some(arg),
+            Param::Scalar if null => SqlType::Varchar,
+            Param::Scalar if arg.ty.is_text() || arg.ty.is_numeric() || arg.ty == SqlType::Boolean => return Some(arg),
             Param::Num if arg.ty.is_numeric() => {
                 if arg.ty == SqlType::Float {
                     SqlType::Double
@@ -352,16 +416,8 @@ impl Binder<'_> {
         let Some(period) = exprs.get(1).and_then(super::literal::as_text) else {
             return Ok(());
         };
-        if def.params.first() == Some(&Param::Json) && functions::check_path(period).is_err() {
-            return Err(SqlError::general(
-                crate::Persona::User,
-                crate::Category::InvalidInput,
-                format!(
-                    "Error when processing path [{period}], operator [{}] is not useable",
-                    def.name
-                ),
-            )
-            .hint(functions::check_path(period).err()));
+        if def.params.first() == Some(&Param::Json) {
+            functions::check_path(period).map_err(SqlError::input)?;
         }
         if matches!(def.native, "timestamp_floor" | "timestamp_ceil" | "timestamp_shift")
             && functions::time::Span::parse(period).is_none()

@@ -288,7 +288,12 @@ impl Binder<'_> {
             }
             E::Array(array) => self.array(&array.elem, expr, cx),
             E::CompoundFieldAccess { root, access_chain } => self.element_access(expr, root, access_chain, cx),
-            E::SimilarTo { expr: inner, .. } => Err(self.no_operator("SIMILAR TO", inner, expr, cx)),
+            E::SimilarTo {
+                expr: inner, negated, ..
+            } => {
+                let name = if *negated { "NOT SIMILAR TO" } else { "SIMILAR TO" };
+                Err(self.no_operator(name, inner, expr, cx))
+            }
             E::RLike { expr: inner, .. } => Err(self.no_operator("RLIKE", inner, expr, cx)),
             E::Overlay {
                 expr: inner,
@@ -373,23 +378,42 @@ impl Binder<'_> {
             .hint(Some("CAST gives NULL for what it cannot convert".into())));
         }
         let from = typed.ty.clone();
+        let shown = |ty: &SqlType| match ty {
+            SqlType::Complex(_) => ty.to_string(),
+            _ => ty.in_message(),
+        };
         let refused = || {
+            let json = matches!(from, SqlType::Complex(_)) && target.is_text();
             SqlError::invalid_at(
                 format!(
                     "Cast function cannot convert value of type {} to type {}",
-                    from.in_message(),
-                    target.in_message()
+                    shown(&from),
+                    shown(&target)
                 ),
                 self.place(whole),
             )
+            .hint(json.then(|| "TO_JSON_STRING gives the text of a value".to_string()))
         };
-        if from == SqlType::MultiVarchar && matches!(target, SqlType::Array(_)) {
+        let to_list = from == SqlType::MultiVarchar && matches!(target, SqlType::Array(_));
+        if to_list || (matches!(from, SqlType::Complex(_)) && target.is_text()) {
             return Err(refused());
         }
         if (from == SqlType::Boolean && target.is_numeric()) || (from == SqlType::Date && target.is_integer()) {
             return Err(refused());
         }
         self.cast(typed, &target).map_err(|_| refused())
+    }
+
+    /// Makes the error of a type that there is not.
+    pub(super) fn unknown_type(&self, data_type: &ast::DataType, whole: &ast::Expr) -> SqlError {
+        let place = match data_type {
+            ast::DataType::Custom(name, _) => self.place_of_start(name.span().start),
+            _ => None,
+        };
+        SqlError::invalid_at(
+            format!("Unknown identifier '{data_type}'"),
+            place.or_else(|| self.place(whole)),
+        )
     }
 
     /// `array[i]`: elements count from 1.
@@ -425,7 +449,7 @@ impl Binder<'_> {
     }
 
     /// Makes the error of an operator that Druid does not know, at the start of what it is applied to.
-    fn no_operator(&self, name: &str, operand: &ast::Expr, whole: &ast::Expr, cx: &Cx) -> SqlError {
+    pub(super) fn no_operator(&self, name: &str, operand: &ast::Expr, whole: &ast::Expr, cx: &Cx) -> SqlError {
         match self.expr(operand, cx) {
             Err(error) => error,
             Ok(_) => SqlError::invalid_at(

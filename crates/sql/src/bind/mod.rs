@@ -20,6 +20,7 @@ mod external;
 mod from;
 mod grouping;
 mod ingest;
+mod jdbc;
 mod join;
 mod literal;
 mod pivot;

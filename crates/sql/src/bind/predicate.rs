@@ -280,7 +280,15 @@ impl Binder<'_> {
             None => None,
             Some(value) => {
                 let typed = self.value(value)?;
-                literal::as_text(&typed.expr).and_then(|text| text.chars().next())
+                let text = literal::as_text(&typed.expr).unwrap_or_default();
+                if text.encode_utf16().count() != 1 {
+                    return Err(SqlError::general(
+                        crate::Persona::Admin,
+                        crate::Category::Uncategorized,
+                        "Function[like] escape must be null or a single character",
+                    ));
+                }
+                text.chars().next()
             }
         };
         if [&value, &pattern]

@@ -80,16 +80,17 @@ impl Binder<'_> {
                 let (args, _, _) = self.arguments(function, cx)?;
                 let ty = match ty {
                     None => SqlType::Varchar,
-                    Some(data_type) => sql_type(data_type).ok_or_else(|| {
-                        SqlError::invalid_at(format!("Unknown identifier '{data_type}'"), self.place(whole))
-                    })?,
+                    Some(data_type) => sql_type(data_type).ok_or_else(|| self.unknown_type(data_type, whole))?,
                 };
-                let value = self.named_call(functions::value_function(&ty), args, whole)?;
-                self.cast(value, &ty)?
+                self.json_value(args, &ty, whole)?
+            }
+            "JSON_MERGE" => {
+                let (args, _, _) = self.arguments(function, cx)?;
+                self.json_merge(args, whole)?
             }
             "LOOKUP" => {
                 let (args, _, _) = self.arguments(function, cx)?;
-                self.lookup(args, whole)?
+                self.lookup(args, function, whole)?
             }
             "MV_OVERLAP" => {
                 // A NULL among the values leaves open what the others do not settle.
@@ -220,7 +221,7 @@ impl Binder<'_> {
         if name == "IFNULL" && mixed(&args) {
             let types: Vec<String> = args.iter().map(|arg| arg.ty.in_message()).collect();
             return Err(SqlError::general(
-                crate::Persona::Admin,
+                crate::Persona::User,
                 crate::Category::Uncategorized,
                 format!(
                     "Uncategorized calcite error message: [java.lang.IllegalArgumentException: Cannot infer return type for IFNULL; operand types: [{}]]",
@@ -329,6 +330,58 @@ impl Binder<'_> {
         }
     }
 
+    /// `JSON_VALUE(… RETURNING type)`.
+    fn json_value(&self, args: Vec<Typed>, ty: &SqlType, whole: &ast::Expr) -> Result<Typed, SqlError> {
+        if let SqlType::Array(element) = ty {
+            let refused = match element.as_ref() {
+                SqlType::Float | SqlType::Real => Some("FLOAT".to_string()),
+                SqlType::Array(_) => Some(element.in_message()),
+                _ => None,
+            };
+            if let Some(element) = refused {
+                return Err(failed_planning(format!(
+                    "Unhandled JSON_VALUE RETURNING ARRAY type [{element}]"
+                )));
+            }
+        }
+        let value = self.named_call(functions::value_function(ty), args, whole)?;
+        if *ty == SqlType::Boolean {
+            // The number is the boolean, where CAST of a number asks for more than 0.
+            return Ok(Typed::new(value.expr.not_eq(lit(0i64)), SqlType::Boolean));
+        }
+        self.cast(value, ty)
+    }
+
+    /// `JSON_MERGE(a, b, …)`: its own function judges its arguments, not the table.
+    fn json_merge(&self, args: Vec<Typed>, whole: &ast::Expr) -> Result<Typed, SqlError> {
+        let refused =
+            |message: String| SqlError::general(crate::Persona::Admin, crate::Category::Uncategorized, message);
+        match args.len() {
+            0 => {
+                return Err(SqlError::invalid_at(
+                    "Invalid number of arguments to function 'json_merge'. Was expecting 1 arguments".to_string(),
+                    self.place(whole),
+                ));
+            }
+            1 => return Err(refused("Function[json_merge] must have at least two arguments".into())),
+            _ => {}
+        }
+        if let Some(wrong) = args
+            .iter()
+            .find(|arg| arg.ty.is_numeric() || arg.ty == SqlType::Boolean)
+        {
+            let message = format!(
+                "Function[json_merge] invalid input expected STRING but got {} instead",
+                wrong.ty.native()
+            );
+            return Err(match wrong.expr {
+                Expr::Literal(..) => refused(message),
+                _ => failed_planning(message),
+            });
+        }
+        self.named_call("JSON_MERGE", args, whole)
+    }
+
     /// Keys and values take turns; values are handed on as JSON.
     fn json_object(&self, args: Vec<Typed>, whole: &ast::Expr) -> Result<Typed, SqlError> {
         if !args.len().is_multiple_of(2) {
@@ -339,6 +392,14 @@ impl Binder<'_> {
         }
         // Beside an untyped NULL Calcite takes every scalar value for text.
         let untyped = args.iter().any(|arg| arg.ty == SqlType::Null);
+        let keys = args.iter().step_by(2);
+        if let Some(key) = keys.into_iter().find(|key| !key.ty.is_text()) {
+            let message = "Function[json_object] field name must be a STRING";
+            return Err(match key.expr {
+                Expr::Literal(..) => SqlError::general(crate::Persona::Admin, crate::Category::Uncategorized, message),
+                _ => failed_planning(message),
+            });
+        }
         let mut exprs = Vec::with_capacity(args.len());
         for (i, arg) in args.into_iter().enumerate() {
             let wanted = i % 2 == 0 || (untyped && (arg.ty.is_numeric() || arg.ty == SqlType::Boolean));
@@ -357,7 +418,7 @@ impl Binder<'_> {
     }
 
     /// `LOOKUP(value, 'name' [, replacement])`.
-    fn lookup(&self, args: Vec<Typed>, whole: &ast::Expr) -> Result<Typed, SqlError> {
+    fn lookup(&self, args: Vec<Typed>, function: &ast::Function, whole: &ast::Expr) -> Result<Typed, SqlError> {
         if args.len() < 2 || args.len() > 3 {
             return Err(SqlError::invalid_at(
                 "Invalid number of arguments to function 'LOOKUP'. Was expecting 2 arguments".to_string(),
@@ -368,17 +429,43 @@ impl Binder<'_> {
         let (Some(value), Some(name)) = (args.next(), args.next()) else {
             return Err(SqlError::invalid("LOOKUP needs a value and a name"));
         };
+        let place = |index: usize| match &function.args {
+            ast::FunctionArguments::List(list) => match list.args.get(index) {
+                Some(ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(arg))) => self.place(arg),
+                _ => self.place(whole),
+            },
+            _ => self.place(whole),
+        };
         let literal = |index: usize| {
             SqlError::invalid_at(
-                format!("Argument to function 'LOOKUP' must be a literal (argument {index})"),
-                self.place(whole),
+                "Argument to function 'LOOKUP' must be a literal".to_string(),
+                place(index),
             )
         };
+        if name.ty == SqlType::Null || !name.ty.is_text() {
+            let shown = [&value, &name]
+                .map(|arg| format!("<{}>", arg.ty.in_message()))
+                .join(", ");
+            return Err(match name.ty {
+                SqlType::Null => SqlError::invalid_at("Illegal use of 'NULL'", place(1)),
+                _ => SqlError::invalid_at(
+                    format!(
+                        "Cannot apply 'LOOKUP' to arguments of type 'LOOKUP({shown})'. Supported form(s): \
+                         'LOOKUP(<expr>, <lookupName>, [<replaceMissingValueWith>])'"
+                    ),
+                    self.place(whole),
+                ),
+            });
+        }
         let Some(lookup_name) = super::literal::constant_text(&name.expr) else {
-            return Err(literal(2));
+            return Err(literal(1));
         };
         let Some(lookup) = self.catalog.lookup(&lookup_name) else {
-            return Err(SqlError::input(format!("Lookup [{lookup_name}] not found")));
+            let message = format!("Lookup [{lookup_name}] not found");
+            return Err(match value.expr {
+                Expr::Literal(..) => SqlError::input(message),
+                _ => failed_planning(message),
+            });
         };
         self.state.borrow_mut().lookups.insert(lookup_name.clone());
         let mut value = value;
@@ -392,7 +479,7 @@ impl Binder<'_> {
         if let Some(replacement) = args.next() {
             let replacement = self.cast(replacement, &SqlType::Varchar)?;
             if !matches!(replacement.expr, Expr::Literal(..)) {
-                return Err(literal(3));
+                return Err(literal(2));
             }
             exprs.push(replacement.expr);
         }
@@ -419,6 +506,17 @@ const COMPLEX_TYPES: [&str; 14] = [
     "thetaSketch",
     "variance",
 ];
+
+/// Makes the error of what Druid finds out only when its processes plan their part.
+pub(super) fn failed_planning(message: impl Into<String>) -> SqlError {
+    SqlError::legacy(
+        crate::Persona::Operator,
+        crate::Category::RuntimeFailure,
+        "Unknown exception",
+        "org.apache.druid.java.util.common.ISE",
+        message,
+    )
+}
 
 fn mixed(args: &[Typed]) -> bool {
     args.iter().any(|arg| arg.ty.is_text()) && args.iter().any(|arg| arg.ty.is_numeric())

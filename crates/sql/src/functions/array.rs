@@ -10,6 +10,7 @@ use arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::{DataFusionError, Result};
 
 use super::args::{Args, boolean_result, long_result, text_result};
+use super::regexp::Pattern;
 use super::scalar::{Param, ScalarDef, returns};
 use crate::SqlType;
 
@@ -461,42 +462,28 @@ pub(super) fn slice(args: &Args) -> Result<ArrayRef> {
     )
 }
 
-/// Splits by a regular expression, as Java does; an empty separator splits into characters.
+/// Splits by a regular expression, as Java does; an empty separator, or none, splits into characters.
 pub(super) fn split(args: &Args) -> Result<ArrayRef> {
     let (text, separator) = (args.text(0)?, args.text(1)?);
-    let mut compiled: Option<(String, regex::Regex)> = None;
     let mut builder = arrow::array::ListBuilder::new(arrow::array::StringBuilder::new());
     for row in 0..args.rows() {
         let Some(text) = text.get(row) else {
             builder.append_null();
             continue;
         };
-        let separator = separator.get(row).unwrap_or_default();
-        if text.is_empty() {
-            builder.values().append_value("");
-        } else if separator.is_empty() {
-            for c in text.chars() {
-                builder.values().append_value(c.to_string());
-            }
-        } else {
-            let regex = match &compiled {
-                Some((known, regex)) if known == separator => regex,
-                _ => {
-                    let regex = regex::Regex::new(separator)
-                        .or_else(|_| regex::Regex::new(&regex::escape(separator)))
-                        .map_err(|e| DataFusionError::Execution(e.to_string()))?;
-                    &compiled.insert((separator.to_string(), regex)).1
-                }
-            };
-            // As Java: empty parts at the end are dropped, a text without the separator is one part.
-            let mut parts: Vec<&str> = regex.split(text).collect();
-            if parts.len() > 1 {
-                while parts.last().is_some_and(|part| part.is_empty()) {
-                    parts.pop();
+        match separator.get(row) {
+            None | Some("") if text.is_empty() => builder.values().append_value(""),
+            None | Some("") => {
+                for c in text.chars() {
+                    builder.values().append_value(c.to_string());
                 }
             }
-            for part in parts {
-                builder.values().append_value(part);
+            Some(separator) => {
+                let pattern =
+                    Pattern::of(separator).map_err(|_| super::string::unknown_exception(args, "string_to_array"))?;
+                for part in pattern.split(text)? {
+                    builder.values().append_value(part);
+                }
             }
         }
         builder.append(true);

@@ -48,9 +48,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
     }),
     ScalarDef::new("", "cast_boolean", &[Param::Any], returns::boolean, |args| {
         let text = args.text(0)?;
-        boolean_result(args.rows(), |row| {
-            text.get(row).map(|text| text.eq_ignore_ascii_case("true"))
-        })
+        boolean_result(args.rows(), |row| read_long(text.get(row)?).map(|x| x > 0))
     }),
     ScalarDef::new(
         "",
@@ -123,7 +121,7 @@ pub(super) fn word(array: &ArrayRef) -> Result<arrow::array::StringArray> {
     })
 }
 
-/// Reads a whole number; fractions and exponents go through a double and are cut.
+/// Reads a whole number; fractions and exponents go through a double and are cut, `true` and `false` are 1 and 0.
 pub(super) fn read_long(text: &str) -> Option<i64> {
     let body = text.strip_prefix('+').unwrap_or(text);
     if let Ok(long) = body.parse::<i64>() {
@@ -138,6 +136,8 @@ pub(super) fn read_double(text: &str) -> Option<f64> {
         "NaN" => return Some(f64::NAN),
         "Infinity" | "+Infinity" => return Some(f64::INFINITY),
         "-Infinity" => return Some(f64::NEG_INFINITY),
+        _ if text.eq_ignore_ascii_case("true") => return Some(1.0),
+        _ if text.eq_ignore_ascii_case("false") => return Some(0.0),
         _ => {}
     }
     let starts = text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
@@ -172,6 +172,9 @@ mod tests {
             ("1_000", None),
             ("0x10", None),
             ("foo", None),
+            ("True", Some(1)),
+            ("FALSE", Some(0)),
+            ("t", None),
         ] {
             assert_eq!(read_long(text), long, "{text}");
         }

@@ -11,6 +11,10 @@ mod array;
 mod by_value;
 mod cast;
 pub(crate) mod collect;
+mod failure;
+mod format;
+mod ip;
+mod java_syntax;
 mod joda;
 mod json;
 mod lookup;
@@ -39,7 +43,7 @@ pub use sketches::{complex_text, is_complex_type};
 pub use zone::Zone;
 
 /// Every family's entries.
-const FAMILIES: [&[ScalarDef]; 12] = [
+const FAMILIES: [&[ScalarDef]; 13] = [
     numeric::FUNCTIONS,
     string::FUNCTIONS,
     regexp::FUNCTIONS,
@@ -50,6 +54,7 @@ const FAMILIES: [&[ScalarDef]; 12] = [
     any_value::FUNCTIONS,
     json::FUNCTIONS,
     misc::FUNCTIONS,
+    ip::FUNCTIONS,
     sketches::scalar::FUNCTIONS,
     sketches::pairs::FUNCTIONS,
 ];

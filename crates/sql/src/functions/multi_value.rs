@@ -124,7 +124,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         |args| joined(args, true),
     ),
     ScalarDef::new("MV_FILTER_REGEX", "filtered_regex", PATTERN, returns::multi, |args| {
-        let patterns = super::regexp::Patterns::new(args.text(1)?)?;
+        let patterns = super::regexp::Patterns::new(args, "filtered")?;
         kept(args, |row, text| {
             patterns.get(row).map_or(Ok(false), |pattern| pattern.is_match(text))
         })
@@ -135,7 +135,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         &[Param::Arr, Param::Str],
         returns::multi,
         |args| {
-            let patterns = super::regexp::Patterns::new(args.text(1)?)?;
+            let patterns = super::regexp::Patterns::new(args, "filtered")?;
             kept(args, |row, text| {
                 patterns
                     .get(row)

@@ -46,13 +46,15 @@ pub(crate) enum Param {
     Json,
     /// JSON, as a value or as its text.
     JsonText,
+    /// Text or a number, as it is.
+    Scalar,
 }
 
 impl Param {
     /// Gives the family that messages and ROUTINES name.
     pub fn family(self) -> &'static str {
         match self {
-            Param::Any | Param::Json | Param::JsonText => "<ANY>",
+            Param::Any | Param::Json | Param::JsonText | Param::Scalar => "<ANY>",
             Param::Num | Param::Double => "<NUMERIC>",
             Param::Int => "<INTEGER>",
             Param::Str | Param::Text => "<CHARACTER>",

@@ -4,6 +4,7 @@ use arrow::array::ArrayRef;
 use datafusion::common::{DataFusionError, Result};
 
 use super::args::{Args, boolean_result, check_bytes, long_result, text_result, try_text_result};
+use super::failure::Failure;
 use super::scalar::{Param, ScalarDef, returns};
 
 const ONE: &[Param] = &[Param::Str];
@@ -57,7 +58,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         let (text, count) = (args.text(0)?, args.long(1)?);
         try_text_result(args.rows(), |row| match (text.get(row), count.get(row)) {
             (Some(text), Some(count)) => {
-                let count = usize::try_from(count).map_err(|_| needs_positive("left"))?;
+                let count = usize::try_from(count).map_err(|_| needs_positive(args, "left"))?;
                 Ok(Some(utf16_slice(text, 0, count)))
             }
             _ => Ok(None),
@@ -67,7 +68,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         let (text, count) = (args.text(0)?, args.long(1)?);
         try_text_result(args.rows(), |row| match (text.get(row), count.get(row)) {
             (Some(text), Some(count)) => {
-                let count = usize::try_from(count).map_err(|_| needs_positive("right"))?;
+                let count = usize::try_from(count).map_err(|_| needs_positive(args, "right"))?;
                 let length = utf16_len(text);
                 Ok(Some(utf16_slice(text, length.saturating_sub(count), usize::MAX)))
             }
@@ -103,8 +104,11 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         |args| {
             let (text, from, to) = (args.text(0)?, args.text(1)?, args.text(2)?);
             try_text_result(args.rows(), |row| {
-                let (Some(text), Some(from), Some(to)) = (text.get(row), from.get(row), to.get(row)) else {
+                let Some(text) = text.get(row) else {
                     return Ok(None);
+                };
+                let (Some(from), Some(to)) = (from.get(row), to.get(row)) else {
+                    return Err(unknown_exception(args, "replace"));
                 };
                 if to.len() > from.len() {
                     let longer = text.matches(from).count().saturating_mul(to.len() - from.len());
@@ -171,8 +175,9 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         returns::bigint,
         |args| {
             let (text, radix) = (args.text(0)?, args.long(1)?);
+            let decimal = args.len() < 2;
             long_result(args.rows(), |row| {
-                let radix = u32::try_from(radix.get(row).unwrap_or(10))
+                let radix = u32::try_from(if decimal { 10 } else { radix.get(row)? })
                     .ok()
                     .filter(|r| (2..=36).contains(r))?;
                 let text = text.get(row)?;
@@ -191,7 +196,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         "format",
         &[Param::Str, Param::Any],
         returns::varchar,
-        super::misc::format_text,
+        super::format::format_text,
     )
     .min(1)
     .variadic(),
@@ -205,7 +210,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             try_text_result(args.rows(), |row| match text.get(row) {
                 None => Ok(None),
                 Some(text) => {
-                    let bytes = super::misc::base64(text)?;
+                    let bytes = super::misc::base64(args, text)?;
                     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
                 }
             })
@@ -213,12 +218,16 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
     ),
 ];
 
-fn needs_positive(name: &str) -> DataFusionError {
-    DataFusionError::External(Box::new(crate::SqlError::general(
-        crate::Persona::User,
-        crate::Category::InvalidInput,
+fn needs_positive(args: &Args, name: &str) -> DataFusionError {
+    Failure::Refused.of(
+        args,
         format!("Function[{name}] needs a positive integer as the second argument"),
-    )))
+    )
+}
+
+/// Fails as a function does whose code meets a NULL, or a number out of bounds, that it did not expect.
+pub(super) fn unknown_exception(args: &Args, name: &str) -> DataFusionError {
+    Failure::Unknown.of(args, format!("Function[{name}] encountered unknown exception."))
 }
 
 /// Counts UTF-16 units.
@@ -250,15 +259,11 @@ fn substring(args: &Args) -> Result<ArrayRef> {
         };
         let length = match (with_length, length.get(row)) {
             (false, _) => usize::MAX,
-            (true, None) => return Ok(None),
+            (true, None) => 0,
             (true, Some(length)) => usize::try_from(length).unwrap_or(usize::MAX),
         };
         let Some(start) = start.checked_sub(1).and_then(|s| usize::try_from(s).ok()) else {
-            return Err(DataFusionError::External(Box::new(crate::SqlError::general(
-                crate::Persona::Developer,
-                crate::Category::Defensive,
-                "Function[substring] encountered unknown exception.",
-            ))));
+            return Err(unknown_exception(args, "substring"));
         };
         if start >= utf16_len(text) {
             return Ok(None);
@@ -282,7 +287,7 @@ fn trim(args: &Args, left: bool, right: bool) -> Result<ArrayRef> {
         let set: Vec<char> = if default {
             vec![' ']
         } else {
-            chars.get(row)?.chars().collect()
+            chars.get(row).unwrap_or_default().chars().collect()
         };
         let mut out = text;
         if left {
@@ -299,13 +304,13 @@ fn pad(args: &Args, left: bool) -> Result<ArrayRef> {
     let (text, length, fill) = (args.text(0)?, args.long(1)?, args.text(2)?);
     let default = args.len() < 3;
     try_text_result(args.rows(), |row| {
-        let (Some(text), Some(length)) = (text.get(row), length.get(row).filter(|length| *length > 0)) else {
+        let (Some(text), Some(length)) = (text.get(row), length.get(row).filter(|length| *length != 0)) else {
             return Ok(None);
         };
         let Some(fill) = (if default { Some(" ") } else { fill.get(row) }) else {
             return Ok(None);
         };
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let length = usize::try_from(length).unwrap_or(0);
         let have = utf16_len(text);
         if have >= length {
             return Ok(Some(utf16_slice(text, 0, length)));

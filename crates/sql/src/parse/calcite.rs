@@ -1,9 +1,11 @@
 //! Calcite's expression syntax that the query parser does not know: hooks of the dialect.
 //!
 //! * `JSON_VALUE(doc, path [RETURNING type] [NULL ON EMPTY] [NULL ON ERROR])`
+//! * `JSON_QUERY(doc, path [wrapper] [{NULL | EMPTY ARRAY | EMPTY OBJECT} ON {EMPTY | ERROR}] …)`, whose clauses change nothing
 //! * `POSITION(needle IN text FROM start)`
 //! * `x [NOT] BETWEEN [SYMMETRIC | ASYMMETRIC] a AND b`
 //! * `x op {ANY | SOME | ALL} (VALUES …)`
+//! * `x IS [NOT] JSON [kind]`
 //! * `x IS [NOT] DISTINCT FROM y`, whose right side the query parser takes up to the end of the whole condition
 
 use datafusion::sql::sqlparser::ast::{
@@ -21,11 +23,14 @@ type Parsed = Result<Expr, ParserError>;
 /// Reads what starts an expression, if it is one of ours.
 pub(super) fn prefix(parser: &mut Parser) -> Option<Parsed> {
     let first = &parser.peek_token_ref().token;
-    let json = is_word(first, "JSON_VALUE");
+    if is_word(first, "SUBSTR") && parser.peek_nth_token_ref(1).token == Token::LParen {
+        return Some(substr(parser));
+    }
+    let json = is_word(first, "JSON_VALUE") || is_word(first, "JSON_QUERY");
     if !(json || is_word(first, "POSITION")) || parser.peek_nth_token_ref(1).token != Token::LParen {
         return None;
     }
-    Some(if json { json_value(parser) } else { position(parser) })
+    Some(if json { json_call(parser) } else { position(parser) })
 }
 
 /// Reads what follows an operand, if it is one of ours.
@@ -39,6 +44,9 @@ pub(super) fn infix(dialect: &dyn Dialect, parser: &mut Parser, left: &Expr) -> 
     let negated = usize::from(word(1, "NOT"));
     if word(0, "IS") && word(negated + 1, "DISTINCT") && word(negated + 2, "FROM") {
         return Some(distinct_from(dialect, parser, left, negated == 1));
+    }
+    if word(0, "IS") && word(negated + 1, "JSON") {
+        return Some(is_json(parser, left, negated == 1));
     }
     let quantified = word(1, "ANY") || word(1, "SOME") || word(1, "ALL");
     if !quantified || parser.peek_nth_token_ref(2).token != Token::LParen {
@@ -70,6 +78,25 @@ fn distinct_from(dialect: &dyn Dialect, parser: &mut Parser, left: &Expr, negate
     } else {
         Expr::IsDistinctFrom(left, right)
     })
+}
+
+/// Reads `IS [NOT] JSON [VALUE | OBJECT | ARRAY | SCALAR]`, which no query can use, as a call of that name.
+fn is_json(parser: &mut Parser, left: &Expr, negated: bool) -> Parsed {
+    let mut name = parser.next_token();
+    if negated {
+        parser.next_token();
+    }
+    parser.next_token();
+    let kinds = ["VALUE", "OBJECT", "ARRAY", "SCALAR"];
+    let kind = kinds
+        .into_iter()
+        .find(|kind| is_word(&parser.peek_token_ref().token, kind));
+    if kind.is_some() {
+        parser.next_token();
+    }
+    let (not, kind) = (if negated { "NOT " } else { "" }, kind.unwrap_or("VALUE"));
+    name.token = Token::make_word(&format!("IS {not}JSON {kind}"), None);
+    Ok(call(&name, vec![left.clone()], Vec::new()))
 }
 
 fn any_or_all(parser: &mut Parser, left: &Expr, compare_op: BinaryOperator) -> Parsed {
@@ -126,6 +153,21 @@ fn between(dialect: &dyn Dialect, parser: &mut Parser, left: &Expr, negated: boo
     })
 }
 
+/// Reads `SUBSTR(…)`, which is a call like any other and no form of SUBSTRING.
+fn substr(parser: &mut Parser) -> Parsed {
+    let name = parser.next_token();
+    parser.expect_token(&Token::LParen)?;
+    let mut args = Vec::new();
+    if parser.peek_token_ref().token != Token::RParen {
+        args.push(parser.parse_expr()?);
+        while parser.consume_token(&Token::Comma) {
+            args.push(parser.parse_expr()?);
+        }
+    }
+    parser.expect_token(&Token::RParen)?;
+    Ok(call(&name, args, Vec::new()))
+}
+
 fn position(parser: &mut Parser) -> Parsed {
     // Without FROM the parser's own form does.
     let ours = parser.maybe_parse(|p| {
@@ -152,8 +194,8 @@ fn between_precedence() -> u8 {
     super::dialect::DruidDialect.prec_value(Precedence::Between)
 }
 
-fn json_value(parser: &mut Parser) -> Parsed {
-    let name = parser.next_token();
+fn json_call(parser: &mut Parser) -> Parsed {
+    let mut name = parser.next_token();
     parser.expect_token(&Token::LParen)?;
     let mut args = vec![parser.parse_expr()?];
     while parser.consume_token(&Token::Comma) {
@@ -165,17 +207,69 @@ fn json_value(parser: &mut Parser) -> Parsed {
             data_type: data_type(parser)?,
         }));
     }
-    // Only NULL may be asked for what is missing or wrong, which is what happens anyway.
-    while is_word(&parser.peek_token_ref().token, "NULL") {
-        parser.next_token();
+    let query = is_word(&name.token, "JSON_QUERY");
+    if query {
+        wrapper(parser)?;
+    }
+    // Only NULL may be asked for what is missing or wrong, which is what happens anyway; JSON_QUERY takes more, and gives NULL.
+    let mut refused = None;
+    loop {
+        let next = |n: usize, text: &str| is_word(&parser.peek_nth_token_ref(n).token, text);
+        let words = match () {
+            () if next(0, "NULL") => 1,
+            () if next(0, "ERROR") => 1,
+            () if !query && next(0, "DEFAULT") => 0,
+            () if query && next(0, "EMPTY") && (next(1, "ARRAY") || next(1, "OBJECT")) => 2,
+            () => break,
+        };
+        let kept = query || next(0, "NULL");
+        for _ in 0..words {
+            parser.next_token();
+        }
+        if words == 0 {
+            parser.next_token();
+            parser.parse_expr()?;
+        }
         parser.expect_keyword(Keyword::ON)?;
         let event = parser.next_token();
         if !is_word(&event.token, "EMPTY") && !is_word(&event.token, "ERROR") {
             return parser.expected("EMPTY or ERROR", event);
         }
+        if !kept && refused.is_none() {
+            refused = Some(format!(
+                "JSON_VALUE ON {}",
+                event.token.to_string().to_ascii_uppercase()
+            ));
+        }
     }
     parser.expect_token(&Token::RParen)?;
+    if let Some(refused) = refused {
+        name.token = Token::make_word(&refused, None);
+    }
     Ok(call(&name, args, clauses))
+}
+
+/// Reads `{WITHOUT [ARRAY] | WITH [CONDITIONAL | UNCONDITIONAL] [ARRAY]} WRAPPER`.
+fn wrapper(parser: &mut Parser) -> Result<(), ParserError> {
+    let take = |parser: &mut Parser, text: &str| {
+        let found = is_word(&parser.peek_token_ref().token, text);
+        if found {
+            parser.next_token();
+        }
+        found
+    };
+    if take(parser, "WITH") {
+        let _ = take(parser, "CONDITIONAL") || take(parser, "UNCONDITIONAL");
+    } else if !take(parser, "WITHOUT") {
+        return Ok(());
+    }
+    take(parser, "ARRAY");
+    let word = parser.next_token();
+    if is_word(&word.token, "WRAPPER") {
+        Ok(())
+    } else {
+        parser.expected("WRAPPER", word)
+    }
 }
 
 /// Reads a type with any number of `ARRAY` behind it.

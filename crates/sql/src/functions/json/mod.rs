@@ -16,8 +16,9 @@ use datafusion::common::{DataFusionError, Result};
 use serde_json::Value;
 
 use super::args::{Args, Texts, double_result, long_result, text_result, try_text_result};
+use super::failure::Failure;
 use super::scalar::{Param, ScalarDef, returns};
-use crate::{Category, Persona, SqlError, SqlType};
+use crate::{SqlError, SqlType};
 use path::Step;
 
 const JSON_AND_PATH: &[Param] = &[Param::Json, Param::Str];
@@ -30,7 +31,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             None => Ok(None),
             Some(text) => match read(text) {
                 Ok(value) => Ok(printed(&value)),
-                Err(_) => Err(bad_text(text, args.is_constant())),
+                Err(_) => Err(Failure::BadValue.of(args, format!("Function[parse_json] bad string input [{text}]"))),
             },
         })
     }),
@@ -72,10 +73,10 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             let values = Values::new(args)?;
             let mut builder = ListBuilder::new(StringBuilder::new());
             for row in 0..args.rows() {
-                let items = values.at(row, |found| match found {
+                let items = values.at(row, |found| match typed(found) {
                     Value::Array(items) => Some(items.iter().map(printed).collect::<Vec<_>>()),
-                    Value::Null => None,
-                    other => Some(vec![printed(other)]),
+                    Value::Null | Value::Object(_) => None,
+                    other => Some(vec![printed(&other)]),
                 });
                 append(&mut builder, items, |builder, item| builder.append_option(item));
             }
@@ -233,27 +234,6 @@ fn printed(value: &Value) -> Option<String> {
     (!value.is_null()).then(|| java::print(value))
 }
 
-/// The error of a text that is no JSON: Druid computes constants while it plans, and loses the category there.
-fn bad_text(text: &str, constant: bool) -> DataFusionError {
-    let message = format!("Function[parse_json] bad string input [{text}]");
-    if constant {
-        return failed(message);
-    }
-    DataFusionError::External(Box::new(SqlError::general(
-        Persona::User,
-        Category::InvalidInput,
-        message,
-    )))
-}
-
-fn failed(message: String) -> DataFusionError {
-    DataFusionError::External(Box::new(SqlError::general(
-        Persona::Admin,
-        Category::Uncategorized,
-        message,
-    )))
-}
-
 fn append<B: arrow::array::ArrayBuilder, T>(
     builder: &mut ListBuilder<B>,
     items: Option<Vec<T>>,
@@ -277,13 +257,18 @@ struct Values {
 impl Values {
     fn new(args: &Args) -> Result<Self> {
         let (text, paths) = (args.text(0)?, args.text(1)?);
+        let literal = matches!(paths, Texts::Scalar(_));
         let compile = |path: &str| {
-            path::parse(path).map_err(|message| DataFusionError::External(Box::new(SqlError::input(message))))
+            path::parse(path).map_err(|message| {
+                let error = SqlError::input(message);
+                DataFusionError::External(Box::new(if literal { error } else { error.raised("") }))
+            })
         };
         let mut compiled = HashMap::new();
         let fixed = match &paths {
             Texts::Scalar(Some(path)) => Some(compile(path)?),
-            Texts::Scalar(None) => None,
+            // No path is the path of the whole.
+            Texts::Scalar(None) => Some(Vec::new()),
             Texts::Array(array) => {
                 for path in array.iter().flatten() {
                     if !compiled.contains_key(path) {
@@ -331,8 +316,69 @@ fn elements<T>(value: &Value, of: impl Fn(&Value) -> Option<T>) -> Option<Vec<Op
     match value {
         Value::Object(_) => None,
         Value::Array(items) if items.iter().any(|item| item.is_array() || item.is_object()) => None,
-        Value::Array(items) => Some(items.iter().map(of).collect()),
+        Value::Array(_) => match typed(value) {
+            Value::Array(items) => Some(items.iter().map(of).collect()),
+            _ => None,
+        },
         other => Some(vec![of(other)]),
+    }
+}
+
+/// What the scalars of an array have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Common {
+    Nothing,
+    Long,
+    Double,
+    Text,
+}
+
+/// Gives the common type of all scalars in an array, and how deep arrays are nested; `None` where there is an object.
+fn common(value: &Value) -> Option<(Common, usize)> {
+    Some(match value {
+        Value::Null => (Common::Nothing, 0),
+        Value::Bool(_) => (Common::Long, 0),
+        Value::Number(number) if number.is_i64() || number.is_u64() => (Common::Long, 0),
+        Value::Number(_) => (Common::Double, 0),
+        Value::String(_) => (Common::Text, 0),
+        Value::Object(_) => return None,
+        // An array of nothing is an array of text.
+        Value::Array(items) if items.is_empty() => (Common::Text, 1),
+        Value::Array(items) => {
+            let mut all = (Common::Nothing, 0);
+            for item in items {
+                let (of, depth) = common(item)?;
+                all = (all.0.max(of), all.1.max(depth));
+            }
+            (all.0, all.1 + 1)
+        }
+    })
+}
+
+/// Gives a value as expressions know it (`ExprEval.bestEffortOf`): booleans are 1 and 0, an array's elements have one type and
+/// are nested equally deep. What holds an object stays as it is.
+fn typed(value: &Value) -> Value {
+    fn cast(value: &Value, to: Common, depth: usize) -> Value {
+        match value {
+            Value::Null => Value::Null,
+            Value::Array(items) => items
+                .iter()
+                .map(|item| cast(item, to, depth.saturating_sub(1)))
+                .collect(),
+            other if depth > 0 => Value::Array(vec![cast(other, to, depth - 1)]),
+            other => match to {
+                Common::Text => match other {
+                    Value::Bool(flag) => Value::from(flag.to_string()),
+                    other => java::scalar(other).map_or(Value::Null, Value::from),
+                },
+                Common::Double => double_of(other).map_or(Value::Null, Value::from),
+                _ => long_of(other).map_or(Value::Null, Value::from),
+            },
+        }
+    }
+    match common(value) {
+        Some((to, depth)) => cast(value, to, depth),
+        None => value.clone(),
     }
 }
 
@@ -340,6 +386,8 @@ fn text_of(value: &Value) -> Option<String> {
     match value {
         // A boolean is a LONG to expressions.
         Value::Bool(flag) => Some(i64::from(*flag).to_string()),
+        // A whole number beyond 64 bits is cut to them.
+        Value::Number(number) if number.is_u64() && !number.is_i64() => long_of(value).map(|long| long.to_string()),
         other => java::scalar(other),
     }
 }
@@ -347,7 +395,10 @@ fn text_of(value: &Value) -> Option<String> {
 fn long_of(value: &Value) -> Option<i64> {
     match value {
         Value::Bool(flag) => Some(i64::from(*flag)),
-        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|double| double as i64)),
+        Value::Number(number) => number
+            .as_i64()
+            .or_else(|| number.as_u64().map(|long| long as i64))
+            .or_else(|| number.as_f64().map(|double| double as i64)),
         Value::String(text) => super::cast::read_long(text),
         _ => None,
     }
@@ -438,7 +489,7 @@ fn merge(args: &Args) -> Result<ArrayRef> {
             let value = read(text)
                 .ok()
                 .filter(|value| value.is_object() || value.is_array() || value.is_null())
-                .ok_or_else(|| failed(format!("Function[json_merge] bad string input [{text}]")))?;
+                .ok_or_else(|| Failure::BadValue.of(args, format!("Function[json_merge] bad string input [{text}]")))?;
             if value.is_null() {
                 return Ok(None);
             }
@@ -458,10 +509,13 @@ fn merge(args: &Args) -> Result<ArrayRef> {
                     } else {
                         ("array", "object")
                     };
-                    return Err(failed(format!(
-                        "Function[json_merge] bad input[{}] in position[{i}], expected {wanted} but got {got}",
-                        java::print(&value)
-                    )));
+                    return Err(Failure::BadValue.of(
+                        args,
+                        format!(
+                            "Function[json_merge] bad input[{}] in position[{i}], expected {wanted} but got {got}",
+                            java::print(&value)
+                        ),
+                    ));
                 }
             });
         }
