@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::{EngineKind, SqlError};
 
 /// Keys that only the engine may write.
-const FORBIDDEN: [&str; 7] = [
+const FORBIDDEN: [&str; 8] = [
     "sqlInsertSegmentGranularity",
     "sqlReplaceTimeChunks",
     "__timeColumn",
@@ -13,6 +13,15 @@ const FORBIDDEN: [&str; 7] = [
     "sqlExportFileFormat",
     "isReindex",
     "sqlStatementType",
+    "timestampResultField",
+];
+
+/// Integer keys that interactive queries read.
+const QUERY_INTEGERS: [&str; 4] = [
+    "maxSubqueryRows",
+    "priority",
+    "inSubQueryThreshold",
+    "uncoveredIntervalsLimit",
 ];
 
 /// Integer keys that planning reads for a task, so that a wrong type is told at submit.
@@ -210,10 +219,41 @@ impl QueryContext {
                 "Expected key [sqlJoinAlgorithm] to be one of [broadcast, sortMerge], but got [{algorithm}]"
             )));
         }
-        if engine == EngineKind::Task {
-            self.check_task()?;
+        match engine {
+            EngineKind::Task => self.check_task(),
+            EngineKind::Native => self.check_query(),
         }
-        Ok(())
+    }
+
+    fn check_query(&self) -> Result<(), SqlError> {
+        for key in QUERY_INTEGERS {
+            self.int(key)?;
+        }
+        self.long("maxScatterGatherBytes")?;
+        if self.long("sqlOuterLimit")?.is_some_and(|rows| rows < 0) {
+            return Err(SqlError::general(
+                crate::Persona::Admin,
+                crate::Category::Uncategorized,
+                "limit == null || limit >= 0",
+            )
+            .hint(Some("sqlOuterLimit counts rows".into())));
+        }
+        let algorithm = self.get("sqlJoinAlgorithm").map(shown);
+        if algorithm.is_some_and(|algorithm| algorithm.eq_ignore_ascii_case("sortMerge")) {
+            return Err(SqlError::invalid(
+                "Join algorithm [sortMerge] is not supported by engine [native]",
+            ));
+        }
+        match self.get("sqlCurrentTimestamp") {
+            Some(Value::String(text)) if self.current_timestamp().is_none() => Err(SqlError::legacy(
+                crate::Persona::Operator,
+                crate::Category::RuntimeFailure,
+                "Unknown exception",
+                "java.lang.IllegalArgumentException",
+                format!("Invalid format: \"{text}\""),
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn check_task(&self) -> Result<(), SqlError> {

@@ -265,8 +265,8 @@ impl Binder<'_> {
             (T::Float, y) if y.is_numeric() && is_column(left) && is_literal(right) => T::Float,
             (x, T::Float) if x.is_numeric() && is_column(right) && is_literal(left) => T::Float,
             (x, y) if x.is_time() && y.is_text() || x.is_text() && y.is_time() => T::Timestamp,
-            (x, y) if x.is_text() && y.is_numeric() => text_number(left, y),
-            (x, y) if x.is_numeric() && y.is_text() => text_number(right, x),
+            (x, y) if x.is_text() && y.is_numeric() => text_number(left, y, right),
+            (x, y) if x.is_numeric() && y.is_text() => text_number(right, x, left),
             (x, y) if x.is_time() && y.is_integer() || x.is_integer() && y.is_time() => T::BigInt,
             (T::Boolean, y) if y.is_numeric() => y.clone(),
             (x, T::Boolean) if x.is_numeric() => x.clone(),
@@ -291,10 +291,12 @@ impl Binder<'_> {
 }
 
 /// Gives the type in which text and a number are compared.
-fn text_number(text: &Expr, number: &SqlType) -> SqlType {
+fn text_number(text: &Expr, number: &SqlType, value: &Expr) -> SqlType {
     match as_text(text) {
         // A JSON value takes the type of what it is compared with.
         None if number.is_numeric() && is_json_value(text) => number.clone(),
+        // Text is cut to the whole numbers that it is compared with; a filter on a number that is written looks at all of it.
+        None if number.is_integer() && !is_literal(value) => SqlType::BigInt,
         Some(literal) if number.is_integer() && literal.trim().parse::<i64>().is_ok() => number.clone(),
         _ => SqlType::Double,
     }

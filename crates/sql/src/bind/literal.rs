@@ -181,8 +181,8 @@ impl Binder<'_> {
         };
         let sql_type = parameter.sql_type.to_ascii_uppercase();
         if parameter.value.is_null() {
-            let ty = SqlType::parse(&sql_type).unwrap_or(SqlType::Varchar);
-            return Ok(self.null_of(&ty));
+            // Whatever its type, it is the NULL that a statement writes.
+            return Ok(Typed::new(lit(ScalarValue::Null), SqlType::Null));
         }
         match (sql_type.as_str(), &parameter.value) {
             ("VARCHAR" | "CHAR" | "OTHER", Json::String(s)) => Ok(text(s.as_str())),

@@ -133,7 +133,10 @@ impl Binder<'_> {
         if values_of(&value).is_some() {
             return self.any_in_subquery(value, subquery, ty, negated);
         }
-        let common = super::coerce::common_type(&value.ty, ty).ok_or_else(|| self.incompatible_in(inner))?;
+        let common = match value.ty.is_text() && value.ty != SqlType::MultiVarchar && ty.is_numeric() {
+            true => ty.clone(),
+            false => super::coerce::common_type(&value.ty, ty).ok_or_else(|| self.incompatible_in(inner))?,
+        };
         let value = self.cast(value, &common)?;
         if ty.arrow() != common.arrow() {
             let plan = subquery.subquery.as_ref().clone();

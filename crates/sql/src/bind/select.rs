@@ -135,6 +135,7 @@ impl Binder<'_> {
         if grouped {
             let (unnested, values) = self.unnest_groups(plan, &multi)?;
             let mut aggregates = aggregates.into_inner().exprs;
+            self.check_grouping_arguments(select, &sets, &aggregates)?;
             let as_written = aggregates.len() == selected && sets.len() == 1 && is_grouping_itself(&items, &sets[0]);
             if let [keys] = sets.as_mut_slice()
                 && !as_written
@@ -363,11 +364,8 @@ impl Binder<'_> {
                     match scope.relation(&parts) {
                         Some(relation) => {
                             let star = position(options.wildcard_token.0.span);
-                            let place = self.place_of_name(name).map(|start| Position {
-                                end_line: star.end_line,
-                                end_column: star.end_column,
-                                ..start
-                            });
+                            let at = self.tokens.at(options.wildcard_token.0.span.start).unwrap_or(0);
+                            let place = self.tokens.range(at.saturating_sub(2 * parts.len()), at).or(Some(star));
                             all(std::slice::from_ref(relation), true, place, &mut items)?;
                         }
                         None => {
@@ -460,15 +458,43 @@ impl Binder<'_> {
     }
 
     fn place_of_grouping(&self, select: &Select) -> Option<Position> {
-        let mut found = None;
-        let _ = ast::visit_expressions(select, |expr| match expr {
-            ast::Expr::Function(call) if call.name.to_string().eq_ignore_ascii_case("GROUPING") => {
-                found = self.place(expr);
-                std::ops::ControlFlow::Break(())
+        grouping_call(select).and_then(|call| self.place(&call))
+    }
+
+    /// Refuses GROUPING of what is not grouped by.
+    fn check_grouping_arguments(
+        &self,
+        select: &Select,
+        sets: &[Vec<Expr>],
+        aggregates: &[Expr],
+    ) -> Result<(), SqlError> {
+        for aggregate in aggregates {
+            let Expr::AggregateFunction(call) = aggregate else {
+                continue;
+            };
+            if sets.is_empty() || !is_grouping(aggregate) {
+                continue;
             }
-            _ => std::ops::ControlFlow::Continue(()),
-        });
-        found
+            let is_key = |arg: &Expr| sets.iter().flatten().any(|key| key == arg);
+            let Some(stray) = call.params.args.iter().position(|arg| !is_key(arg)) else {
+                continue;
+            };
+            let place = match grouping_call(select) {
+                Some(ast::Expr::Function(ast::Function {
+                    args: ast::FunctionArguments::List(list),
+                    ..
+                })) => match list.args.get(stray) {
+                    Some(ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(arg))) => self.place(arg),
+                    _ => None,
+                },
+                _ => None,
+            };
+            return Err(SqlError::invalid_at(
+                "Argument to GROUPING operator must be a grouped expression",
+                place,
+            ));
+        }
+        Ok(())
     }
 
     fn aggregate_plan(
@@ -622,6 +648,19 @@ fn in_select_list(error: SqlError, items: &[Item]) -> SqlError {
         }
         _ => error,
     }
+}
+
+/// Finds the first call of GROUPING.
+fn grouping_call(select: &Select) -> Option<ast::Expr> {
+    let mut found = None;
+    let _ = ast::visit_expressions(select, |expr| match expr {
+        ast::Expr::Function(call) if call.name.to_string().eq_ignore_ascii_case("GROUPING") => {
+            found = Some(expr.clone());
+            std::ops::ControlFlow::Break(())
+        }
+        _ => std::ops::ControlFlow::Continue(()),
+    });
+    found
 }
 
 fn holds_window(expr: &Expr) -> bool {
