@@ -57,6 +57,10 @@ fn sorted_groups(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
             Some(input) => plan.with_new_exprs(plan.expressions(), vec![input]).map(Some),
             None => Ok(None),
         },
+        LogicalPlan::SubqueryAlias(node) => match sorted_groups(&node.input)? {
+            Some(input) => plan.with_new_exprs(Vec::new(), vec![input]).map(Some),
+            None => Ok(None),
+        },
         LogicalPlan::Aggregate(node) if is_plain(node) => LogicalPlanBuilder::from(plan.clone())
             .sort(keys_of(plan, node).into_iter().map(ascending))?
             .build()

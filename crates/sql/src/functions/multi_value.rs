@@ -28,7 +28,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             _ => args.array(0),
         },
     ),
-    ScalarDef::new("ARRAY_TO_MV", "array_to_mv", ONE, returns::multi, words),
+    ScalarDef::new("ARRAY_TO_MV", "array_to_mv", &[Param::List], returns::multi, words),
     ScalarDef::new("", "to_list", &[Param::Any], returns::multi, |args| {
         let text: ArrayRef = Arc::new(strings(&args.array(0)?)?);
         let valid = text.nulls().cloned();

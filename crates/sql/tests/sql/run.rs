@@ -146,7 +146,11 @@ fn cell(array: &ArrayRef, row: usize, ty: &SqlType) -> Value {
 
 /// Gives a row's elements; JSON is JSON inside of an array.
 fn list(array: &ArrayRef, row: usize, ty: &SqlType) -> Vec<Value> {
-    let items = array.as_list::<i32>().value(row);
+    let mut items = array.as_list::<i32>().value(row);
+    if matches!(items.data_type(), DataType::Boolean | DataType::Timestamp(..)) {
+        // Elements print as the whole numbers that the engine computes with.
+        items = arrow::compute::cast(&items, &DataType::Int64).expect("whole numbers");
+    }
     let element = match ty {
         SqlType::Array(element) => element.as_ref().clone(),
         _ => SqlType::Varchar,
