@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use serde_json::Value as Json;
+
 use crate::ShardSpec;
 
 /// Values that can pass, by dimension; an absent dimension is unrestricted.
@@ -138,9 +140,17 @@ impl ShardSpec {
     pub fn possible_in_domain(&self, domain: &Domain) -> bool {
         match self {
             ShardSpec::Range {
-                dimensions, start, end, ..
+                dimensions,
+                virtual_columns,
+                start,
+                end,
+                ..
             } => {
-                let names: Vec<&str> = dimensions.iter().map(String::as_str).collect();
+                // A computed dimension is no column, though a column may have its name: nothing is known of its values.
+                let computed = virtual_columns.as_ref().and_then(Json::as_array).into_iter().flatten();
+                let computed: Vec<&str> = computed.filter_map(|column| column.get("name")?.as_str()).collect();
+                let stored = dimensions.iter().map(String::as_str);
+                let names: Vec<&str> = stored.take_while(|name| !computed.contains(name)).collect();
                 range_possible(&names, start.as_deref(), end.as_deref(), domain)
             }
             ShardSpec::Single {
@@ -231,6 +241,21 @@ mod tests {
             "not pinned: cannot tell"
         );
         assert!(spec.possible_in_domain(&Domain::new()));
+    }
+
+    #[test]
+    fn a_computed_dimension_prunes_nothing() {
+        let domain = Domain::from([("a".to_string(), ValueSet::points([text("x")]))]);
+        let spec = |computed: &str| ShardSpec::Range {
+            dimensions: vec!["a".into()],
+            virtual_columns: Some(serde_json::json!([{"type": "expression", "name": computed}])),
+            start: Some(vec![text("y")]),
+            end: None,
+            partition_num: 1,
+            num_core_partitions: 2,
+        };
+        assert!(spec("a").possible_in_domain(&domain));
+        assert!(!spec("v0").possible_in_domain(&domain));
     }
 
     #[test]

@@ -276,6 +276,13 @@ impl SqlError {
         self
     }
 
+    /// Says in front what the error was found in.
+    #[must_use]
+    pub(crate) fn within(mut self, what: &str) -> Self {
+        self.0.message = format!("{what}: {}", self.0.message);
+        self
+    }
+
     /// Adds a way out.
     #[must_use]
     pub fn hint(mut self, hint: Option<String>) -> Self {

@@ -1,4 +1,4 @@
-//! The order of groups: Druid's interactive engine gives them by their keys, whatever computes them here.
+//! The order of groups: Druid's engines give them by their keys, whatever computes them here.
 //!
 //! 1. A grouping that is cut by a LIMIT without ORDER BY is sorted below it, so that the statement has one answer.
 //! 2. A grouping that is the statement's result is sorted by its keys.
@@ -20,8 +20,18 @@ pub(crate) fn in_group_order(plan: LogicalPlan) -> std::result::Result<LogicalPl
     order(plan).map_err(|e| from_datafusion(&e))
 }
 
+/// Settles which groups a LIMIT keeps, for plans whose own order does not matter: what is ingested is sorted anyway.
+pub(crate) fn limits_in_group_order(plan: LogicalPlan) -> std::result::Result<LogicalPlan, SqlError> {
+    order_below(plan).map_err(|e| from_datafusion(&e))
+}
+
 fn order(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let plan = plan
+    let plan = order_below(plan)?;
+    Ok(sorted_groups(&plan)?.unwrap_or(plan))
+}
+
+fn order_below(plan: LogicalPlan) -> Result<LogicalPlan> {
+    plan
         .transform_up(|node| match &node {
             LogicalPlan::Limit(limit) => Ok(match sorted_groups(&limit.input)? {
                 Some(input) => Transformed::yes(node.with_new_exprs(node.expressions(), vec![input])?),
@@ -32,9 +42,8 @@ fn order(plan: LogicalPlan) -> Result<LogicalPlan> {
                 None => Transformed::no(node),
             }),
             _ => Ok(Transformed::no(node)),
-        })?
-        .data;
-    Ok(sorted_groups(&plan)?.unwrap_or(plan))
+        })
+        .map(|transformed| transformed.data)
 }
 
 fn is_plain(aggregate: &Aggregate) -> bool {

@@ -77,13 +77,19 @@ impl Planner {
             (bound, found) = bind(true)?;
         }
         let plan = match self.engine {
-            EngineKind::Native if !found.tables.values().any(bind::TableSource::is_system) => {
+            // Druid's system tables are not queried by its engine, and their groups have no order.
+            EngineKind::Native if found.tables.values().any(bind::TableSource::is_system) => {
+                self.optimise(&bound.query.plan)?
+            }
+            EngineKind::Task if !matches!(bound.statement, Statement::Select) => {
+                self.optimise(&group_order::limits_in_group_order(bound.query.plan.clone())?)?
+            }
+            EngineKind::Task => self.optimise(&group_order::in_group_order(bound.query.plan.clone())?)?,
+            EngineKind::Native => {
                 let types = bound.query.columns.iter().map(|(_, ty)| ty);
                 let plan = bind::without_numbers_of_values(bound.query.plan.clone(), types)?;
                 self.optimise(&group_order::in_group_order(plan)?)?
             }
-            // Druid's system tables are not queried by its engine, and their groups have no order.
-            EngineKind::Native | EngineKind::Task => self.optimise(&bound.query.plan)?,
         };
         let columns: Vec<OutputColumn> = bound
             .query
@@ -111,10 +117,13 @@ impl Planner {
             false => serde_json::Value::Null,
         };
         let mut statement = bound.statement;
-        if let Statement::Insert(ingest) | Statement::Replace(ingest, _) = &mut statement
-            && let Some(rollup) = &mut ingest.rollup
-        {
-            rollup.query_granularity = native::query_granularity(&native);
+        if let Statement::Insert(ingest) | Statement::Replace(ingest, _) = &mut statement {
+            if let Some(rollup) = &mut ingest.rollup {
+                rollup.query_granularity = native::query_granularity(&native);
+            }
+            let keys = native::stored_keys(&native);
+            ingest.grouped_by = keys.grouped_by;
+            ingest.computed_keys = keys.computed;
         }
         Ok(Planned {
             statement,

@@ -89,8 +89,32 @@ pub struct Ingest {
     /// CLUSTERED BY, as names of the plan's output. A name may stand for a hidden column: the plan then has more columns
     /// than [`Planned::columns`], and those behind the visible ones sort but are not stored.
     pub clustered_by: Vec<String>,
+    /// The columns of the keys of the statement's grouping, in their order; none where CLUSTERED BY orders the rows.
+    pub grouped_by: Vec<String>,
+    /// For each column of [`Ingest::keys`] how Druid computes it, if it is no column that the query reads.
+    pub computed_keys: Vec<Option<ComputedKey>>,
     /// What is aggregated further when stored rows are merged; none where rows are stored as they are.
     pub rollup: Option<Rollup>,
+}
+
+impl Ingest {
+    /// Gives the columns by which the rows of a time chunk are ordered and cut into segments: CLUSTERED BY, or the keys of the
+    /// grouping. They are names of the plan's output, as in [`Ingest::clustered_by`].
+    pub fn keys(&self) -> &[String] {
+        match self.clustered_by.is_empty() {
+            true => &self.grouped_by,
+            false => &self.clustered_by,
+        }
+    }
+}
+
+/// A virtual column by which rows are ordered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ComputedKey {
+    /// Its name in the native query, and in shard specs where the column is not stored.
+    pub name: String,
+    /// Druid's JSON of it.
+    pub virtual_column: Value,
 }
 
 /// How the groups of an INSERT or REPLACE are stored as a rollup.

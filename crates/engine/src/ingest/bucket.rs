@@ -36,13 +36,13 @@ pub fn plan_key(
     columns: &[OutputColumn],
 ) -> std::result::Result<(Arc<dyn ExecutionPlan>, KeySpec), Fault> {
     let schema = plan.schema();
-    let mut key = Vec::with_capacity(ingest.clustered_by.len() + 1);
+    let mut key = Vec::with_capacity(ingest.keys().len() + 1);
     let time = columns.iter().position(|column| column.name == TIME_COLUMN);
     let bucketed = time.filter(|_| ingest.granularity != Granularity::All);
     if bucketed.is_some() {
         key.push(KeyField::ascending(schema.fields().len()));
     }
-    for name in &ingest.clustered_by {
+    for name in ingest.keys() {
         let visible = columns.iter().position(|column| column.name == *name);
         let index = visible.or_else(|| schema.fields().iter().position(|field| field.name() == name));
         let Some(index) = index else {

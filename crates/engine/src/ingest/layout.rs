@@ -1,7 +1,7 @@
 //! What the segments of an ingestion look like: their columns, and the order of their rows (spec `metadata-and-publishing` 12.4,
 //! `segment-format` 5 and 8).
 //!
-//! Dimensions are the columns of `segmentSortOrder`, then the CLUSTERED BY columns that are selected, then the others in the order of the
+//! Dimensions are the columns of `segmentSortOrder`, then the CLUSTERED BY columns (or keys of a grouping) that are selected, then the others in the order of the
 //! SELECT; metrics (the aggregates of a rollup, and objects such as sketches) are no dimensions and come last. Rows are sorted by `__time` and then the dimensions, unless the sort order has some of them before `__time`. Dimensions with several values a row, and everything behind them, are not sorted by: what is
 //! stored of them differs from what was given (values are sorted, empty is null). The segment claims no more than it keeps.
 
@@ -71,7 +71,7 @@ impl SegmentWork {
         let position = |name: &String| columns.iter().position(|column| column.name == *name);
         let time = columns.iter().position(|column| column.name == TIME_COLUMN);
         let mut order: Vec<usize> = Vec::with_capacity(columns.len());
-        for index in ingest.clustered_by.iter().filter_map(position) {
+        for index in ingest.keys().iter().filter_map(position) {
             if Some(index) != time && !order.contains(&index) {
                 order.push(index);
             }
@@ -363,10 +363,5 @@ impl StoredColumn {
         } else {
             ColumnType::Scalar(value)
         })
-    }
-
-    /// Tells whether a range shard spec can name the column.
-    pub(super) fn is_string(&self) -> bool {
-        self.native_type == "STRING"
     }
 }

@@ -4,8 +4,9 @@ use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::datatypes::{Int64Type, SchemaRef};
 use henge_exchange::{Key, KeyRange, KeySpec, RunSet, decode_bucket, decode_key_strings, staged_schema};
 use henge_metadata::{AllocateRequest, Allocation, LockKind, LockRequest, MetadataStore, ShardSpec, TaskLock};
-use henge_sql::Ingest;
+use henge_sql::{Ingest, SqlType};
 use henge_time::{Granularity, Interval, format_millis};
+use serde_json::Value;
 
 use crate::fault::{Fault, FaultCode};
 use crate::ingest::{SegmentTask, SegmentWork};
@@ -77,6 +78,9 @@ pub fn segment_report(request: &PlanRequest<'_>) -> SegmentReport {
 /// Plans one segment for each range that has rows.
 pub fn plan_segments(request: &PlanRequest<'_>) -> Result<SegmentPlan, Fault> {
     let (dimensions, _) = shard_dimensions(request);
+    let computed = request.ingest.computed_keys.iter().flatten();
+    let computed: Vec<Value> = computed.map(|key| key.virtual_column.clone()).collect();
+    let computed = (!computed.is_empty()).then_some(Value::Array(computed));
     let schema = staged_schema(request.schema);
     let mut segments = Vec::with_capacity(request.ranges.len());
     let filled: Vec<&KeyRange> = request.ranges.iter().filter(|range| range.estimated_rows > 0).collect();
@@ -110,7 +114,7 @@ pub fn plan_segments(request: &PlanRequest<'_>) -> Result<SegmentPlan, Fault> {
                 };
                 ShardSpec::Range {
                     dimensions: dimensions.clone(),
-                    virtual_columns: None,
+                    virtual_columns: computed.clone(),
                     start: bound(number == 0, &range.start)?,
                     end: bound(number + 1 == count, &range.end)?,
                     partition_num,
@@ -159,33 +163,43 @@ fn shard_dimensions(request: &PlanRequest<'_>) -> (Vec<String>, String) {
         return numbered("Using NumberedShardSpec to generate segments since the query is inserting rows.");
     }
     let clustered = &request.key.columns[request.key.bucket_by_count.min(request.key.columns.len())..];
+    if request.sets.iter().any(|set| set.multi_value.contains(&true)) {
+        return numbered("Cannot use 'range' shard specs since CLUSTERED BY contains multi-valued fields.");
+    }
     if clustered.is_empty() {
         return numbered("CLUSTERED BY clause is empty.");
     }
-    if request.sets.iter().any(|set| set.multi_value.contains(&true)) {
-        return numbered("CLUSTERED BY columns have rows with multiple values, which 'range' shard specs cannot hold.");
-    }
+    let schema = staged_schema(request.schema);
     let mut dimensions = Vec::new();
-    for field in clustered {
+    for (at, field) in clustered.iter().enumerate() {
         let used = dimensions.len();
         let using = format!("Using[{used}] CLUSTERED BY columns for 'range' shard specs, since the next column");
-        let Some(column) = request
-            .work
-            .dimensions
-            .iter()
-            .find(|column| column.index == field.index)
-        else {
-            return (dimensions, format!("{using} was not mapped to an output column."));
+        let mut stored = request.work.dimensions.iter();
+        let stored = stored.find(|column| column.index == field.index);
+        let native_type = match (stored, schema.fields().get(field.index)) {
+            (Some(column), _) => column.native_type.clone(),
+            (None, Some(field)) => SqlType::from_field(field).native(),
+            (None, None) => String::new(),
         };
         if field.descending {
-            return (dimensions, format!("{using} is not sorted in ascending order."));
+            return (dimensions, format!("{using} has order[DESCENDING]."));
         }
-        if !column.is_string() {
-            let native_type = &column.native_type;
+        if native_type != "STRING" {
             let only = "Only string columns are included in 'range' shard specs.";
             return (dimensions, format!("{using} is of type[{native_type}]. {only}"));
         }
-        dimensions.push(column.name.clone());
+        let computed = request.ingest.computed_keys.get(at).and_then(Option::as_ref);
+        match (stored, computed) {
+            (Some(column), _) => dimensions.push(column.name.clone()),
+            (None, Some(computed)) => dimensions.push(computed.name.clone()),
+            (None, None) => {
+                let details = format!(
+                    "Using only[{used}] CLUSTERED BY columns for 'range' shard specs, since the next column was not mapped to an \
+                     output column or virtual column."
+                );
+                return (dimensions, details);
+            }
+        }
     }
     (
         dimensions,

@@ -80,6 +80,8 @@ fn ingest(granularity: &str, clustered_by: &[&str]) -> Ingest {
         target: "places".to_string(),
         granularity: granularity.parse().expect("a granularity"),
         clustered_by: clustered_by.iter().map(ToString::to_string).collect(),
+        grouped_by: Vec::new(),
+        computed_keys: Vec::new(),
         rollup: None,
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
-use datafusion::sql::sqlparser::ast::{self, BinaryOperator as B, CeilFloorKind};
-use henge_time::{Granularity, Interval, Period};
+use datafusion::sql::sqlparser::ast::{self, CeilFloorKind};
+use henge_time::{Granularity, Period};
 
 use super::expr::{unit_name, unit_period};
+use super::overwrite::{calcite, operator};
 use super::stored::Stored;
 use super::{Binder, BoundQuery};
 use crate::parse::{Body, IngestAst, OverwriteAst, PartitionAst, Target, clustered_first};
@@ -131,10 +132,20 @@ impl Binder<'_> {
         self.check_columns(&bound, &granularity, operation)?;
         self.check_existing(&bound, &target)?;
         self.check_sort_order(&bound)?;
+        let mut clustered_by: Vec<String> = Vec::with_capacity(bound.keys.len());
+        for key in &bound.keys {
+            // What a column decides the second time has been decided.
+            if !clustered_by.contains(key) {
+                clustered_by.push(key.clone());
+            }
+        }
         let ingest = Ingest {
             target,
             granularity,
-            clustered_by: bound.keys.clone(),
+            clustered_by,
+            // The native query, which is not worded yet, tells them.
+            grouped_by: Vec::new(),
+            computed_keys: Vec::new(),
             rollup: self.rollup(&bound)?,
         };
         let statement = match overwrite {
@@ -288,13 +299,13 @@ impl Binder<'_> {
             }
             Some(ast::LimitClause::OffsetCommaLimit { .. }) => (true, true),
         };
-        if offset {
-            return Err(SqlError::invalid("INSERT and REPLACE queries cannot have an OFFSET."));
-        }
         if limit && *granularity != Granularity::All {
             return Err(SqlError::invalid(
                 "INSERT and REPLACE queries cannot have a LIMIT unless PARTITIONED BY is \"ALL\".",
             ));
+        }
+        if offset {
+            return Err(SqlError::invalid("INSERT and REPLACE queries cannot have an OFFSET."));
         }
         Ok(())
     }
@@ -375,13 +386,26 @@ impl Binder<'_> {
                 )));
             }
         }
-        let by_time = self.context.boolean("forceSegmentSortByTime")?.unwrap_or(true);
-        if by_time && order.first().is_some_and(|first| first != "__time") {
-            return Err(SqlError::invalid(
-                "Context parameter[segmentSortOrder] must start with[__time] unless context parameter[forceSegmentSortByTime] is set to[false]. Warning: support for segments not sorted by[__time] is experimental. Such segments are not readable by older version of Druid, and certain queries cannot run on them. See https://druid.apache.org/docs/latest/ingestion/partitioning#sorting for details before setting forceSegmentSortByTime to[false].",
-            ));
+        if !self.context.boolean("forceSegmentSortByTime")?.unwrap_or(true) {
+            return Ok(());
         }
-        Ok(())
+        let refused = |what: String| {
+            Err(SqlError::invalid(format!(
+                "{what} unless context parameter[forceSegmentSortByTime] is set to[false]. Warning: support for segments not sorted by[__time] is experimental. Such segments are not readable by older version of Druid, and certain queries cannot run on them. See https://druid.apache.org/docs/latest/ingestion/partitioning#sorting for details before setting forceSegmentSortByTime to[false]."
+            )))
+        };
+        match order.first() {
+            Some(first) if first != "__time" => {
+                refused("Context parameter[segmentSortOrder] must start with[__time]".to_string())
+            }
+            Some(_) => Ok(()),
+            None => match bound.keys.iter().position(|key| key == "__time") {
+                Some(at) if at > 0 => refused(format!(
+                    "Sort order (CLUSTERED BY) cannot include[__time] in position[{at}]"
+                )),
+                _ => Ok(()),
+            },
+        }
     }
 
     /// Judges PARTITIONED BY.
@@ -394,200 +418,114 @@ impl Binder<'_> {
         };
         match partition {
             PartitionAst::All => Ok(Granularity::All),
-            PartitionAst::Word(word) => {
-                let upper = word.to_ascii_uppercase();
-                match upper.as_str() {
-                    "HOUR" | "DAY" | "WEEK" | "MONTH" | "QUARTER" | "YEAR" => upper.parse().map_err(|_| invalid(word)),
-                    _ => Err(invalid(word)),
-                }
-            }
+            PartitionAst::Word(word) => named(word).ok_or_else(|| invalid(word)),
             PartitionAst::Text(text) => match text.trim().to_ascii_uppercase().as_str() {
-                "ALL" | "ALL TIME" => Ok(Granularity::All),
-                upper => {
-                    let parsed: Granularity = upper.parse().map_err(|_| invalid(&format!("'{text}'")))?;
-                    known(parsed).ok_or_else(|| invalid(&format!("'{text}'")))
-                }
+                "ALL TIME" => Ok(Granularity::All),
+                upper => named(upper).ok_or_else(|| invalid(&format!("'{text}'"))),
             },
             PartitionAst::Expr(expr) => self.granularity_expr(expr, &invalid),
         }
     }
 
     fn granularity_expr(&self, expr: &ast::Expr, invalid: &dyn Fn(&str) -> SqlError) -> Result<Granularity, SqlError> {
-        let is_time =
-            |argument: &ast::Expr| matches!(argument, ast::Expr::Identifier(ident) if ident.value == "__time");
-        match expr {
+        let Some(operator) = operator(expr) else {
+            return Err(invalid(&calcite(expr)));
+        };
+        let arguments: Vec<&ast::Expr> = match expr {
             ast::Expr::Floor {
                 expr: argument,
                 field: CeilFloorKind::DateTimeField(field),
             } => {
-                if !is_time(argument) {
-                    return Err(SqlError::invalid(format!(
-                        "Invalid argument[{argument}] provided. The first argument to FLOOR in PARTITIONED BY clause must be __time."
-                    )).in_grammar());
+                if *field == ast::DateTimeField::NoDateTime {
+                    return Err(two_arguments(&operator, 1));
                 }
+                check_time(argument, &operator)?;
                 let unit = unit_name(field);
-                unit_period(&unit)
-                    .and_then(|period| period.parse().ok())
-                    .ok_or_else(|| SqlError::invalid(format!("{unit} is not a valid granularity for ingestion")))
+                let period = unit_period(&unit).and_then(|period| period.parse().ok());
+                return period.ok_or_else(|| {
+                    SqlError::invalid(format!("{unit} is not a valid period granularity for ingestion.")).in_grammar()
+                });
             }
-            ast::Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("TIME_FLOOR") => {
-                let ast::FunctionArguments::List(list) = &function.args else {
-                    return Err(invalid(&expr.to_string()));
-                };
-                let arguments: Vec<&ast::Expr> = list
-                    .args
-                    .iter()
-                    .filter_map(|argument| match argument {
+            ast::Expr::Function(function) if operator == "TIME_FLOOR" => match &function.args {
+                ast::FunctionArguments::List(list) => {
+                    let arguments = list.args.iter().filter_map(|argument| match argument {
                         ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => Some(expr),
                         _ => None,
-                    })
-                    .collect();
-                let [time, period] = arguments.as_slice() else {
-                    return Err(SqlError::invalid(
-                        "TIME_FLOOR in PARTITIONED BY clause must have 2 arguments, but none or more were provided."
-                            .to_string(),
-                    ));
-                };
-                if !is_time(time) {
-                    return Err(SqlError::invalid(format!(
-                        "Invalid argument[{}] provided. The first argument to TIME_FLOOR in PARTITIONED BY clause must be __time.",
-                        name_of(time)
-                    )).in_grammar());
+                    });
+                    arguments.collect()
                 }
-                let text = self.text_literal(period)?.unwrap_or_default();
-                let parsed: Period = text.parse().map_err(|_| {
-                    SqlError::invalid(format!("granularity['{text}'] is an invalid period literal.")).in_grammar()
-                })?;
-                known(Granularity::Period(parsed)).ok_or_else(|| invalid(&format!("`TIME_FLOOR`(`__time`, '{text}')")))
-            }
-            other => Err(invalid(&calcite(other))),
-        }
-    }
-
-    /// Reads the time chunks of OVERWRITE WHERE.
-    fn chunks(&self, condition: &ast::Expr, granularity: &Granularity) -> Result<Vec<Interval>, SqlError> {
-        let (intervals, words) = self.overwrite(condition, condition)?;
-        let intervals = Interval::condense(intervals);
-        if intervals.is_empty() {
-            return Err(SqlError::invalid(format!(
-                "The OVERWRITE WHERE clause [{words}] produced no time intervals, are the bounds overly restrictive?"
-            )));
-        }
-        for interval in &intervals {
-            if !granularity.aligned(interval) {
+                _ => Vec::new(),
+            },
+            _ => {
                 return Err(SqlError::invalid(format!(
-                    "OVERWRITE WHERE clause identified interval [{interval}] which is not aligned with PARTITIONED BY granularity [{}]",
-                    shown(granularity)
+                    "Invalid operator[{operator}] specified. PARTITIONED BY clause only supports FLOOR(__time TO <unit>) and TIME_FLOOR(__time, period) functions."
                 ))
-                .hint(Some(
-                    "move the bounds to the beginning of a time chunk, or use a finer PARTITIONED BY".to_string(),
-                )));
+                .in_grammar());
             }
-        }
-        Ok(intervals)
-    }
-
-    /// Gives the intervals of a condition, and Druid's words for it.
-    fn overwrite(&self, expr: &ast::Expr, whole: &ast::Expr) -> Result<(Vec<Interval>, String), SqlError> {
-        let refuse =
-            |why: String| SqlError::invalid(format!("Invalid OVERWRITE WHERE clause [{}]: {why}", calcite(whole)));
-        match expr {
-            ast::Expr::Nested(inner) => self.overwrite(inner, whole),
-            ast::Expr::BinaryOp {
-                left,
-                op: B::And,
-                right,
-            } => {
-                let (a, a_words) = self.overwrite(left, whole)?;
-                let (b, b_words) = self.overwrite(right, whole)?;
-                let both = a
-                    .iter()
-                    .flat_map(|x| b.iter().filter_map(|y| x.intersection(y)))
-                    .collect();
-                Ok((both, format!("({a_words} && {b_words})")))
-            }
-            ast::Expr::BinaryOp { left, op: B::Or, right } => {
-                let (mut a, a_words) = self.overwrite(left, whole)?;
-                let (b, b_words) = self.overwrite(right, whole)?;
-                a.extend(b);
-                Ok((a, format!("({a_words} || {b_words})")))
-            }
-            ast::Expr::UnaryOp {
-                op: ast::UnaryOperator::Not,
-                expr: inner,
-            } => {
-                let (a, words) = self.overwrite(inner, whole)?;
-                Ok((Interval::subtract([Interval::ETERNITY], a), format!("!{words}")))
-            }
-            ast::Expr::Between {
-                expr: column,
-                negated,
-                low,
-                high,
-            } => {
-                let (low, high) = (self.bound_of(low, whole)?, self.bound_of(high, whole)?);
-                self.time_column(column, whole)?;
-                let inside = Interval::new(low, high.saturating_add(1))
-                    .ok()
-                    .into_iter()
-                    .collect::<Vec<_>>();
-                let words = format!("{low} <= __time as numeric <= {high}");
-                if *negated {
-                    return Ok((Interval::subtract([Interval::ETERNITY], inside), format!("!{words}")));
-                }
-                Ok((inside, words))
-            }
-            ast::Expr::BinaryOp { left, op, right } => {
-                let (eternity, after) = (Interval::ETERNITY, |at: i64| at.saturating_add(1));
-                if !matches!(op, B::Lt | B::LtEq | B::Gt | B::GtEq) {
-                    self.bound_of(right, whole)?;
-                    return Err(refuse(format!(
-                        "Unsupported operation [{op}] in OVERWRITE WHERE clause."
-                    )));
-                }
-                let at = self.bound_of(right, whole)?;
-                self.time_column(left, whole)?;
-                let (start_ms, end_ms, words) = match op {
-                    B::Lt => (eternity.start_ms, at, format!("__time as numeric < {at}")),
-                    B::LtEq => (eternity.start_ms, after(at), format!("__time as numeric <= {at}")),
-                    B::Gt => (after(at), eternity.end_ms, format!("{at} < __time as numeric")),
-                    _ => (at, eternity.end_ms, format!("{at} <= __time as numeric")),
-                };
-                Ok((vec![Interval { start_ms, end_ms }], words))
-            }
-            other => Err(refuse(format!(
-                "Unsupported operation [{other}] in OVERWRITE WHERE clause."
-            ))),
-        }
-    }
-
-    fn bound_of(&self, expr: &ast::Expr, whole: &ast::Expr) -> Result<i64, SqlError> {
-        let typed = match expr {
-            ast::Expr::TypedString(typed) => Some(self.typed_string(typed, expr)?),
-            _ => None,
         };
-        match typed.map(|typed| typed.expr) {
-            Some(datafusion::logical_expr::Expr::Literal(
-                datafusion::common::ScalarValue::TimestampMillisecond(Some(millis), _),
-                _,
-            )) => Ok(millis),
-            _ => Err(SqlError::invalid(format!(
-                "Invalid OVERWRITE WHERE clause [{}]: Cannot get a timestamp from sql expression [{}]",
-                calcite(whole),
-                calcite(expr)
-            ))),
-        }
+        let [time, period] = arguments.as_slice() else {
+            return Err(two_arguments(&operator, arguments.len()));
+        };
+        check_time(time, &operator)?;
+        let ast::Expr::Value(_) = period else {
+            return Err(SqlError::invalid(format!(
+                "Invalid argument[{}] provided. The second argument to TIME_FLOOR in PARTITIONED BY clause must be a period like 'PT1H'.",
+                kind(period)
+            ))
+            .in_grammar());
+        };
+        let text = self.text_literal(period)?.unwrap_or_default();
+        let parsed: Period = text.parse().map_err(|_| {
+            SqlError::invalid(format!("granularity['{text}'] is an invalid period literal.")).in_grammar()
+        })?;
+        known(Granularity::Period(parsed)).ok_or_else(|| invalid(&format!("`TIME_FLOOR`(`__time`, '{text}')")))
     }
+}
 
-    fn time_column(&self, expr: &ast::Expr, whole: &ast::Expr) -> Result<(), SqlError> {
-        match expr {
-            ast::Expr::Identifier(ident) if ident.value == "__time" => Ok(()),
-            other => Err(SqlError::invalid(format!(
-                "Invalid OVERWRITE WHERE clause [{}]: OVERWRITE WHERE clause only supports filtering on the __time column, got [{}]",
-                calcite(whole),
-                calcite(other)
-            ))),
-        }
+/// Gives the granularity of a name or a period.
+fn named(text: &str) -> Option<Granularity> {
+    text.to_ascii_uppercase().parse().ok().and_then(known)
+}
+
+fn two_arguments(operator: &str, given: usize) -> SqlError {
+    SqlError::invalid(format!(
+        "{operator} in PARTITIONED BY clause must have 2 arguments, but only [{given}] provided."
+    ))
+    .in_grammar()
+}
+
+/// Refuses to cut anything but `__time`.
+fn check_time(argument: &ast::Expr, operator: &str) -> Result<(), SqlError> {
+    let given = match argument {
+        ast::Expr::Identifier(ident) if ident.value == "__time" => return Ok(()),
+        ast::Expr::Identifier(ident) => format!("[{}]", ident.value),
+        other => format!(" type[{}]", kind(other)),
+    };
+    Err(SqlError::invalid(format!(
+        "Invalid argument{given} provided. The first argument to {operator} in PARTITIONED BY clause must be __time."
+    ))
+    .in_grammar())
+}
+
+/// Gives Calcite's name of the kind of an expression.
+fn kind(expr: &ast::Expr) -> &'static str {
+    use ast::BinaryOperator as B;
+    match expr {
+        ast::Expr::Value(_) | ast::Expr::TypedString(_) => "LITERAL",
+        ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_) => "IDENTIFIER",
+        ast::Expr::Cast { .. } => "CAST",
+        ast::Expr::Floor { .. } => "FLOOR",
+        ast::Expr::Ceil { .. } => "CEIL",
+        ast::Expr::Case { .. } => "CASE",
+        ast::Expr::Nested(inner) => kind(inner),
+        ast::Expr::BinaryOp { op, .. } => match op {
+            B::Plus => "PLUS",
+            B::Minus => "MINUS",
+            B::Multiply => "TIMES",
+            B::Divide => "DIVIDE",
+            _ => "OTHER",
+        },
+        _ => "OTHER_FUNCTION",
     }
 }
 
@@ -597,31 +535,10 @@ fn known(granularity: Granularity) -> Option<Granularity> {
 }
 
 /// Words a granularity as Druid's messages do.
-fn shown(granularity: &Granularity) -> String {
+pub(super) fn shown(granularity: &Granularity) -> String {
     match granularity {
         Granularity::All => "AllGranularity".into(),
         Granularity::Period(period) => format!("{{type=period, period={period}, timeZone=UTC, origin=null}}"),
-    }
-}
-
-fn name_of(expr: &ast::Expr) -> String {
-    match expr {
-        ast::Expr::Identifier(ident) => ident.value.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// Words an expression as Calcite unparses it: identifiers in back quotes.
-fn calcite(expr: &ast::Expr) -> String {
-    match expr {
-        ast::Expr::Identifier(ident) => format!("`{}`", ident.value),
-        ast::Expr::BinaryOp { left, op, right } => format!("{} {op} {}", calcite(left), calcite(right)),
-        ast::Expr::Nested(inner) => calcite(inner),
-        ast::Expr::Floor { expr, field } => match field {
-            CeilFloorKind::DateTimeField(field) => format!("FLOOR({} TO {})", calcite(expr), unit_name(field)),
-            CeilFloorKind::Scale(scale) => format!("FLOOR({}, {scale})", calcite(expr)),
-        },
-        other => other.to_string(),
     }
 }
 
@@ -642,20 +559,15 @@ fn check_order(ast: &IngestAst, operation: &str) -> Result<(), SqlError> {
         )));
     }
     for key in &ast.clustered_by {
-        if let ast::Expr::UnaryOp {
-            op: ast::UnaryOperator::Minus,
-            expr,
-        } = &key.expr
-            && super::select::ordinal(expr).is_some()
-        {
-            return Err(SqlError::invalid(format!(
-                "Ordinal [-{expr}] specified in the CLUSTERED BY clause is invalid. It must be a positive integer."
-            )));
-        }
         if key.options.asc == Some(false) {
             return Err(SqlError::invalid(format!(
                 "Invalid CLUSTERED BY clause [{} DESC]: cannot sort in descending order.",
                 calcite(&key.expr)
+            )));
+        }
+        if let Some(ordinal) = key.expr.to_string().parse::<i32>().ok().filter(|ordinal| *ordinal < 1) {
+            return Err(SqlError::invalid(format!(
+                "Ordinal [{ordinal}] specified in the CLUSTERED BY clause is invalid. It must be a positive integer."
             )));
         }
     }

@@ -23,6 +23,7 @@ mod ingest;
 mod jdbc;
 mod join;
 mod literal;
+mod overwrite;
 mod pivot;
 mod predicate;
 mod query;

@@ -6,6 +6,7 @@
 mod combining;
 mod expression;
 mod filter;
+mod keys;
 mod source;
 
 use std::collections::{HashMap, HashSet};
@@ -21,6 +22,7 @@ use crate::explain::{granularity_json, replace_time_chunks};
 use crate::{EngineKind, OutputColumn, QueryContext, Statement};
 pub(crate) use combining::combining;
 use expression::{native_type, worded};
+pub(crate) use keys::stored_keys;
 use source::Source;
 
 /// What is translated.
@@ -544,6 +546,20 @@ impl Input<'_> {
             let name = names.get(i)?.clone();
             let numeric = types[i] != "STRING";
             keys.push((name, sort.asc, numeric));
+        }
+        if let Some(ingest) = self.statement.ingest().filter(|_| asked.top && keys.is_empty()) {
+            for key in &ingest.clustered_by {
+                let at = layers.items.iter().position(|(_, name)| name == key)?;
+                let stored = asked.fields.iter().position(|(name, _)| name == key);
+                let (name, numeric) = match stored {
+                    Some(stored) => (names.get(stored)?.clone(), types[stored] != "STRING"),
+                    None => {
+                        let expr = grouping.items.get(at)?;
+                        (native_name(expr)?, native_type(expr) != "STRING")
+                    }
+                };
+                keys.push((name, true, numeric));
+            }
         }
         let mut out = Map::new();
         let native = self.engine == EngineKind::Native;

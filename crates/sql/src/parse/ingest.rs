@@ -94,6 +94,12 @@ pub(super) fn parse(tokens: &Tokens, mut list: Vec<TokenWithSpan>) -> Result<Ing
         ))
         .of_ingestion());
     }
+    if matches!(target, Target::Table(_)) && list.get(at).is_some_and(|t| is_word(&t.token, "AS")) {
+        return Err(SqlError::invalid(
+            "The AS <format> clause should only be specified while exporting rows into an EXTERN destination.",
+        )
+        .of_ingestion());
+    }
     let mut overwrite = None;
     if replace {
         if matches!(target, Target::Extern { .. }) {

@@ -146,6 +146,10 @@ fn virtual_keys(query: &Map<String, Value>, input: &StageDefinition) -> Map<Stri
         return found;
     };
     for column in &key.columns {
+        if let Some(computed) = list("virtualColumns").find(|computed| computed.get("name") == Some(&json!(column.name))) {
+            found.insert(column.name.clone(), computed.clone());
+            continue;
+        }
         let dimension = list("dimensions").find(|dimension| dimension.get("outputName") == Some(&json!(column.name)));
         let Some(dimension) = dimension else { continue };
         let computed = list("virtualColumns").find(|computed| computed.get("name") == dimension.get("dimension"));
