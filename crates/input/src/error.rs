@@ -34,10 +34,10 @@ pub enum InputErrorKind {
 /// Everything that can go wrong between the text of an `EXTERN` and its record batches.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum InputError {
-    /// The JSON of the source or of the format is wrong. The text is Druid's.
+    /// The JSON of the source, the format or the signature is wrong. The text is Druid's.
     #[error("Invalid value for the field [{field}]. Reason: [{reason}]")]
     InvalidJson {
-        /// `inputSource` or `inputFormat`.
+        /// `inputSource`, `inputFormat` or `rowSignature`.
         field: &'static str,
         /// What is wrong, with its place.
         reason: String,
@@ -132,6 +132,9 @@ impl InputError {
             Self::InvalidJson {
                 field: "inputFormat", ..
             } => InputErrorKind::InvalidFormat,
+            Self::InvalidJson {
+                field: "rowSignature", ..
+            } => InputErrorKind::InvalidSignature,
             Self::InvalidJson { .. } => InputErrorKind::InvalidSource,
             Self::InvalidSignature(_) => InputErrorKind::InvalidSignature,
             Self::Unsupported { .. } => InputErrorKind::Unsupported,

@@ -16,6 +16,7 @@ mod error;
 pub mod fuzz;
 mod index_spec;
 pub mod limits;
+mod order;
 mod projection;
 mod reader;
 mod schema;
@@ -28,6 +29,7 @@ pub use codec::dictionary::StringDictionary;
 pub use container::{Metadata, OrderBy, Projection};
 pub use error::{SegmentError, SegmentErrorKind};
 pub use index_spec::{AutoSpec, BitmapKind, IndexSpec, LongEncoding, StringEncoding};
+pub use order::{multi_value_order, structured_order};
 pub use projection::{ObjectAggregator, ObjectAggregators, ProjectionSpec};
 pub use reader::{ColumnInfo, IndexValue, JsonField, Segment};
 pub use schema::{

@@ -31,19 +31,18 @@ fn order(plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 fn order_below(plan: LogicalPlan) -> Result<LogicalPlan> {
-    plan
-        .transform_up(|node| match &node {
-            LogicalPlan::Limit(limit) => Ok(match sorted_groups(&limit.input)? {
-                Some(input) => Transformed::yes(node.with_new_exprs(node.expressions(), vec![input])?),
-                None => Transformed::no(node),
-            }),
-            LogicalPlan::Sort(sort) => Ok(match settled(sort)? {
-                Some(sorted) => Transformed::yes(sorted),
-                None => Transformed::no(node),
-            }),
-            _ => Ok(Transformed::no(node)),
-        })
-        .map(|transformed| transformed.data)
+    plan.transform_up(|node| match &node {
+        LogicalPlan::Limit(limit) => Ok(match sorted_groups(&limit.input)? {
+            Some(input) => Transformed::yes(node.with_new_exprs(node.expressions(), vec![input])?),
+            None => Transformed::no(node),
+        }),
+        LogicalPlan::Sort(sort) => Ok(match settled(sort)? {
+            Some(sorted) => Transformed::yes(sorted),
+            None => Transformed::no(node),
+        }),
+        _ => Ok(Transformed::no(node)),
+    })
+    .map(|transformed| transformed.data)
 }
 
 fn is_plain(aggregate: &Aggregate) -> bool {

@@ -35,7 +35,7 @@ pub use lookup::{Lookup, Lookups};
 pub use parse::reserved::{NILADIC, RESERVED, is_reserved};
 pub use planner::{Planner, register_functions, session_config};
 pub use statement::{
-    ComputedKey, EngineKind, Export, Ingest, OutputColumn, Overwrite, Planned, Resource, Rollup, SqlParameter, SqlRequest,
-    Statement,
+    ComputedKey, EngineKind, Export, Ingest, OutputColumn, Overwrite, Planned, Resource, Rollup, SqlParameter,
+    SqlRequest, Statement,
 };
 pub use types::{META_SQL_TYPE, META_TYPE, SqlType};

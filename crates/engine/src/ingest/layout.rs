@@ -2,8 +2,9 @@
 //! `segment-format` 5 and 8).
 //!
 //! Dimensions are the columns of `segmentSortOrder`, then the CLUSTERED BY columns (or keys of a grouping) that are selected, then the others in the order of the
-//! SELECT; metrics (the aggregates of a rollup, and objects such as sketches) are no dimensions and come last. Rows are sorted by `__time` and then the dimensions, unless the sort order has some of them before `__time`. Dimensions with several values a row, and everything behind them, are not sorted by: what is
-//! stored of them differs from what was given (values are sorted, empty is null). The segment claims no more than it keeps.
+//! SELECT; metrics (the aggregates of a rollup, and objects such as sketches) are no dimensions and come last. Rows are sorted by `__time` and then the dimensions, unless the sort order has some of them before `__time`. Dimensions with several values a row,
+//! arrays and JSON are sorted by what is stored of them (values are sorted, empty is null; arrays and objects go by a hash), which
+//! columns behind the stored ones hold while rows are sorted. The segment claims only the order that its scalar columns show.
 
 use std::sync::Arc;
 
@@ -218,6 +219,12 @@ impl SegmentWork {
         Ok(schema)
     }
 
+    /// Gives the names of the metrics, in the order of the SELECT.
+    pub(super) fn metric_names(&self) -> Vec<String> {
+        let metrics = self.dimensions.iter().filter(|column| column.combining().is_some());
+        metrics.map(|column| column.name.clone()).collect()
+    }
+
     /// Gives how many of the dimensions rows are sorted by.
     fn sorted_dimensions(&self) -> usize {
         let scalar = |column: &StoredColumn| {
@@ -234,15 +241,26 @@ impl SegmentWork {
     pub(super) fn row_order(&self) -> KeySpec {
         let sorted = self.sorted_dimensions();
         let clustered = self.clustered.min(sorted).max(self.before_time);
-        // Column 0 is `__time`, column `i + 1` dimension `i`.
-        let mut order: Vec<usize> = (1..=sorted).collect();
+        // Column 0 is `__time`, column `i + 1` dimension `i`; behind the last are the places of those that are no scalars.
+        let mut place = self.dimensions.len() + 1;
+        let dimensions = self.dimensions.iter().enumerate().map_while(|(index, column)| {
+            let is_placed = column.order()?;
+            place += usize::from(is_placed);
+            Some(if is_placed { place - 1 } else { index + 1 })
+        });
+        let mut order: Vec<usize> = dimensions.collect();
         order.insert(self.before_time, 0);
         let ties = order.split_off(clustered + 1);
         KeySpec::sorted(order.into_iter().map(KeyField::ascending).collect())
             .with_ties(ties.into_iter().map(KeyField::ascending).collect())
     }
 
-    /// Gives the schema of the rows as a segment is written from them: `__time`, then the dimensions.
+    /// Gives the dimensions whose place among the rows is computed.
+    fn placed(&self) -> impl Iterator<Item = &StoredColumn> {
+        self.dimensions.iter().filter(|column| column.order() == Some(true))
+    }
+
+    /// Gives the schema of the rows as they are sorted: `__time`, the dimensions, the places of those that are no scalars.
     pub(super) fn rows_schema(&self, staged: &SchemaRef) -> Result<SchemaRef, Fault> {
         let staged = staged_schema(staged);
         let field = |index: usize, name: &str| match staged.fields().get(index) {
@@ -259,11 +277,19 @@ impl SegmentWork {
         for column in &self.dimensions {
             fields.push(field(column.index, &column.name)?);
         }
+        for column in self.placed() {
+            fields.push(Field::new(format!("__place.{}", column.name), DataType::Binary, true));
+        }
         Ok(Arc::new(Schema::new(fields)))
     }
 
-    /// Gives rows as the segment writer takes them: pairs of time and value are structs.
+    /// Gives rows as the segment writer takes them: `__time` and the dimensions; pairs of time and value are structs.
     pub(super) fn encoded(&self, rows: RecordBatch) -> Result<RecordBatch, Fault> {
+        let stored: Vec<usize> = (0..=self.dimensions.len()).collect();
+        let rows = match rows.num_columns() > stored.len() {
+            true => rows.project(&stored)?,
+            false => rows,
+        };
         let pairs = self.dimensions.iter().enumerate().filter_map(|(i, column)| {
             let kind = henge_sql::pair_type_of(column.object_type()?)?;
             // `__time` is in front.
@@ -302,7 +328,16 @@ impl SegmentWork {
             .dimensions
             .iter()
             .map(|column| Arc::clone(staged.column(column.index)));
-        let columns = std::iter::once(time).chain(dimensions).collect();
+        let places = self.placed().map(|column| {
+            let values = staged.column(column.index);
+            let places = match column.multi_value {
+                true => henge_segment::multi_value_order(values),
+                false => henge_segment::structured_order(values),
+            };
+            places.map(|places| Arc::new(places) as ArrayRef)
+        });
+        let places = places.collect::<Result<Vec<_>, _>>()?;
+        let columns = std::iter::once(time).chain(dimensions).chain(places).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(staged.num_rows()));
         Ok(RecordBatch::try_new_with_options(
             Arc::clone(schema),
@@ -330,6 +365,16 @@ impl StoredColumn {
             let object = self.object_type()?;
             Some(serde_json::json!({"type": "passthrough", "columnName": self.name, "complexTypeName": object}))
         })
+    }
+
+    /// Tells whether the place of a value among others is computed; none where rows are not ordered by the column.
+    fn order(&self) -> Option<bool> {
+        match self.column_type() {
+            _ if self.combining().is_some() => None,
+            Ok(ColumnType::Scalar(_)) => Some(false),
+            Ok(_) => Some(true),
+            Err(_) => None,
+        }
     }
 
     /// Gives the type in the segment.

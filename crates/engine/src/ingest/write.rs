@@ -188,7 +188,8 @@ pub async fn push_segment(
         version: place.version,
         load_spec: pushed.load_spec,
         dimensions: summary.dimensions,
-        metrics: summary.metrics,
+        // Druid names them in the order of the SELECT, the file by name.
+        metrics: work.metric_names(),
         projections: work.projection_names(),
         shard_spec: task.shard_spec.clone(),
         last_compaction_state: None,

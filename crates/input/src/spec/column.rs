@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::InputError;
+use crate::spec::json_text::JsonText;
 
 /// Key of the Arrow field metadata that names what Arrow's type does not say.
 pub const TYPE_METADATA: &str = "henge.type";
@@ -117,26 +119,25 @@ impl ExternColumn {
 
     /// Reads a signature, `[{"name":"a","type":"long"}, …]`.
     pub fn parse_signature(text: &str) -> Result<Vec<Self>, InputError> {
-        #[derive(Deserialize)]
-        struct Entry {
-            name: Option<String>,
-            #[serde(rename = "type")]
-            column_type: Option<String>,
-        }
-        let entries: Vec<Entry> = serde_json::from_str(text)
-            .map_err(|e| InputError::InvalidSignature(format!("cannot read the signature: {e}")))?;
-        let mut columns = Vec::with_capacity(entries.len());
+        let json = JsonText::signature(text);
+        let entries = json.list()?;
+        let mut columns: Vec<Self> = Vec::with_capacity(entries.len());
         for entry in entries {
-            let name = entry
-                .name
-                .filter(|name| !name.is_empty())
-                .ok_or_else(|| InputError::InvalidSignature("Column name must be non-empty".to_string()))?;
-            let column_type = entry
-                .column_type
-                .as_deref()
+            let member = |name: &str| entry.get(name).and_then(Value::as_str);
+            let name = member("name").filter(|name| !name.is_empty());
+            let name =
+                name.ok_or_else(|| json.no_signature("ColumnSignature", "Column name must be provided and non-empty"))?;
+            let column_type = member("type")
                 .and_then(ExternType::parse)
                 .ok_or_else(|| InputError::InvalidSignature(format!("Encountered null type for column[{name}]")))?;
-            if columns.iter().any(|c: &Self| c.name == name) {
+            if let Some(other) = columns.iter().find(|column| column.name == name) {
+                if other.column_type != column_type {
+                    let problem = format!(
+                        "Column[{name}] has conflicting types [{}] and [{column_type}]",
+                        other.column_type
+                    );
+                    return Err(json.no_signature("RowSignature", &problem));
+                }
                 return Err(InputError::InvalidSignature(format!(
                     "Column [{name}] is in the signature more than once"
                 )));

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::error::InputError;
 
-/// One of the two JSON texts of an `EXTERN`.
+/// One of the JSON texts of an `EXTERN`.
 pub(crate) struct JsonText<'a> {
     field: &'static str,
     class: &'static str,
@@ -31,23 +31,44 @@ impl<'a> JsonText<'a> {
         }
     }
 
+    pub(crate) fn signature(text: &'a str) -> Self {
+        Self {
+            field: "rowSignature",
+            class: "java.util.ArrayList<org.apache.druid.segment.column.ColumnSignature>",
+            known_types: "",
+            text,
+        }
+    }
+
+    /// Reads the list of a signature.
+    pub(crate) fn list(&self) -> Result<Vec<Value>, InputError> {
+        let (kind, token) = match self.value()? {
+            Value::Array(list) => return Ok(list),
+            Value::Object(_) => ("Object", "END_OBJECT"),
+            Value::String(_) => ("String", "VALUE_STRING"),
+            Value::Number(number) if number.is_f64() => ("Floating-point", "VALUE_NUMBER_FLOAT"),
+            Value::Number(_) => ("Integer", "VALUE_NUMBER_INT"),
+            Value::Bool(true) => ("Boolean", "VALUE_TRUE"),
+            Value::Bool(false) => ("Boolean", "VALUE_FALSE"),
+            Value::Null => ("Null", "VALUE_NULL"),
+        };
+        let what = format!(
+            "Cannot deserialize value of type `{}` from {kind} value (token `JsonToken.{token}`)",
+            self.class
+        );
+        Err(self.invalid(&what, self.place(0)))
+    }
+
+    /// Words the error of a column or signature that cannot be; `class` is Druid's.
+    pub(crate) fn no_signature(&self, class: &str, problem: &str) -> InputError {
+        let what =
+            format!("Cannot construct instance of `org.apache.druid.segment.column.{class}`, problem: {problem}");
+        self.invalid(&what, self.place(self.text.trim_end().len().saturating_sub(1)))
+    }
+
     /// Reads the object and its type.
     pub(crate) fn parse(&self) -> Result<(String, Map<String, Value>), InputError> {
-        if self.text.trim().is_empty() {
-            let line = 1 + self.text.matches('\n').count();
-            return Err(self.invalid("No content to map due to end-of-input", format!("line: {line}")));
-        }
-        let value: Value = serde_json::from_str(self.text).map_err(|e| {
-            if e.is_eof() {
-                let what = "Unexpected end-of-input within/between Object entries";
-                self.invalid(what, self.place(self.text.len()))
-            } else {
-                let what = e.to_string();
-                let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
-                self.invalid(what, format!("line: {}, column: {}", e.line(), e.column()))
-            }
-        })?;
-        let Value::Object(object) = value else {
+        let Value::Object(object) = self.value()? else {
             let what = format!(
                 "Unexpected JSON value, expected an Object to construct instance of `{}`",
                 self.class
@@ -64,6 +85,45 @@ impl<'a> JsonText<'a> {
                 Err(self.invalid(&what, self.place(self.text.trim_end().len().saturating_sub(1))))
             }
         }
+    }
+
+    fn value(&self) -> Result<Value, InputError> {
+        if self.text.trim().is_empty() {
+            let line = 1 + self.text.matches('\n').count();
+            return Err(self.invalid("No content to map due to end-of-input", format!("line: {line}")));
+        }
+        let start = self.text.len() - self.text.trim_start().len();
+        let token: String = self.text[start..]
+            .chars()
+            .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '$'))
+            .collect();
+        let is_word =
+            token.starts_with(|c: char| !c.is_ascii_digit()) && !["null", "true", "false"].contains(&token.as_str());
+        if !token.is_empty() && is_word {
+            let what = format!(
+                "Unrecognized token '{token}': was expecting (JSON String, Number, Array, Object or token 'null', 'true' or 'false')"
+            );
+            return Err(self.invalid(&what, self.place(start + token.len())));
+        }
+        serde_json::from_str(self.text).map_err(|e| {
+            if e.is_eof() {
+                let what = match self.text.trim() {
+                    "[" | "{" => {
+                        let kind = if self.text.trim() == "[" { "Array" } else { "Object" };
+                        format!(
+                            "Unexpected end-of-input: expected close marker for {kind} (start marker at [Source: REDACTED (`StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION` disabled); {}])",
+                            self.place(start)
+                        )
+                    }
+                    _ => "Unexpected end-of-input within/between Object entries".to_string(),
+                };
+                self.invalid(&what, self.place(self.text.len()))
+            } else {
+                let what = e.to_string();
+                let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
+                self.invalid(what, format!("line: {}, column: {}", e.line(), e.column()))
+            }
+        })
     }
 
     /// Words the error of a type that nobody knows.

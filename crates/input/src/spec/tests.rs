@@ -77,6 +77,32 @@ fn errors_are_worded_as_druid_words_them() {
         assert_eq!(error.kind(), InputErrorKind::InvalidSignature);
         assert_eq!(error.to_string(), "Encountered null type for column[a]");
     }
+    let list = "java.util.ArrayList<org.apache.druid.segment.column.ColumnSignature>";
+    let class = "org.apache.druid.segment.column";
+    for (signature, expected) in [
+        (
+            "junk",
+            "Unrecognized token 'junk': was expecting (JSON String, Number, Array, Object or token 'null', 'true' or 'false')".into(),
+        ),
+        ("", "No content to map due to end-of-input".into()),
+        (
+            "{}",
+            format!("Cannot deserialize value of type `{list}` from Object value (token `JsonToken.END_OBJECT`)"),
+        ),
+        (
+            r#"[{"type":"string"}]"#,
+            format!("Cannot construct instance of `{class}.ColumnSignature`, problem: Column name must be provided and non-empty"),
+        ),
+        (
+            r#"[{"name":"a","type":"string"},{"name":"a","type":"long"}]"#,
+            format!("Cannot construct instance of `{class}.RowSignature`, problem: Column[a] has conflicting types [STRING] and [LONG]"),
+        ),
+    ] {
+        let error = error(INLINE, JSON, Some(signature));
+        assert_eq!(error.kind(), InputErrorKind::InvalidSignature);
+        let expected = format!("Invalid value for the field [rowSignature]. Reason: [{expected}");
+        assert_eq!(error.to_string().lines().next(), Some(expected.as_str()));
+    }
 }
 
 #[test]

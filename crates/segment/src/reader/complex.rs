@@ -158,7 +158,9 @@ impl Complex {
 
 /// Collects values of plain or compressed columns.
 enum Values<'a> {
-    Bytes(BinaryBuilder, u64, &'a Blob),
+    /// With the bytes so far, and whether no bytes are null, as they are to Druid's HLL sketches (of other types they are an empty
+    /// object).
+    Bytes(BinaryBuilder, u64, bool, &'a Blob),
     StringPairs(Int64Builder, StringBuilder, Vec<bool>, &'a Blob),
 }
 
@@ -168,13 +170,14 @@ impl<'a> Values<'a> {
             Some(fields) if *fields[1].data_type() == DataType::Utf8 => {
                 Self::StringPairs(Int64Builder::new(), StringBuilder::new(), Vec::new(), place)
             }
-            _ => Self::Bytes(BinaryBuilder::new(), 0, place),
+            _ => Self::Bytes(BinaryBuilder::new(), 0, type_name == "HLLSketch", place),
         }
     }
 
     fn push(&mut self, row: usize, value: Option<&[u8]>) -> Result<(), SegmentError> {
         match self {
-            Self::Bytes(builder, total, place) => {
+            Self::Bytes(builder, total, empty_is_null, place) => {
+                let value = value.filter(|value| !(*empty_is_null && value.is_empty()));
                 *total += value.map_or(0, <[u8]>::len) as u64;
                 if *total > i32::MAX as u64 {
                     return Err(SegmentError::Limit {

@@ -91,6 +91,14 @@ impl Binder<'_> {
         let ast::FunctionArguments::List(list) = &function.args else {
             return Err(SqlError::input("EXTERN requires an [inputSource] and an [inputFormat]"));
         };
+        if list.args.len() < 2 {
+            let given = list.args.iter().map(|_| "<CHARACTER>");
+            let given: Vec<&str> = given.collect();
+            return Err(SqlError::invalid_at(
+                format!("No match found for function signature EXTERN({})", given.join(", ")),
+                self.place_of_start(function.name.span().start),
+            ));
+        }
         let mut values: [Option<String>; 3] = [None, None, None];
         for (i, argument) in list.args.iter().enumerate() {
             let (slot, expr) = match argument {

@@ -129,7 +129,7 @@ impl Binder<'_> {
         };
         let bound = self.query_stored(&ast.query, &Vec::new(), None, &stored)?;
         self.add_resource(&target, "DATASOURCE");
-        self.check_columns(&bound, &granularity, operation)?;
+        self.check_columns(&bound, &granularity)?;
         self.check_existing(&bound, &target)?;
         self.check_sort_order(&bound)?;
         let mut clustered_by: Vec<String> = Vec::with_capacity(bound.keys.len());
@@ -310,7 +310,7 @@ impl Binder<'_> {
         Ok(())
     }
 
-    fn check_columns(&self, bound: &BoundQuery, granularity: &Granularity, operation: &str) -> Result<(), SqlError> {
+    fn check_columns(&self, bound: &BoundQuery, granularity: &Granularity) -> Result<(), SqlError> {
         let mut seen = HashSet::new();
         for ((name, ty), place) in bound.columns.iter().zip(&bound.places) {
             if name.starts_with("EXPR$") {
@@ -331,8 +331,9 @@ impl Binder<'_> {
         }
         let time = bound.columns.iter().any(|(name, _)| name == "__time");
         if !time && *granularity != Granularity::All {
+            // Druid says INSERT of a REPLACE, too.
             return Err(SqlError::input(format!(
-                "The granularity [{}] specified in the PARTITIONED BY clause of the {operation} query is different from ALL. Therefore, the query must specify a time column (named __time).",
+                "The granularity [{}] specified in the PARTITIONED BY clause of the INSERT query is different from ALL. Therefore, the query must specify a time column (named __time).",
                 shown(granularity)
             )));
         }
@@ -346,11 +347,20 @@ impl Binder<'_> {
         };
         let schema = existing.schema();
         let skip = self.context.list("skipTypeVerification")?;
-        let mode = self
+        let asked = self
             .context
             .string("arrayIngestMode")?
-            .unwrap_or_else(|| "array".into())
-            .to_ascii_lowercase();
+            .unwrap_or_else(|| "array".into());
+        let mode = asked.to_ascii_lowercase();
+        if !["array", "mvd"].contains(&mode.as_str()) {
+            return Err(SqlError::general(
+                crate::Persona::Admin,
+                crate::Category::Uncategorized,
+                format!(
+                    "Expected key [arrayIngestMode] to be referring to one of the values [MVD,ARRAY] of enum [ArrayIngestMode], but got [{asked}]"
+                ),
+            ));
+        }
         for (name, ty) in &bound.columns {
             let Ok(field) = schema.field_with_name(name) else {
                 continue;
@@ -379,13 +389,20 @@ impl Binder<'_> {
 
     fn check_sort_order(&self, bound: &BoundQuery) -> Result<(), SqlError> {
         let order = self.context.list("segmentSortOrder")?;
-        for name in &order {
-            if !bound.columns.iter().any(|(column, _)| column == name) {
-                return Err(SqlError::invalid(format!(
-                    "Column[{name}] from context parameter[segmentSortOrder] does not appear in the query output"
-                )));
-            }
+        self.check_time_first(bound, &order)?;
+        match order
+            .iter()
+            .find(|name| !bound.columns.iter().any(|(column, _)| column == *name))
+        {
+            Some(name) => Err(SqlError::invalid(format!(
+                "Column[{name}] from context parameter[segmentSortOrder] does not appear in the query output"
+            ))),
+            None => Ok(()),
         }
+    }
+
+    /// Refuses rows that are sorted by others before `__time`, unless the user says so.
+    fn check_time_first(&self, bound: &BoundQuery, order: &[String]) -> Result<(), SqlError> {
         if !self.context.boolean("forceSegmentSortByTime")?.unwrap_or(true) {
             return Ok(());
         }

@@ -268,12 +268,11 @@ pub(super) fn calcite(expr: &ast::Expr) -> String {
         ast::Expr::Nested(inner) => calcite(inner),
         ast::Expr::IsNull(inner) => format!("{} IS NULL", calcite(inner)),
         ast::Expr::IsNotNull(inner) => format!("{} IS NOT NULL", calcite(inner)),
-        ast::Expr::InList { expr, list, negated } => format!("{} {} ({})", calcite(expr), not(*negated, "IN"), all(list)),
+        ast::Expr::InList { expr, list, negated } => {
+            format!("{} {} ({})", calcite(expr), not(*negated, "IN"), all(list))
+        }
         ast::Expr::Like {
-            expr,
-            pattern,
-            negated,
-            ..
+            expr, pattern, negated, ..
         } => format!("{} {} {}", calcite(expr), not(*negated, "LIKE"), calcite(pattern)),
         ast::Expr::Between {
             expr: inner, low, high, ..
@@ -294,7 +293,11 @@ pub(super) fn calcite(expr: &ast::Expr) -> String {
                     other => other.to_string(),
                 });
                 let arguments: Vec<String> = arguments.collect();
-                format!("{}({})", function.name.to_string().to_ascii_uppercase(), arguments.join(", "))
+                format!(
+                    "{}({})",
+                    function.name.to_string().to_ascii_uppercase(),
+                    arguments.join(", ")
+                )
             }
             _ => function.to_string(),
         },

@@ -43,7 +43,12 @@ fn of_groups(query: &Value, mappings: &Value) -> StoredKeys {
     let dimensions = || list(query.get("dimensions"));
     let (keys, grouped) = match asked.is_empty() {
         true if limited => (Vec::new(), false),
-        true => (dimensions().filter_map(|dimension| dimension.get("outputName")).collect(), true),
+        true => (
+            dimensions()
+                .filter_map(|dimension| dimension.get("outputName"))
+                .collect(),
+            true,
+        ),
         false => (asked, false),
     };
     let output_of = |key: &Value| {
@@ -99,7 +104,11 @@ mod tests {
         };
         let found = stored_keys(&query(json!({"type": "NoopLimitSpec"})));
         assert_eq!(found.grouped_by, ["low", "b"], "c is not stored");
-        let names: Vec<Option<&str>> = found.computed.iter().map(|key| Some(key.as_ref()?.name.as_str())).collect();
+        let names: Vec<Option<&str>> = found
+            .computed
+            .iter()
+            .map(|key| Some(key.as_ref()?.name.as_str()))
+            .collect();
         assert_eq!(names, [Some("v0"), None, None]);
 
         let asked = stored_keys(&query(json!({"type": "default", "columns": [{"dimension": "d1"}]})));

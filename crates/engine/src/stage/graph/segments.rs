@@ -146,7 +146,9 @@ fn virtual_keys(query: &Map<String, Value>, input: &StageDefinition) -> Map<Stri
         return found;
     };
     for column in &key.columns {
-        if let Some(computed) = list("virtualColumns").find(|computed| computed.get("name") == Some(&json!(column.name))) {
+        if let Some(computed) =
+            list("virtualColumns").find(|computed| computed.get("name") == Some(&json!(column.name)))
+        {
             found.insert(column.name.clone(), computed.clone());
             continue;
         }

@@ -29,8 +29,15 @@ pub fn complex_text(native: &str, bytes: &[u8]) -> String {
     if bytes.starts_with(b"{") || bytes.starts_with(b"[") {
         return String::from_utf8_lossy(bytes).into_owned();
     }
+    if bytes.is_empty() && name == Some("thetaSketch") {
+        // Stored without bytes, shown in its image.
+        return format!("\"{EMPTY_THETA}\"");
+    }
     format!("\"{}\"", STANDARD.encode(bytes))
 }
+
+/// The image of an empty theta sketch, in base64.
+const EMPTY_THETA: &str = "AQMDAAAeAAA=";
 
 /// Tells whether a complex type is one that columns may have.
 pub fn is_complex_type(name: &str) -> bool {

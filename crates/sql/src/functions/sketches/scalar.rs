@@ -286,7 +286,8 @@ fn hll_bounds(args: &Args) -> Result<ArrayRef> {
     let (sketches, deviations) = (bytes(args, 0)?, deviations(args)?);
     lists(args.rows(), |row| {
         let Some(bytes) = sketches.get(row)? else {
-            return Ok(None);
+            // No sketch is an empty one, as it is for estimates.
+            return Ok(Some(vec![0.0; 3]));
         };
         let sketch = Hll::parse(&bytes).map_err(failed)?;
         let (low, high) = sketch.bounds(deviations).map_err(failed)?;
