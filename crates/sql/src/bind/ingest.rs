@@ -347,20 +347,11 @@ impl Binder<'_> {
         };
         let schema = existing.schema();
         let skip = self.context.list("skipTypeVerification")?;
-        let asked = self
+        let mode = self
             .context
             .string("arrayIngestMode")?
-            .unwrap_or_else(|| "array".into());
-        let mode = asked.to_ascii_lowercase();
-        if !["array", "mvd"].contains(&mode.as_str()) {
-            return Err(SqlError::general(
-                crate::Persona::Admin,
-                crate::Category::Uncategorized,
-                format!(
-                    "Expected key [arrayIngestMode] to be referring to one of the values [MVD,ARRAY] of enum [ArrayIngestMode], but got [{asked}]"
-                ),
-            ));
-        }
+            .unwrap_or_else(|| "array".into())
+            .to_ascii_lowercase();
         for (name, ty) in &bound.columns {
             let Ok(field) = schema.field_with_name(name) else {
                 continue;
