@@ -316,8 +316,8 @@ impl From<SqlError> for Fault {
             .with("persona", error.persona.as_str())
             .with("category", error.category.as_str());
         fault.raised = match error.context.get("errorClass") {
-            Some(class) if error.is_legacy() => Some(class.clone()),
-            _ => error.raised.map(str::to_string),
+            Some(class) if error.is_legacy() => Some(class.as_str().into()),
+            _ => error.raised.map(Box::from),
         };
         fault
     }

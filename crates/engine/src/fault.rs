@@ -21,7 +21,7 @@ pub struct Fault {
     /// Where a function failed on a value: the class of the Java exception, empty for a `DruidException`. Reports do not show
     /// it; interactive queries wrap such failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub raised: Option<String>,
+    pub raised: Option<Box<str>>,
     /// True where another attempt may succeed: lost workers, transient I/O.
     pub retryable: bool,
 }

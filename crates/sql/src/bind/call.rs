@@ -316,12 +316,11 @@ impl Binder<'_> {
             if matches!(returned, SqlType::MultiVarchar) {
                 return Err(wrong());
             }
-            let udf = if crossed {
+            if crossed {
                 functions::crossed_udf(def.native)
             } else {
                 functions::mapped_udf(def.native)
-            };
-            udf
+            }
         } else {
             functions::udf(def.native)
         };
