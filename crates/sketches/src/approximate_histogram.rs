@@ -356,9 +356,9 @@ impl ApproximateHistogram {
     /// Estimates the value at a probability between 0 and 1, both excluded; NaN without values.
     pub fn quantile(&self, probability: f32) -> Result<f32> {
         if !(probability > 0.0 && probability < 1.0) {
-            return Err(SketchError::Invalid(format!(
-                "a quantile probability is {probability}, it must be strictly between 0 and 1"
-            )));
+            return Err(SketchError::Invalid(
+                "quantile probabilities must be strictly between 0 and 1".into(),
+            ));
         }
         let total = self.count();
         if total == 0 {

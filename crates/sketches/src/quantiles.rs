@@ -267,9 +267,12 @@ impl QuantilesDoubles {
 
     /// Estimates the values at normalised ranks (0 to 1, inclusive); NaN without values.
     pub fn quantiles(&self, ranks: &[f64]) -> Result<Vec<f64>> {
+        if self.is_empty() {
+            return Ok(vec![f64::NAN; ranks.len()]);
+        }
         if let Some(rank) = ranks.iter().find(|rank| !(0.0..=1.0).contains(*rank)) {
             return Err(SketchError::Invalid(format!(
-                "a rank is {rank}, it must be between 0 and 1"
+                "A normalized rank must be >= 0 and <= 1.0: {rank:?}"
             )));
         }
         let view = self.sorted();
@@ -297,13 +300,13 @@ impl QuantilesDoubles {
 
     /// Estimates the share of values that are at most each split point, and 1 at the end; NaN without values.
     pub fn cdf(&self, splits: &[f64]) -> Result<Vec<f64>> {
-        if splits.windows(2).any(|pair| pair[0] >= pair[1]) || splits.iter().any(|split| split.is_nan()) {
-            return Err(SketchError::Invalid(
-                "split points must be unique, increasing and no NaN".into(),
-            ));
-        }
         if self.is_empty() {
             return Ok(vec![f64::NAN; splits.len() + 1]);
+        }
+        if splits.windows(2).any(|pair| pair[0] >= pair[1]) || splits.iter().any(|split| split.is_nan()) {
+            return Err(SketchError::Invalid(
+                "Values must be unique, monotonically increasing and not NaN.".into(),
+            ));
         }
         let view = self.sorted();
         let mut shares: Vec<f64> = splits.iter().map(|split| rank_in(&view, *split, self.n)).collect();

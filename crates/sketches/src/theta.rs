@@ -235,10 +235,13 @@ impl Theta {
         self.result().estimate()
     }
 
-    /// Gives the lower and the upper bound at 1, 2 or 3 standard deviations.
+    /// Gives the lower and the upper bound at 1, 2 or 3 standard deviations; at any number of them where nothing is estimated.
     pub fn bounds(&self, deviations: u8) -> Result<(f64, f64)> {
-        let deviations = standard_deviations(deviations)?;
         let result = self.result();
+        if !result.is_estimation_mode() {
+            return Ok((self.estimate(), self.estimate()));
+        }
+        let deviations = standard_deviations(deviations)?;
         Ok((result.lower_bound(deviations), result.upper_bound(deviations)))
     }
 

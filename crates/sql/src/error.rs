@@ -227,6 +227,17 @@ impl SqlError {
         error
     }
 
+    /// Makes the error of an exception that a Druid process throws while a query runs: Druid's legacy shape, for the operator.
+    pub fn runtime(class: &str, message: impl Into<String>) -> Self {
+        Self::legacy(
+            Persona::Operator,
+            Category::RuntimeFailure,
+            "Unknown exception",
+            class,
+            message,
+        )
+    }
+
     /// Tells whether the error has Druid's legacy shape (members `error`, `errorClass`, `host` beside the new ones).
     pub fn is_legacy(&self) -> bool {
         self.error_code == "legacyQueryException"

@@ -61,6 +61,8 @@ fn sorted_groups(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
             Some(input) => plan.with_new_exprs(plan.expressions(), vec![input]).map(Some),
             None => Ok(None),
         },
+        // A condition on GROUPING makes its value a constant, which a sort by it does not bear.
+        LogicalPlan::Filter(node) if asks_grouping(&node.predicate) => Ok(None),
         LogicalPlan::Filter(node) => match sorted_groups(&node.input)? {
             Some(input) => plan.with_new_exprs(plan.expressions(), vec![input]).map(Some),
             None => Ok(None),
@@ -75,21 +77,11 @@ fn sorted_groups(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
             .map(Some),
         // Set by set, those with more keys first.
         LogicalPlan::Aggregate(node) if matches!(node.group_expr.as_slice(), [Expr::GroupingSet(_)]) => {
-            // GROUPING takes the place of the set's own number.
-            let counted = |e: &Expr| matches!(e, Expr::AggregateFunction(call) if call.func.name() == "grouping");
-            if node.aggr_expr.iter().any(counted) {
-                return Ok(None);
-            }
-            let columns = plan.schema().columns();
-            let Some(set) = columns
-                .iter()
-                .position(|column| column.name == Aggregate::INTERNAL_GROUPING_ID)
-            else {
+            let Some((plan, keys)) = keys_of_numbered_sets(plan, node)? else {
                 return Ok(None);
             };
-            let keys = std::iter::once(columns[set].clone()).chain(columns[..set].iter().cloned());
-            LogicalPlanBuilder::from(plan.clone())
-                .sort(keys.map(ascending))?
+            LogicalPlanBuilder::from(plan)
+                .sort(keys.into_iter().map(ascending))?
                 .build()
                 .map(Some)
         }
@@ -98,25 +90,85 @@ fn sorted_groups(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
     }
 }
 
-/// Gives the keys of a grouping, which the binder has put into Druid's order.
-fn keys_of(plan: &LogicalPlan, aggregate: &Aggregate) -> Vec<Column> {
-    let mut columns = plan.schema().columns();
-    columns.truncate(aggregate.group_expr.len());
-    columns
-}
-
-/// Gives the places of grouping expressions in the order of the input's columns; of what is computed, as it is written.
-pub(crate) fn order_of_keys(input: &LogicalPlan, keys: &[Expr]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..keys.len()).collect();
+/// Puts the keys of grouping sets in the order of the table's columns, where all of them are plain columns: Druid does so
+/// where the select list is not the keys as GROUP BY writes them.
+pub(crate) fn sets_in_table_order(input: &LogicalPlan, mut sets: Vec<Vec<Expr>>) -> Vec<Vec<Expr>> {
     let place = |key: &Expr| match key {
         Expr::Column(column) => input.schema().maybe_index_of_column(column),
         _ => None,
     };
-    let places: Option<Vec<usize>> = keys.iter().map(place).collect();
-    if let Some(places) = places {
-        order.sort_by_key(|at| places[*at]);
+    if sets.iter().flatten().all(|key| place(key).is_some()) {
+        for set in &mut sets {
+            set.sort_by_key(place);
+        }
     }
-    order
+    sets
+}
+
+/// Gives a grouping of several sets and the column that numbers them, those with more keys first.
+fn numbered_sets(plan: &LogicalPlan, node: &Aggregate) -> Result<Option<(LogicalPlan, Column)>> {
+    let columns = plan.schema().columns();
+    let number = columns
+        .iter()
+        .position(|column| column.name == Aggregate::INTERNAL_GROUPING_ID);
+    let Some(number) = number else { return Ok(None) };
+    let is_grouping = |e: &Expr| matches!(e, Expr::AggregateFunction(call) if call.func.name() == "grouping");
+    if !node
+        .aggr_expr
+        .iter()
+        .any(|e| e.exists(|e| Ok(is_grouping(e))).unwrap_or(false))
+    {
+        return Ok(Some((plan.clone(), columns[number].clone())));
+    }
+    // Where GROUPING is asked for, its place is taken by what is computed from the set's own number.
+    let keys: Vec<Expr> = node.group_expr.iter().flat_map(keys_of_sets).collect();
+    let number = datafusion::functions_aggregate::grouping::grouping_udaf().call(keys);
+    let known = node.aggr_expr.iter().position(|e| *e == number);
+    if let Some(at) = known {
+        let first = columns.len() - node.aggr_expr.len();
+        return Ok(Some((plan.clone(), columns[first + at].clone())));
+    }
+    let mut aggregates = node.aggr_expr.clone();
+    aggregates.push(number);
+    let plan = LogicalPlan::Aggregate(Aggregate::try_new(
+        Arc::clone(&node.input),
+        node.group_expr.clone(),
+        aggregates,
+    )?);
+    let column = plan.schema().columns().pop();
+    Ok(column.map(|column| (plan, column)))
+}
+
+/// Gives a grouping of several sets with what its groups are sorted by.
+fn keys_of_numbered_sets(plan: &LogicalPlan, node: &Aggregate) -> Result<Option<(LogicalPlan, Vec<Column>)>> {
+    let keys: usize = node.group_expr.iter().map(|expr| keys_of_sets(expr).len()).sum();
+    let columns = plan.schema().columns().into_iter().take(keys);
+    Ok(numbered_sets(plan, node)?.map(|(plan, number)| (plan, std::iter::once(number).chain(columns).collect())))
+}
+
+/// Gives the columns of a grouping's keys.
+fn keys_of(plan: &LogicalPlan, node: &Aggregate) -> Vec<Column> {
+    plan.schema()
+        .columns()
+        .into_iter()
+        .take(node.group_expr.len())
+        .collect()
+}
+
+/// Tells whether a condition reads what GROUPING gives.
+fn asks_grouping(predicate: &Expr) -> bool {
+    predicate
+        .column_refs()
+        .iter()
+        .any(|column| column.name.starts_with("grouping("))
+}
+
+/// Gives the keys of a grouping expression, each once.
+fn keys_of_sets(expr: &Expr) -> Vec<Expr> {
+    match expr {
+        Expr::GroupingSet(set) => set.distinct_expr().into_iter().cloned().collect(),
+        other => vec![other.clone()],
+    }
 }
 
 fn ascending(column: Column) -> SortExpr {
@@ -161,6 +213,10 @@ fn settled(sort: &SortPlan) -> Result<Option<LogicalPlan>> {
 fn with_keys(plan: &LogicalPlan) -> Result<Option<(LogicalPlan, Vec<Column>)>> {
     match plan {
         LogicalPlan::Aggregate(node) if is_plain(node) => Ok(Some((plan.clone(), keys_of(plan, node)))),
+        LogicalPlan::Aggregate(node) if matches!(node.group_expr.as_slice(), [Expr::GroupingSet(_)]) => {
+            keys_of_numbered_sets(plan, node)
+        }
+        LogicalPlan::Filter(node) if asks_grouping(&node.predicate) => Ok(None),
         LogicalPlan::Filter(node) => match with_keys(&node.input)? {
             Some((input, keys)) => Ok(Some((plan.with_new_exprs(plan.expressions(), vec![input])?, keys))),
             None => Ok(None),

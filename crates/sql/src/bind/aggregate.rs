@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast;
 use henge_sketches::pair::{Keep, PairType};
 
 use super::expr::Cx;
+use super::gathered::{NESTED, filtered_case, is_nested};
 use super::{Binder, Typed};
 use crate::functions::sketches::pairs;
 use crate::functions::{self, collect};
@@ -19,12 +20,12 @@ use crate::{SqlError, SqlType};
 /// Qualifier of the placeholders that stand for aggregates until the plan has them.
 pub(super) const AGGREGATE: &str = "$aggregate";
 
-const NESTED: &str = "Aggregate expressions cannot be nested";
-
 /// The aggregates of one select, each once.
 #[derive(Debug, Default)]
 pub(crate) struct Aggregates {
     pub exprs: Vec<Expr>,
+    /// What is grouped by.
+    pub keys: Vec<Expr>,
 }
 
 impl Aggregates {
@@ -75,7 +76,7 @@ pub(crate) const AGGREGATES: [AggregateDef; 26] = [
     def("VARIANCE", "'VARIANCE(<NUMERIC>)'"),
     def("VAR_POP", "'VAR_POP(<NUMERIC>)'"),
     def("VAR_SAMP", "'VAR_SAMP(<NUMERIC>)'"),
-    def("ARRAY_CONCAT_AGG", "'ARRAY_CONCAT_AGG(expr, [size])'"),
+    def("ARRAY_CONCAT_AGG", "'ARRAY_CONCAT_AGG(<ARRAY>)'"),
     def("SINGLE_VALUE", "'SINGLE_VALUE(<ANY>)'"),
     def("$SUM0", "'$SUM0(<NUMERIC>)'"),
 ];
@@ -120,10 +121,13 @@ impl Binder<'_> {
         };
         let parts = self
             .aggregate_parts(def, function, whole, &cx.inside("aggregate"), cx.unfinished)
-            .map_err(|error| match error.message.starts_with(NESTED) {
+            .map_err(|error| match is_nested(&error) {
                 true => SqlError::invalid_at(NESTED, self.holder_of_aggregate(whole, function)),
                 false => error,
             })?;
+        if def.name == "GROUPING" {
+            self.check_grouping(function, &parts.args, &aggregates.borrow().keys, whole)?;
+        }
         let ty = parts.ty.clone();
         let is_grouping = def.name == "GROUPING";
         let call = |udaf: Arc<AggregateUDF>| {
@@ -191,8 +195,8 @@ impl Binder<'_> {
             )?)),
             None => None,
         };
+        let types: Vec<String> = args.iter().map(|a| format!("<{}>", a.ty.in_message())).collect();
         let signature = || {
-            let types: Vec<String> = args.iter().map(|a| format!("<{}>", a.ty.in_message())).collect();
             SqlError::invalid_at(
                 format!(
                     "Cannot apply '{name}' to arguments of type '{name}({})'. Supported form(s): {}",
@@ -204,7 +208,7 @@ impl Binder<'_> {
             )
         };
         let arity = |least: usize, most: usize| {
-            if args.len() >= least && args.len() <= most {
+            if (least..=most).contains(&types.len()) {
                 Ok(())
             } else {
                 Err(SqlError::invalid_at(
@@ -236,6 +240,17 @@ impl Binder<'_> {
         let mut fallback = None;
         let mut finish = Finish::None;
         let mut filter = filter;
+        if matches!(def.name, "ARRAY_AGG" | "ANY_VALUE")
+            && !distinct
+            && let [only] = args.as_mut_slice()
+            && let Some((condition, value)) = filtered_case(&only.expr)
+        {
+            only.expr = value;
+            filter = Some(Box::new(match filter.take() {
+                Some(own) => own.and(condition),
+                None => condition,
+            }));
+        }
         let (udaf, exprs, ty): (Arc<AggregateUDF>, Vec<Expr>, SqlType) = match def.name {
             "COUNT" => {
                 if star {
@@ -270,7 +285,7 @@ impl Binder<'_> {
             }
             "SUM" | "$SUM0" => {
                 arity(1, 1)?;
-                let arg = args[0].clone();
+                let arg = self.only_number(args[0].clone())?;
                 let target = match &arg.ty {
                     ty if ty.is_integer() => SqlType::BigInt,
                     ty if ty.is_numeric() || ty.is_text() || *ty == SqlType::Null => SqlType::Double,
@@ -284,7 +299,8 @@ impl Binder<'_> {
                 if !(args[0].ty.is_numeric() || args[0].ty.is_text() || args[0].ty == SqlType::Null) {
                     return Err(signature());
                 }
-                let arg = self.cast(args.remove(0), &SqlType::Double)?;
+                let arg = self.only_number(args.remove(0))?;
+                let arg = self.cast(arg, &SqlType::Double)?;
                 (df::average::avg_udaf(), vec![arg.expr], SqlType::Double)
             }
             "MIN" | "MAX" => {
@@ -306,12 +322,13 @@ impl Binder<'_> {
             "ANY_VALUE" => {
                 arity(1, 3)?;
                 self.no_null_literal(function, 1)?;
+                self.literal_argument(def.name, function, &args, 1)?;
                 if args.get(1).is_some_and(|bytes| !bytes.ty.is_integer())
                     || args.get(2).is_some_and(|all| all.ty != SqlType::Boolean)
                 {
                     return Err(signature());
                 }
-                let arg = self.one_value(args[0].clone(), args.get(2))?;
+                let arg = self.kept_as_text(self.one_value(args[0].clone(), args.get(2))?)?;
                 let ty = varchar(&arg.ty);
                 if unfinished && self.is_rollup()? {
                     return Err(not_combinable(&ty));
@@ -329,7 +346,15 @@ impl Binder<'_> {
             }
             "EARLIEST" | "LATEST" | "EARLIEST_BY" | "LATEST_BY" => {
                 let by = def.name.ends_with("_BY");
+                if !by && (args.is_empty() || args.len() > 3) {
+                    return Err(SqlError::invalid(format!(
+                        "Function [{}] expects 1 or 2 or 3 arguments but found [{}]",
+                        def.name,
+                        args.len()
+                    )));
+                }
                 arity(1 + usize::from(by), 3)?;
+                self.check_moments(def.name, function, &args, whole)?;
                 let time = if by {
                     args[1].clone()
                 } else {
@@ -343,6 +368,7 @@ impl Binder<'_> {
                     })?
                 };
                 let arg = self.one_value(args[0].clone(), if by { None } else { args.get(2) })?;
+                let arg = self.kept_as_text(arg)?;
                 if by {
                     // A row without a time is neither the first nor the last.
                     let known = Expr::IsNotNull(Box::new(time.expr.clone()));
@@ -416,7 +442,7 @@ impl Binder<'_> {
                     }
                     _ => arg,
                 };
-                let most = lit(self.most_bytes(def.name, args.get(1), whole)?);
+                let most = lit(self.most_bytes(def.name, args.get(1))?);
                 if !inner_order.is_empty() {
                     if concat || arg.ty == SqlType::MultiVarchar {
                         return Err(SqlError::unsupported(format!(
@@ -435,10 +461,19 @@ impl Binder<'_> {
             "STRING_AGG" | "LISTAGG" => {
                 arity(2, 3)?;
                 let separator = match super::literal::constant(&args[1].expr) {
-                    Some(value) => value.try_as_str().flatten().unwrap_or_default().to_string(),
-                    None => return Err(signature()),
+                    Some(value) if value.is_null() => String::new(),
+                    Some(value) => match value.try_as_str() {
+                        Some(text) => text.unwrap_or_default().to_string(),
+                        None => value.to_string(),
+                    },
+                    None => {
+                        return Err(SqlError::unplannable(format!(
+                            "Aggregation [{}($0, $1)] is not supported",
+                            def.name
+                        )));
+                    }
                 };
-                let most = lit(self.most_bytes(def.name, args.get(2), whole)?);
+                let most = lit(self.most_bytes(def.name, args.get(2))?);
                 let arg = self.cast(args[0].clone(), &SqlType::Varchar)?;
                 let own = || inner_order.first().map(|key| key.asc);
                 let ordered = function
@@ -481,8 +516,14 @@ impl Binder<'_> {
             }
             "STDDEV" | "STDDEV_SAMP" | "STDDEV_POP" | "VARIANCE" | "VAR_SAMP" | "VAR_POP" => {
                 arity(1, 1)?;
+                let stored = matches!(&args[0].ty, SqlType::Complex(_));
+                let counted = args[0].ty.is_numeric() || args[0].ty.is_text() || args[0].ty == SqlType::Null;
+                if !counted && !stored {
+                    return Err(signature());
+                }
+                args[0] = self.only_number(args[0].clone())?;
                 let collector = match self.variance_aggregate(def.name, &args, unfinished) {
-                    None if args[0].ty == SqlType::MultiVarchar => return Err(signature()),
+                    None if stored => return Err(signature()),
                     None if unfinished && !def.name.starts_with("STDDEV") => {
                         let arg = self.cast(args[0].clone(), &SqlType::Double)?;
                         Some(super::sketches::variance_collector(def.name, arg.expr))
@@ -518,7 +559,9 @@ impl Binder<'_> {
             }
             "BIT_AND" | "BIT_OR" | "BIT_XOR" => {
                 arity(1, 1)?;
-                if args[0].ty == SqlType::MultiVarchar {
+                let ty = &args[0].ty;
+                let counted = ty.is_integer() || ty.is_text() || *ty == SqlType::Null;
+                if !counted || *ty == SqlType::MultiVarchar {
                     return Err(signature());
                 }
                 let ty = if args[0].ty.is_integer() {
@@ -583,33 +626,14 @@ impl Binder<'_> {
         })
     }
 
-    /// Refuses NULL as an argument from an index on.
-    fn no_null_literal(&self, function: &ast::Function, from: usize) -> Result<(), SqlError> {
-        let ast::FunctionArguments::List(list) = &function.args else {
-            return Ok(());
-        };
-        for argument in list.args.iter().skip(from) {
-            if let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) = argument
-                && matches!(expr, ast::Expr::Value(value) if value.value == ast::Value::Null)
-            {
-                return Err(SqlError::invalid_at(
-                    "Illegal use of 'NULL'".to_string(),
-                    self.place(expr),
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// Reads how many bytes an aggregate may gather.
-    fn most_bytes(&self, name: &str, arg: Option<&Typed>, whole: &ast::Expr) -> Result<i64, SqlError> {
+    fn most_bytes(&self, name: &str, arg: Option<&Typed>) -> Result<i64, SqlError> {
         match arg {
             None => Ok(crate::limits::AGGREGATE_BYTES),
             Some(arg) => super::literal::as_long(&arg.expr).ok_or_else(|| {
-                SqlError::invalid_at(
-                    format!("{name} parameter `maxBytes` must be a numeric literal"),
-                    self.place(whole),
-                )
+                SqlError::invalid(format!(
+                    "{name} parameter `maxBytes` must be a numeric literal, got NULL"
+                ))
             }),
         }
     }

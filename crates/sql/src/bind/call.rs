@@ -10,7 +10,6 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::expr::Cx;
 use super::scope::did_you_mean;
-use super::window::WINDOW_FUNCTIONS;
 use super::{Binder, Typed, aggregate, nearest};
 use crate::functions::{self, Param, ScalarDef};
 use crate::{SqlError, SqlType};
@@ -86,13 +85,9 @@ impl Binder<'_> {
         if let Some(bound) = self.special(&upper, function, whole, cx)? {
             return Ok(bound);
         }
-        if WINDOW_FUNCTIONS.iter().any(|(name, _)| *name == upper) {
+        if super::window::WINDOW_FUNCTIONS.iter().any(|(known, _)| *known == upper) {
             let (args, _, _) = self.arguments(function, cx)?;
-            self.check_window_arity(&upper, args.len(), whole)?;
-            return Err(SqlError::invalid_at(
-                "OVER clause is necessary for window functions",
-                self.place(whole),
-            ));
+            return Err(self.no_window(&upper, &args, whole));
         }
         if functions::find(&upper).is_none() {
             return Err(self.unknown_function(&upper, function, whole, cx));
@@ -441,6 +436,11 @@ impl Binder<'_> {
 /// Tells whether a function of its own kind takes multi-value strings as lists.
 fn is_list_function(upper: &str) -> bool {
     matches!(upper, "ARRAY" | "MV_OVERLAP" | "MV_CONTAINS" | "JSON_OBJECT") || aggregate::find(upper).is_some()
+}
+
+/// Gives the name of a call in upper case.
+pub(super) fn upper_name(function: &ast::Function) -> String {
+    function.name.to_string().trim_matches('"').to_ascii_uppercase()
 }
 
 /// Gives the name of a call without parentheses, which the parser takes niladic names such as `user` for.

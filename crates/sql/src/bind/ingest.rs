@@ -28,9 +28,8 @@ impl Binder<'_> {
         match &self.parsed.body {
             Body::Query(query) => {
                 let mut bound = self.query(query, &Vec::new(), None)?;
-                if self.context.boolean("sqlFinalizeOuterSketches")?.unwrap_or(false) {
-                    bound.plan = self.finish_outer_sketches(&bound)?;
-                }
+                let all = self.context.boolean("sqlFinalizeOuterSketches")?.unwrap_or(false);
+                bound.plan = self.finish_outer_sketches(&bound, all)?;
                 if let Some(limit) = self.context.long("sqlOuterLimit")?
                     && let Ok(limit) = usize::try_from(limit)
                 {
@@ -48,12 +47,13 @@ impl Binder<'_> {
         }
     }
 
-    /// Words the sketches that are columns of the outermost query, as Druid does with `sqlFinalizeOuterSketches`.
-    fn finish_outer_sketches(&self, bound: &BoundQuery) -> Result<LogicalPlan, SqlError> {
-        const SKETCHES: [&str; 3] = ["DS_HLL", "DS_QUANTILES_SKETCH", "DS_THETA"];
+    /// Words the sketches that are columns of the outermost query: those of tuples, and all with `sqlFinalizeOuterSketches`.
+    fn finish_outer_sketches(&self, bound: &BoundQuery, all: bool) -> Result<LogicalPlan, SqlError> {
+        const SKETCHES: [&str; 4] = ["DS_TUPLE_DOUBLES", "DS_HLL", "DS_QUANTILES_SKETCH", "DS_THETA"];
+        let finished = if all { SKETCHES.as_slice() } else { &SKETCHES[..1] };
         let sketch_of = |i: usize| {
             let metric = bound.metrics.as_ref()?.get(i)?.as_ref()?;
-            SKETCHES.into_iter().find(|name| *name == metric.function)
+            finished.iter().copied().find(|name| *name == metric.function)
         };
         if !(0..bound.columns.len()).any(|i| sketch_of(i).is_some()) {
             return Ok(bound.plan.clone());

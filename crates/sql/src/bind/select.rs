@@ -72,6 +72,8 @@ impl Binder<'_> {
         }
         let (aggregates, windows) = (RefCell::new(Aggregates::default()), RefCell::new(Windows::default()));
         let (mut sets, multi) = self.group_by(select, &scope, ctes)?;
+        self.check_named_windows(select)?;
+        aggregates.borrow_mut().keys = sets.concat();
         let cx = |clause, aliases| Cx {
             scope: Some(&scope),
             aggregates: Some(&aggregates),
@@ -85,7 +87,6 @@ impl Binder<'_> {
             grouped: &multi,
         };
         let mut items = self.items(select, &scope, &cx("SELECT", &[]))?;
-        let selected = aggregates.borrow().exprs.len();
         let aliases: Vec<(String, Typed)> = items
             .iter()
             .filter(|item| item.ast.is_some())
@@ -133,23 +134,16 @@ impl Binder<'_> {
                 .collect()
         });
         if grouped {
+            let windowed = !window_exprs.is_empty();
+            let keeps_order = match windowed {
+                true => !aggregates.borrow().exprs.is_empty() || lists_keys(&sets, &items),
+                false => is_listed(&sets, &items, &hidden),
+            };
+            if !keeps_order {
+                sets = crate::group_order::sets_in_table_order(&plan, sets);
+            }
             let (unnested, values) = self.unnest_groups(plan, &multi)?;
             let mut aggregates = aggregates.into_inner().exprs;
-            self.check_grouping_arguments(select, &sets, &aggregates)?;
-            let as_written = aggregates.len() == selected && sets.len() == 1 && is_grouping_itself(&items, &sets[0]);
-            if let [keys] = sets.as_mut_slice()
-                && !as_written
-            {
-                // Where more is done with the groups, Druid groups by the columns of the table in their own order.
-                let order = crate::group_order::order_of_keys(&unnested, keys);
-                *keys = order.into_iter().map(|at| keys[at].clone()).collect();
-            }
-            if sets.is_empty() && aggregates.iter().any(self::is_grouping) {
-                return Err(SqlError::invalid_at(
-                    "GROUPING operator may only occur in an aggregate query",
-                    self.place_of_grouping(select),
-                ));
-            }
             if aggregates.is_empty() && sets.is_empty() {
                 aggregates.push(datafusion::functions_aggregate::expr_fn::count(lit(1i64)));
             }
@@ -180,6 +174,7 @@ impl Binder<'_> {
         }
         if !window_exprs.is_empty() {
             let before = plan.schema().fields().len();
+            let order = super::window::order_of_rows(&window_exprs);
             let sources: Vec<String> = window_exprs.iter().map(|e| e.schema_name().to_string()).collect();
             // What needs no order sees the rows as they come, before other windows sort them.
             let (unsorted, sorted): (Vec<Expr>, Vec<Expr>) =
@@ -190,6 +185,9 @@ impl Binder<'_> {
                 }
             }
             let columns: Vec<Column> = plan.schema().columns().split_off(before);
+            if !order.is_empty() && self.engine == crate::EngineKind::Native {
+                plan = build(LogicalPlanBuilder::from(plan).sort(order))?;
+            }
             let resolve = |expr: Expr| -> Result<Expr, SqlError> {
                 expr.transform_down(|e| {
                     Ok(match &e {
@@ -457,46 +455,6 @@ impl Binder<'_> {
         Ok(Key::Hidden(hidden.len() - 1))
     }
 
-    fn place_of_grouping(&self, select: &Select) -> Option<Position> {
-        grouping_call(select).and_then(|call| self.place(&call))
-    }
-
-    /// Refuses GROUPING of what is not grouped by.
-    fn check_grouping_arguments(
-        &self,
-        select: &Select,
-        sets: &[Vec<Expr>],
-        aggregates: &[Expr],
-    ) -> Result<(), SqlError> {
-        for aggregate in aggregates {
-            let Expr::AggregateFunction(call) = aggregate else {
-                continue;
-            };
-            if sets.is_empty() || !is_grouping(aggregate) {
-                continue;
-            }
-            let is_key = |arg: &Expr| sets.iter().flatten().any(|key| key == arg);
-            let Some(stray) = call.params.args.iter().position(|arg| !is_key(arg)) else {
-                continue;
-            };
-            let place = match grouping_call(select) {
-                Some(ast::Expr::Function(ast::Function {
-                    args: ast::FunctionArguments::List(list),
-                    ..
-                })) => match list.args.get(stray) {
-                    Some(ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(arg))) => self.place(arg),
-                    _ => None,
-                },
-                _ => None,
-            };
-            return Err(SqlError::invalid_at(
-                "Argument to GROUPING operator must be a grouped expression",
-                place,
-            ));
-        }
-        Ok(())
-    }
-
     fn aggregate_plan(
         &self,
         plan: LogicalPlan,
@@ -519,6 +477,20 @@ impl Binder<'_> {
             }
         };
         let count = aggregates.len();
+        // Of no rows there are no totals either, where there are sets of keys beside.
+        let with_totals = sets.len() > 1 && sets.iter().any(Vec::is_empty) && !groups.is_empty();
+        let mut aggregates = aggregates;
+        let mut rows_at = aggregates.len();
+        if with_totals {
+            let rows = datafusion::functions_aggregate::expr_fn::count(datafusion::logical_expr::lit(1i64));
+            rows_at = aggregates
+                .iter()
+                .position(|known| *known == rows)
+                .unwrap_or(aggregates.len());
+            if rows_at == aggregates.len() {
+                aggregates.push(rows);
+            }
+        }
         let (plan, group_exprs, aggregates) = self.without_subqueries(plan, group_exprs, aggregates)?;
         // Names of the plan leave casts out, so that different aggregates may have one name.
         let mut taken = HashSet::new();
@@ -535,6 +507,13 @@ impl Binder<'_> {
             return Err(SqlError::unplannable("aggregation lost a column"));
         }
         let aggregate_columns = columns[groups.len() + skip..].to_vec();
+        let plan = match aggregate_columns.get(rows_at) {
+            Some(rows) if with_totals => {
+                let some = rows.clone().gt(datafusion::logical_expr::lit(0i64));
+                build(LogicalPlanBuilder::from(plan).filter(some))?
+            }
+            _ => plan,
+        };
         Ok((
             plan,
             Grouped {
@@ -650,19 +629,6 @@ fn in_select_list(error: SqlError, items: &[Item]) -> SqlError {
     }
 }
 
-/// Finds the first call of GROUPING.
-fn grouping_call(select: &Select) -> Option<ast::Expr> {
-    let mut found = None;
-    let _ = ast::visit_expressions(select, |expr| match expr {
-        ast::Expr::Function(call) if call.name.to_string().eq_ignore_ascii_case("GROUPING") => {
-            found = Some(expr.clone());
-            std::ops::ControlFlow::Break(())
-        }
-        _ => std::ops::ControlFlow::Continue(()),
-    });
-    found
-}
-
 fn holds_window(expr: &Expr) -> bool {
     expr.exists(|e| {
         Ok(matches!(e, Expr::Column(column) if column.relation.as_ref().is_some_and(|r| r.table() == WINDOW)))
@@ -670,8 +636,37 @@ fn holds_window(expr: &Expr) -> bool {
     .unwrap_or(false)
 }
 
-fn is_grouping(expr: &Expr) -> bool {
-    matches!(expr, Expr::AggregateFunction(call) if call.func.name() == "grouping")
+/// Gives the keys of grouping sets, each once.
+fn keys_of(sets: &[Vec<Expr>]) -> Vec<&Expr> {
+    let mut keys: Vec<&Expr> = Vec::new();
+    for key in sets.iter().flatten() {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys
+}
+
+/// Tells whether a select list starts with the keys of its GROUP BY as they are written there.
+fn lists_keys(sets: &[Vec<Expr>], items: &[Item]) -> bool {
+    let keys = keys_of(sets);
+    items.len() >= keys.len() && items.iter().zip(keys).all(|(item, key)| item.typed.expr == *key)
+}
+
+/// Tells whether a select list is the keys of its GROUP BY as they are written there, and then aggregates, each once.
+fn is_listed(sets: &[Vec<Expr>], items: &[Item], hidden: &[(Expr, Option<ast::Expr>)]) -> bool {
+    if !lists_keys(sets, items) {
+        return false;
+    }
+    let rest = &items[keys_of(sets).len()..];
+    let is_aggregate = |expr: &Option<ast::Expr>| {
+        matches!(expr, Some(ast::Expr::Function(function)) if function.over.is_none()
+            && super::aggregate::find(&super::call::upper_name(function)).is_some())
+    };
+    let is_repeated = |at: usize, item: &Item| rest[..at].iter().any(|other| other.typed.expr == item.typed.expr);
+    rest.iter().all(|item| is_aggregate(&item.ast))
+        && !rest.iter().enumerate().any(|(at, item)| is_repeated(at, item))
+        && hidden.iter().all(|(_, ast)| is_aggregate(ast))
 }
 
 /// Tells whether an expression holds a query.
@@ -695,23 +690,6 @@ fn interval_selected(typed: &Typed) -> SqlError {
     SqlError::input(format!(
         "Cannot handle literal [{value}:INTERVAL {unit}] of unsupported type [{name}]."
     ))
-}
-
-/// Tells whether a select list is what grouping gives: the keys in their order, then aggregates and windows, each once.
-fn is_grouping_itself(items: &[Item], keys: &[Expr]) -> bool {
-    let Some((selected, rest)) = items.split_at_checked(keys.len()) else {
-        return false;
-    };
-    let computed = |item: &Item| match &item.ast {
-        Some(ast::Expr::Function(call)) => {
-            let name = call.name.to_string().to_ascii_uppercase();
-            call.over.is_some() || super::aggregate::find(&name).is_some()
-        }
-        _ => false,
-    };
-    selected.iter().zip(keys).all(|(item, key)| item.typed.expr == *key)
-        && rest.iter().all(computed)
-        && (1..rest.len()).all(|at| rest[..at].iter().all(|other| other.ast != rest[at].ast))
 }
 
 /// Finds a column's name inside an expression: as it is written, and where.

@@ -16,7 +16,7 @@ use henge_sketches::{
 use super::aggregate::AggregateDef;
 use super::{Binder, Typed, literal};
 use crate::functions::sketches::aggregate::{Kind, udaf};
-use crate::{SqlError, SqlType};
+use crate::{Category, Persona, SqlError, SqlType};
 
 const fn def(name: &'static str, signatures: &'static str) -> AggregateDef {
     AggregateDef { name, signatures }
@@ -110,10 +110,8 @@ impl Binder<'_> {
                 }
                 let registers = call.text(2, RegisterType::Hll4.name())?;
                 if RegisterType::from_name(&registers).is_none() {
-                    return Err(call.refused(format!(
-                        "the register type of {} is [{registers}], it must be HLL_4, HLL_6 or HLL_8",
-                        def.name
-                    )));
+                    return Err(unknown_constant("org.apache.datasketches.hll.TgtHllType", &registers)
+                        .hint(Some("register types are HLL_4, HLL_6 and HLL_8".into())));
                 }
                 let (kind, ty) = match def.name {
                     "DS_HLL" => (Kind::HllSketch, complex(hll::NAME)),
@@ -122,6 +120,10 @@ impl Binder<'_> {
                 };
                 let value = call.value(kind)?;
                 let utf8 = def.name.ends_with("UTF8");
+                let of_texts = call.args[0].ty.is_text() || call.args[0].ty == SqlType::Null;
+                if utf8 && !of_texts && !matches!(call.args[0].ty, SqlType::Complex(_)) {
+                    return Err(call.signature());
+                }
                 Ok((udaf(kind), vec![value, lit(lg_k), lit(registers), lit(utf8)], ty))
             }
             "APPROX_COUNT_DISTINCT_DS_THETA" | "DS_THETA" => {
@@ -172,18 +174,25 @@ impl Binder<'_> {
             "APPROX_QUANTILE_FIXED_BUCKETS" => {
                 call.arity(5, 6)?;
                 let buckets = call.long(2, 0)?;
-                call.within("numBuckets", buckets, limits::HISTOGRAM_MAX_BUCKETS)?;
+                if buckets >= 1 {
+                    call.within("numBuckets", buckets, limits::HISTOGRAM_MAX_BUCKETS)?;
+                }
                 let (lower, upper) = (call.double(3)?, call.double(4)?);
+                if buckets < 1 {
+                    return Err(thrown(format!("numBuckets must be > 0, got [{buckets}] instead.")));
+                }
                 if lower >= upper {
-                    return Err(call.refused(format!(
-                        "Upper limit [{upper}] must be greater than lower limit [{lower}]."
+                    return Err(thrown(format!(
+                        "Upper limit [{upper:?}] must be greater than lower limit [{lower:?}]."
                     )));
                 }
                 let outliers = call.text(5, "ignore")?;
                 if Outliers::from_name(&outliers).is_none() {
-                    return Err(call.refused(format!(
-                        "the outlier handling mode is [{outliers}], it must be ignore, overflow or clip"
-                    )));
+                    return Err(unknown_constant(
+                        "org.apache.druid.query.aggregation.histogram.FixedBucketsHistogram.OutlierHandlingMode",
+                        &outliers.to_uppercase(),
+                    )
+                    .hint(Some("outlier handling modes are ignore, overflow and clip".into())));
                 }
                 let value = call.number(Kind::QuantileFixedBuckets)?;
                 let settings = [
@@ -199,6 +208,9 @@ impl Binder<'_> {
             _ => {
                 call.arity(2, 2)?;
                 let entries = call.long(1, 0)?;
+                if entries < 1 {
+                    return Err(thrown("expectedEntries should be > 0".into()));
+                }
                 call.within("maxNumEntries", entries, limits::BLOOM_MAX_WORDS)?;
                 let value = call.value(Kind::BloomFilter)?;
                 Ok((udaf(Kind::BloomFilter), vec![value, lit(entries)], complex("bloom")))
@@ -311,16 +323,20 @@ impl Call<'_> {
     }
 
     fn signature(&self) -> SqlError {
+        let name = self.def.name;
+        let by_type = ["APPROX_COUNT_DISTINCT_DS_HLL", "APPROX_COUNT_DISTINCT_DS_THETA"];
+        let forms = match by_type.contains(&name) {
+            true => format!("'{name}(<STRING>)'"),
+            false => self.def.signatures.to_string(),
+        };
         let types: Vec<String> = self
             .args
             .iter()
             .map(|arg| format!("<{}>", arg.ty.in_message()))
             .collect();
         self.refused(format!(
-            "Cannot apply '{name}' to arguments of type '{name}({})'. Supported form(s): {}",
+            "Cannot apply '{name}' to arguments of type '{name}({})'. Supported form(s): {forms}",
             types.join(", "),
-            self.def.signatures,
-            name = self.def.name
         ))
     }
 
@@ -358,6 +374,7 @@ impl Call<'_> {
             SqlType::Null | SqlType::Char(_) | SqlType::Varchar | SqlType::Boolean => {
                 Ok(self.binder.cast(arg.clone(), &SqlType::Double)?.expr)
             }
+            SqlType::MultiVarchar => Ok(self.binder.only_number(arg.clone())?.expr),
             ty if ty.is_time() => {
                 let long = self.binder.cast(arg.clone(), &SqlType::BigInt)?;
                 Ok(self.binder.cast(long, &SqlType::Double)?.expr)
@@ -373,6 +390,22 @@ impl Call<'_> {
         }
     }
 
+    /// Makes the error for an argument that has to be a literal.
+    fn no_literal(&self, at: usize) -> SqlError {
+        // These check types before they look for literals.
+        let by_type = self.def.name.starts_with("APPROX_COUNT_DISTINCT") && !self.def.name.ends_with("UTF8");
+        let place = match self.whole {
+            ast::Expr::Function(function) if !by_type && self.args[at].ty.is_numeric() => {
+                super::gathered::written(function, at).and_then(|expr| self.binder.place(expr))
+            }
+            _ => return self.signature(),
+        };
+        SqlError::invalid_at(
+            format!("Argument to function '{}' must be a literal", self.def.name),
+            place,
+        )
+    }
+
     /// Reads a whole number, the default where there is no argument.
     fn long(&self, at: usize, default: i64) -> Result<i64, SqlError> {
         if at >= self.args.len() {
@@ -380,7 +413,8 @@ impl Call<'_> {
         }
         match self.literal(at) {
             Some(ScalarValue::Int64(Some(value))) => Ok(*value),
-            _ => Err(self.signature()),
+            Some(_) => Err(self.signature()),
+            None => Err(self.no_literal(at)),
         }
     }
 
@@ -388,7 +422,8 @@ impl Call<'_> {
         match self.literal(at) {
             Some(ScalarValue::Int64(Some(value))) => Ok(*value as f64),
             Some(ScalarValue::Float64(Some(value))) => Ok(*value),
-            _ => Err(self.signature()),
+            Some(_) => Err(self.signature()),
+            None => Err(self.no_literal(at)),
         }
     }
 
@@ -404,24 +439,24 @@ impl Call<'_> {
     fn power_of_two(&self, at: usize, default: usize, what: &str) -> Result<i64, SqlError> {
         let size = self.long(at, default as i64)?;
         let (least, most) = (1_i64 << limits::THETA_MIN_LG_K, 1_i64 << limits::THETA_MAX_LG_K);
-        if (least..=most).contains(&size) && size.count_ones() == 1 {
+        is_power_of_two(size, what)?;
+        if (least..=most).contains(&size) {
             return Ok(size);
         }
-        Err(self.refused(format!(
-            "{what} of {} is {size}, it must be a power of two between {least} and {most}",
-            self.def.name
+        Err(thrown(format!(
+            "Nominal Entries must be >= {least} and <= {most}: {size}"
         )))
     }
 
     fn quantiles_k(&self, at: usize) -> Result<i64, SqlError> {
         let k = self.long(at, i64::from(quantiles::DEFAULT_K))?;
         let (least, most) = (i64::from(limits::QUANTILES_MIN_K), i64::from(limits::QUANTILES_MAX_K));
-        if (least..=most).contains(&k) && k.count_ones() == 1 {
+        is_power_of_two(k, "k")?;
+        if (least..=most).contains(&k) {
             return Ok(k);
         }
-        Err(self.refused(format!(
-            "k of {} is {k}, it must be a power of two between {least} and {most}",
-            self.def.name
+        Err(thrown(format!(
+            "K must be >= {least} and <= {most} and a power of 2: {k}"
         )))
     }
 
@@ -430,10 +465,16 @@ impl Call<'_> {
         if (0.0..=1.0).contains(&probability) {
             return Ok(probability);
         }
-        Err(self.refused(format!(
-            "the probability of {} is {probability}, it must be between 0 and 1",
-            self.def.name
-        )))
+        if self.def.name == "APPROX_QUANTILE_DS" {
+            return Err(thrown(format!(
+                "A normalized rank must be >= 0 and <= 1.0: {probability:?}"
+            )));
+        }
+        Err(SqlError::general(
+            Persona::Admin,
+            Category::Uncategorized,
+            format!("Illegal probability[{probability:?}], must be strictly between 0 and 1"),
+        ))
     }
 
     fn within(&self, what: &str, value: i64, most: usize) -> Result<(), SqlError> {
@@ -445,4 +486,31 @@ impl Call<'_> {
             self.def.name
         )))
     }
+}
+
+/// Makes the error of an argument that Druid's processes refuse while they run.
+fn thrown(message: String) -> SqlError {
+    SqlError::runtime("java.lang.IllegalArgumentException", message)
+}
+
+/// Makes the error of a name that is no constant of a Java enumeration.
+fn unknown_constant(class: &str, name: &str) -> SqlError {
+    SqlError::general(
+        Persona::Admin,
+        Category::Uncategorized,
+        format!("No enum constant {class}.{name}"),
+    )
+}
+
+fn is_power_of_two(value: i64, what: &str) -> Result<(), SqlError> {
+    if value > 0 && value.count_ones() == 1 {
+        return Ok(());
+    }
+    Err(SqlError::general(
+        Persona::Admin,
+        Category::Uncategorized,
+        format!(
+            "The value of the int argument \"{what}\" must be a positive integer-power of 2 and greater than 0: {value}"
+        ),
+    ))
 }

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{self, WindowType};
 
 use super::aggregate::{self, Finish};
 use super::expr::Cx;
-use super::{Binder, Typed, literal};
+use super::{Binder, Typed};
 use crate::parse::position;
 use crate::{SqlError, SqlType};
 
@@ -88,6 +88,8 @@ impl Binder<'_> {
             grouped: cx.grouped,
         };
         let spec = self.window_spec(over, cx)?;
+        let upper = name.to_ascii_uppercase();
+        self.check_window(&upper, function, &spec, whole)?;
         let mut partition_by = Vec::new();
         let mut order_by = Vec::new();
         let mut frame = None;
@@ -104,12 +106,35 @@ impl Binder<'_> {
                 frame = Some(self.frame(found, whole)?);
             }
         }
-        let upper = name.to_ascii_uppercase();
-        let call = self.window_function(&upper, function, whole, &inner)?;
+        let call = self.window_function(&upper, function, whole, &inner).map_err(|error| {
+            if error.message.starts_with("Windowed aggregate expression is illegal in") {
+                return super::gathered::nested(self.place(whole));
+            }
+            error
+        })?;
+        let picks = matches!(upper.as_str(), "FIRST_VALUE" | "LAST_VALUE");
         let frame = match frame {
-            Some(frame) => frame,
-            None => WindowFrame::new((!order_by.is_empty()).then_some(false)),
+            // Druid reads frames only where there is an order.
+            Some(frame) if !order_by.is_empty() => frame,
+            _ => WindowFrame::new((!order_by.is_empty()).then_some(false)),
         };
+        let frame = match frame.units {
+            // Peers do not count where a frame's first or last row is picked.
+            WindowFrameUnits::Range if picks && !order_by.is_empty() => {
+                WindowFrame::new_bounds(WindowFrameUnits::Rows, frame.start_bound, frame.end_bound)
+            }
+            _ => frame,
+        };
+        if is_empty(&frame) {
+            return match upper.as_str() {
+                "COUNT" => Ok(Typed::new(lit(0i64), SqlType::BigInt)),
+                _ => {
+                    let null = Expr::Literal(ScalarValue::Null, None);
+                    let typed = self.cast(Typed::new(null, SqlType::Null), &call.ty)?;
+                    Ok(Typed::new(typed.expr, call.ty))
+                }
+            };
+        }
         frame
             .regularize_order_bys(&mut order_by)
             .map_err(|e| super::from_datafusion(&e))?;
@@ -135,37 +160,9 @@ impl Binder<'_> {
         Ok(Typed::new(self.finished(column, &call.finish)?, call.ty))
     }
 
-    /// Refuses a wrong number of arguments of a window function.
-    pub(super) fn check_window_arity(&self, name: &str, count: usize, whole: &ast::Expr) -> Result<(), SqlError> {
-        let allowed = match name {
-            "LAG" | "LEAD" => 1..=3,
-            "FIRST_VALUE" | "LAST_VALUE" | "NTILE" => 1..=1,
-            _ => 0..=0,
-        };
-        if allowed.contains(&count) {
-            return Ok(());
-        }
-        Err(SqlError::invalid_at(
-            format!(
-                "Invalid number of arguments to function '{name}'. Was expecting {} arguments",
-                allowed.start()
-            ),
-            self.place(whole),
-        ))
-    }
-
     /// Makes the error for a window function in HAVING.
     pub(super) fn in_having(&self, whole: &ast::Expr) -> SqlError {
         SqlError::invalid_at("Window functions are not allowed in HAVING", self.place(whole))
-    }
-
-    /// Gives the place of a call's window: what stands behind OVER.
-    fn place_of_window(&self, whole: &ast::Expr) -> Option<crate::Position> {
-        let (_, close) = self.extent(whole, 0)?;
-        let over = (close + 1..self.tokens.list().len())
-            .find(|at| crate::parse::is_word(&self.tokens.list()[*at].token, "OVER"))?;
-        let last = self.tokens.matching(over + 1).unwrap_or(over + 1);
-        self.tokens.range(over + 1, last)
     }
 
     fn window_spec(&self, over: &WindowType, cx: &Cx) -> Result<Vec<ast::WindowSpec>, SqlError> {
@@ -215,20 +212,15 @@ impl Binder<'_> {
             let Some(expr) = bound else {
                 return Ok(ScalarValue::UInt64(None));
             };
-            let rows = self
-                .expr(expr, &Cx::constant())
-                .ok()
-                .and_then(|typed| literal::as_long(&typed.expr))
-                .and_then(|n| u64::try_from(n).ok());
+            let rows = match literal_of(expr) {
+                Some(ast::Value::Number(digits, _)) => digits.parse().ok(),
+                _ => None,
+            };
             match rows {
-                Some(_) if units == WindowFrameUnits::Range => Err(SqlError::invalid_at(
-                    "Order By with RANGE clause currently supports only UNBOUNDED or CURRENT ROW. Use ROWS clause instead.",
-                    self.place_of_window(whole),
-                )),
                 Some(rows) => Ok(ScalarValue::UInt64(Some(rows))),
                 None => Err(SqlError::invalid_at(
-                    "Window frames with expression based lower/upper bounds are not supported.",
-                    self.place_of_window(whole),
+                    "ROWS value must be a non-negative integral constant".to_string(),
+                    self.place(expr),
                 )),
             }
         };
@@ -258,30 +250,9 @@ impl Binder<'_> {
     ) -> Result<WindowCall, SqlError> {
         if !WINDOW_FUNCTIONS.iter().any(|(known, _)| *known == name) {
             let Some(def) = aggregate::find(name) else {
-                if crate::functions::find(name).is_some() {
-                    self.arguments(function, cx)?;
-                    return Err(SqlError::invalid_at(
-                        "OVER must be applied to aggregate function",
-                        self.place(whole),
-                    ));
-                }
                 return Err(self.unknown_function(name, function, whole, cx));
             };
-            let distinct = matches!(&function.args, ast::FunctionArguments::List(list)
-                if matches!(list.duplicate_treatment, Some(ast::DuplicateTreatment::Distinct)));
-            if def.name == "GROUPING" {
-                return Err(SqlError::invalid_at(
-                    "GROUPING is no window function".to_string(),
-                    self.place(whole),
-                ));
-            }
             let parts = self.aggregate_parts(def, function, whole, cx, false)?;
-            if distinct {
-                return Err(SqlError::invalid_at(
-                    "DISTINCT is not supported for window functions".to_string(),
-                    self.place_of_window(whole),
-                ));
-            }
             return Ok(WindowCall {
                 fun: WindowFunctionDefinition::AggregateUDF(parts.udaf),
                 args: parts.args,
@@ -292,25 +263,8 @@ impl Binder<'_> {
             });
         }
         let (args, _, _) = self.arguments(function, cx)?;
-        self.check_window_arity(name, args.len(), whole)?;
-        let wrong = || {
-            SqlError::invalid_at(
-                format!("Invalid number of arguments to function '{name}'"),
-                self.place(whole),
-            )
-        };
-        // Buckets and distances are whole numbers that the statement writes.
-        let counted = match name {
-            "NTILE" => args.first(),
-            "LAG" | "LEAD" => args.get(1),
-            _ => None,
-        };
-        if counted.is_some_and(|count| literal::as_long(&count.expr).is_none()) {
-            return Err(SqlError::invalid_at(
-                format!("Argument to function '{name}' must be a literal"),
-                self.place(whole),
-            ));
-        }
+        self.check_window_arguments(name, &args, whole)?;
+        let wrong = || SqlError::invalid_at(wrong_count(name), self.place(whole));
         let first = args.first().cloned();
         let ty = first.as_ref().map(|a| a.ty.clone()).unwrap_or(SqlType::Null);
         let numbers: Vec<Expr> = args.iter().map(|a| a.expr.clone()).collect();
@@ -336,10 +290,9 @@ impl Binder<'_> {
                 ty,
             ),
             _ => {
-                if numbers.is_empty() || numbers.len() > 3 {
-                    return Err(wrong());
-                }
                 let mut numbers = numbers;
+                // Druid reads no value for rows outside of the partition: they give NULL.
+                numbers.truncate(2);
                 if numbers.len() == 1 {
                     numbers.push(lit(1i64));
                 }
@@ -360,6 +313,84 @@ impl Binder<'_> {
             ty,
         })
     }
+}
+
+/// Gives the number of arguments that a window function takes.
+pub(super) fn arity(name: &str) -> (usize, usize) {
+    match name {
+        "LAG" | "LEAD" => (1, 3),
+        "FIRST_VALUE" | "LAST_VALUE" | "NTILE" => (1, 1),
+        _ => (0, 0),
+    }
+}
+
+pub(super) fn wrong_count(name: &str) -> String {
+    format!(
+        "Invalid number of arguments to function '{name}'. Was expecting {} arguments",
+        arity(name).0
+    )
+}
+
+/// Gives the literal that an expression is, a sign in front included.
+pub(super) fn literal_of(expr: &ast::Expr) -> Option<ast::Value> {
+    match expr {
+        ast::Expr::Value(value) => Some(value.value.clone()),
+        ast::Expr::UnaryOp {
+            op: ast::UnaryOperator::Minus,
+            expr,
+        } => match literal_of(expr)? {
+            ast::Value::Number(digits, long) => Some(ast::Value::Number(format!("-{digits}"), long)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Tells whether an expression holds a window function, outside of queries in it.
+pub(super) fn holds_window(expr: &ast::Expr) -> bool {
+    let mut found = false;
+    let _ = ast::visit_expressions(expr, |e| {
+        found |= matches!(e, ast::Expr::Function(function) if function.over.is_some());
+        match found {
+            true => std::ops::ControlFlow::Break(()),
+            false => std::ops::ControlFlow::Continue(()),
+        }
+    });
+    found
+}
+
+/// Tells whether a frame ends before it starts, whatever the row.
+fn is_empty(frame: &WindowFrame) -> bool {
+    use WindowFrameBound::{Following, Preceding};
+    match (&frame.start_bound, &frame.end_bound) {
+        (Following(ScalarValue::UInt64(Some(start))), Following(ScalarValue::UInt64(Some(end)))) => start > end,
+        (Preceding(ScalarValue::UInt64(Some(start))), Preceding(ScalarValue::UInt64(Some(end)))) => start < end,
+        _ => false,
+    }
+}
+
+/// Gives the order in which Druid's windows leave the rows: by the keys of the last that had to sort them.
+pub(super) fn order_of_rows(windows: &[Expr]) -> Vec<Sort> {
+    let mut order: Vec<Sort> = Vec::new();
+    for window in windows {
+        let Expr::WindowFunction(call) = window else { continue };
+        let mut keys: Vec<Sort> = Vec::new();
+        let partitions = call
+            .params
+            .partition_by
+            .iter()
+            .map(|key| Sort::new(key.clone(), true, true));
+        for key in partitions.chain(call.params.order_by.iter().cloned()) {
+            let is_constant = matches!(key.expr, Expr::Literal(..));
+            if !is_constant && !keys.iter().any(|known| known.expr == key.expr) {
+                keys.push(key);
+            }
+        }
+        if !order.starts_with(&keys) {
+            order = keys;
+        }
+    }
+    order
 }
 
 /// Tells whether a window is all rows as they come.

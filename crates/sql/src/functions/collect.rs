@@ -16,7 +16,7 @@ use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 use datafusion::physical_expr::expressions::Literal;
 
-use crate::{Category, Persona, SqlError, SqlType};
+use crate::{SqlError, SqlType};
 
 /// What is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -150,7 +150,7 @@ impl AggregateUDFImpl for Collect {
             rows: 0,
             compacted: 0,
             bytes: LIST_BYTES,
-            any: false,
+            seen: 0,
         }))
     }
 }
@@ -170,7 +170,8 @@ struct Collector {
     /// Values that are known to be distinct; the others stand behind them.
     compacted: usize,
     bytes: i64,
-    any: bool,
+    /// Rows that made a list of nothing a list.
+    seen: usize,
 }
 
 impl Collector {
@@ -195,10 +196,7 @@ impl Collector {
             if self.bytes > self.most {
                 let native = SqlType::Array(Box::new(SqlType::from_arrow(&self.element))).native();
                 return Err(datafusion::common::DataFusionError::External(Box::new(
-                    SqlError::legacy(
-                        Persona::Operator,
-                        Category::RuntimeFailure,
-                        "Query execution failed",
+                    SqlError::runtime(
                         "org.apache.druid.java.util.common.ISE",
                         format!(
                             "Exceeded memory usage when aggregating type [{native}], size [{}] is larger than max [{}]",
@@ -243,11 +241,43 @@ impl Collector {
         Ok(())
     }
 
+    /// Gives the rows that count, and the values that they hold.
+    fn incoming(&self, array: &ArrayRef) -> Result<(usize, ArrayRef)> {
+        let array = match array.data_type() {
+            DataType::Dictionary(_, value) => arrow::compute::cast(array, value)?,
+            _ => Arc::clone(array),
+        };
+        let (seen, flat) = match (self.kind, array.as_list_opt::<i32>()) {
+            (Kind::Values | Kind::DistinctValues, _) | (_, None) => (array.len(), array),
+            (_, Some(list)) => (list.len() - list.null_count(), flat_values(list)?),
+        };
+        if self.kind.is_text() && flat.null_count() > 0 {
+            let texts = arrow::compute::filter(&flat, &arrow::compute::is_not_null(&flat)?)?;
+            return Ok((seen, texts));
+        }
+        Ok((seen, flat))
+    }
+
+    /// Forgets the values that came first, which a window leaves behind.
+    fn drop_first(&mut self, mut count: usize) {
+        let mut kept = Vec::with_capacity(self.parts.len());
+        for part in std::mem::take(&mut self.parts) {
+            let gone = count.min(part.len());
+            count -= gone;
+            self.rows -= gone;
+            self.bytes -= (0..gone).map(|row| bytes_of(&part, row)).sum::<i64>();
+            if gone < part.len() {
+                kept.push(part.slice(gone, part.len() - gone));
+            }
+        }
+        self.parts = kept;
+    }
+
     fn list(&mut self) -> Result<ScalarValue> {
         if self.kind.is_distinct() {
             self.compact()?;
         }
-        if !self.any {
+        if self.seen == 0 {
             return ScalarValue::try_from(&DataType::new_list(self.element.clone(), true));
         }
         let values = self.all()?;
@@ -261,30 +291,25 @@ impl Collector {
 
 impl Accumulator for Collector {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let array = &values[0];
-        let array = match array.data_type() {
-            DataType::Dictionary(_, value) => arrow::compute::cast(array, value)?,
-            _ => Arc::clone(array),
-        };
-        let flat = match (self.kind, array.as_list_opt::<i32>()) {
-            (Kind::Values | Kind::DistinctValues, _) | (_, None) => {
-                self.any |= !array.is_empty();
-                array
-            }
-            (_, Some(list)) => {
-                self.any |= list.null_count() < list.len();
-                flat_values(list)?
-            }
-        };
-        if self.kind.is_text() && flat.null_count() > 0 {
-            return self.push(arrow::compute::filter(&flat, &arrow::compute::is_not_null(&flat)?)?);
-        }
-        self.push(flat)
+        let (seen, values) = self.incoming(&values[0])?;
+        self.seen += seen;
+        self.push(values)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let (seen, values) = self.incoming(&values[0])?;
+        self.seen = self.seen.saturating_sub(seen);
+        self.drop_first(values.len());
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        !self.kind.is_distinct()
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         let list = states[0].as_list::<i32>();
-        self.any |= list.null_count() < list.len();
+        self.seen += list.len() - list.null_count();
         self.push(flat_values(list)?)
     }
 
@@ -351,7 +376,7 @@ mod tests {
             rows: 0,
             compacted: 0,
             bytes: LIST_BYTES,
-            any: false,
+            seen: 0,
         }
     }
 

@@ -46,11 +46,20 @@ pub fn is_complex_type(name: &str) -> bool {
 
 /// Makes Druid's error of a sketch that cannot be read or merged.
 fn failed(error: SketchError) -> DataFusionError {
-    let (persona, category) = match error {
-        SketchError::Invalid(_) => (Persona::User, Category::InvalidInput),
-        SketchError::Corrupt { .. } | SketchError::Mismatch { .. } => (Persona::Admin, Category::Uncategorized),
-    };
-    refused(persona, category, error.to_string())
+    match error {
+        SketchError::Invalid(_) => thrown(
+            "org.apache.datasketches.common.SketchesArgumentException",
+            error.to_string(),
+        ),
+        SketchError::Corrupt { .. } | SketchError::Mismatch { .. } => {
+            refused(Persona::Admin, Category::Uncategorized, error.to_string())
+        }
+    }
+}
+
+/// Makes the error of an exception that Druid throws while it runs.
+fn thrown(class: &str, message: impl Into<String>) -> DataFusionError {
+    DataFusionError::External(Box::new(SqlError::runtime(class, message)))
 }
 
 fn refused(persona: Persona, category: Category, message: impl Into<String>) -> DataFusionError {

@@ -18,7 +18,7 @@ use henge_sketches::{Result as SketchResult, Value};
 
 use super::super::args::{Args, try_text_result};
 use super::super::scalar::{Param, ScalarDef, returns};
-use super::{failed, refused};
+use super::{failed, refused, thrown};
 use crate::{Category, Persona, SqlType};
 
 const ONE: &[Param] = &[Param::Any];
@@ -50,7 +50,7 @@ pub(in super::super) const FUNCTIONS: &[ScalarDef] = &[
         returns::varchar,
         hll_to_string,
     ),
-    // What `sqlFinalizeOuterSketches` shows of a sketch, by the aggregate that made it.
+    // What Druid shows of a finished sketch, by the aggregate that made it.
     ScalarDef::new(
         "",
         "finished_sketch",
@@ -206,9 +206,8 @@ impl Sketches {
                 }
             }
             DataType::Null => Ok(None),
-            other => Err(refused(
-                Persona::User,
-                Category::RuntimeFailure,
+            other => Err(thrown(
+                "org.apache.druid.java.util.common.ISE",
                 format!(
                     "Object is not of a type[class java.lang.{}] that can be deserialized to sketch.",
                     match other {
@@ -327,6 +326,9 @@ fn finished(args: &Args) -> Result<ArrayRef> {
         };
         let text = match aggregate.get(row) {
             Some("DS_THETA") => Theta::parse(&bytes, theta::DEFAULT_SIZE).map(|sketch| f64_text(sketch.estimate())),
+            Some("DS_TUPLE_DOUBLES") => {
+                TupleDoubles::parse(&bytes, tuple::DEFAULT_ENTRIES).map(|sketch| f64_text(sketch.estimate()))
+            }
             Some("DS_QUANTILES_SKETCH") => QuantilesDoubles::parse(&bytes).map(|sketch| sketch.n().to_string()),
             _ => Hll::parse(&bytes).map(|sketch| format!("{}", (sketch.estimate() + 0.5).floor() as i64)),
         };
@@ -448,7 +450,7 @@ fn by_numbers(args: &Args, ask: fn(&QuantilesDoubles, &[f64]) -> SketchResult<Ve
 fn bloom_test(args: &Args) -> Result<ArrayRef> {
     let unreadable = || {
         refused(
-            Persona::User,
+            Persona::Admin,
             Category::Uncategorized,
             "Function[bloom_filter_test] failed to deserialize bloom filter",
         )

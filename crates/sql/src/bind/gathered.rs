@@ -1,0 +1,191 @@
+//! What aggregates may be given: literals, times, columns that are grouped by; and what becomes of arguments before they are
+//! gathered.
+
+use datafusion::logical_expr::expr::Case;
+use datafusion::logical_expr::{Expr, lit};
+use datafusion::sql::sqlparser::ast;
+
+use super::{Binder, Typed};
+use crate::{SqlError, SqlType};
+
+impl Binder<'_> {
+    /// Refuses GROUPING where nothing is grouped, or of something else than what is grouped by.
+    pub(super) fn check_grouping(
+        &self,
+        function: &ast::Function,
+        args: &[Expr],
+        keys: &[Expr],
+        whole: &ast::Expr,
+    ) -> Result<(), SqlError> {
+        if keys.is_empty() {
+            return Err(SqlError::invalid_at(
+                "GROUPING operator may only occur in an aggregate query",
+                self.place(whole),
+            ));
+        }
+        let Some(stray) = args.iter().position(|arg| !keys.contains(arg)) else {
+            return Ok(());
+        };
+        Err(SqlError::invalid_at(
+            "Argument to GROUPING operator must be a grouped expression",
+            written(function, stray).and_then(|expr| self.place(expr)),
+        ))
+    }
+
+    /// Checks the time and the number of bytes that EARLIEST, LATEST and their `_BY` are given; Druid checks all of them as the
+    /// form with a time.
+    pub(super) fn check_moments(
+        &self,
+        name: &str,
+        function: &ast::Function,
+        args: &[Typed],
+        whole: &ast::Expr,
+    ) -> Result<(), SqlError> {
+        let by = name.ends_with("_BY");
+        let full = format!("{}{}", name, if by { "" } else { "_BY" });
+        if by {
+            self.no_null_literal(function, 1)?;
+        }
+        let bytes_at = 1 + usize::from(by);
+        self.literal_argument(&full, function, args, bytes_at)?;
+        let is_pair = matches!(&args[0].ty, SqlType::Complex(_));
+        let timed = !by || is_pair || args[1].ty == SqlType::Timestamp;
+        let counted = args
+            .get(bytes_at)
+            .is_none_or(|bytes| bytes.ty.is_numeric() || bytes.ty == SqlType::Null);
+        if timed && counted {
+            return Ok(());
+        }
+        let mut types: Vec<String> = args.iter().map(|arg| format!("<{}>", arg.ty.in_message())).collect();
+        if !by {
+            types.insert(1, "<TIMESTAMP(3)>".to_string());
+            types.truncate(3);
+        }
+        Err(SqlError::invalid_at(
+            format!(
+                "Cannot apply '{full}' to arguments of type '{full}({})'. Supported form(s): \
+                 '{full}(<expr>, <timeColumn>, [<maxBytesPerString>])'",
+                types.join(", ")
+            ),
+            self.place(whole),
+        ))
+    }
+
+    /// Refuses an argument that is no literal, at its place.
+    pub(super) fn literal_argument(
+        &self,
+        name: &str,
+        function: &ast::Function,
+        args: &[Typed],
+        at: usize,
+    ) -> Result<(), SqlError> {
+        let Some(arg) = args.get(at) else { return Ok(()) };
+        if super::literal::constant(&arg.expr).is_some() {
+            return Ok(());
+        }
+        Err(SqlError::invalid_at(
+            format!("Argument to function '{name}' must be a literal"),
+            written(function, at).and_then(|expr| self.place(expr)),
+        ))
+    }
+
+    /// Makes text of what Druid keeps as text, its own number of it: times, truth values and arrays.
+    pub(super) fn kept_as_text(&self, arg: Typed) -> Result<Typed, SqlError> {
+        match &arg.ty {
+            ty if ty.is_time() || *ty == SqlType::Boolean => {
+                let number = self.cast(arg, &SqlType::BigInt)?;
+                self.cast(number, &SqlType::Varchar)
+            }
+            SqlType::Array(_) => {
+                let list = self.cast(arg, &SqlType::Array(Box::new(SqlType::Varchar)))?;
+                let shown = self.call_native("mv_shown", vec![list.expr])?;
+                Ok(Typed::new(shown, SqlType::Varchar))
+            }
+            _ => Ok(arg),
+        }
+    }
+
+    /// Reads the only value of a row's several as a number; no value and several are NULL.
+    pub(super) fn only_number(&self, arg: Typed) -> Result<Typed, SqlError> {
+        if arg.ty != SqlType::MultiVarchar {
+            return Ok(arg);
+        }
+        let length = self.call_native("array_length", vec![arg.expr.clone()])?;
+        let first = self.call_native("mv_offset", vec![arg.expr, lit(0i64)])?;
+        let number = self.cast(Typed::new(first, SqlType::Varchar), &SqlType::Double)?;
+        let only = Expr::Case(Case::new(
+            None,
+            vec![(Box::new(length.eq(lit(1i64))), Box::new(number.expr))],
+            None,
+        ));
+        Ok(Typed::new(only, SqlType::Double))
+    }
+
+    /// Refuses NULL as an argument from an index on.
+    pub(super) fn no_null_literal(&self, function: &ast::Function, from: usize) -> Result<(), SqlError> {
+        let ast::FunctionArguments::List(list) = &function.args else {
+            return Ok(());
+        };
+        for argument in list.args.iter().skip(from) {
+            if let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) = argument
+                && matches!(expr, ast::Expr::Value(value) if value.value == ast::Value::Null)
+            {
+                return Err(SqlError::invalid_at(
+                    "Illegal use of 'NULL'".to_string(),
+                    self.place(expr),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is said of an aggregate in an aggregate.
+pub(super) const NESTED: &str = "Aggregate expressions cannot be nested";
+
+/// Makes the error for an aggregate in an aggregate.
+pub(super) fn nested(place: Option<crate::Position>) -> SqlError {
+    SqlError::invalid_at(NESTED, place)
+}
+
+/// Tells whether an error says that an aggregate holds another, or a window function.
+pub(super) fn is_nested(error: &SqlError) -> bool {
+    error.message.starts_with(NESTED)
+        || error
+            .message
+            .starts_with("Windowed aggregate expression is illegal in aggregate clause")
+}
+
+/// Gives an argument as it is written.
+pub(super) fn written(function: &ast::Function, at: usize) -> Option<&ast::Expr> {
+    let ast::FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    match list.args.get(at) {
+        Some(ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr))) => Some(expr),
+        _ => None,
+    }
+}
+
+/// Takes `CASE WHEN condition THEN value END` apart: Druid drops the rows that the condition leaves out.
+pub(super) fn filtered_case(expr: &Expr) -> Option<(Expr, Expr)> {
+    let Expr::Case(case) = expr else { return None };
+    let [(when, then)] = case.when_then_expr.as_slice() else {
+        return None;
+    };
+    let is_null = |expr: &Expr| match expr {
+        Expr::Literal(value, _) => value.is_null(),
+        Expr::Cast(cast) => matches!(cast.expr.as_ref(), Expr::Literal(value, _) if value.is_null()),
+        _ => false,
+    };
+    let condition = match &case.expr {
+        Some(operand) => operand.as_ref().clone().eq(when.as_ref().clone()),
+        None => when.as_ref().clone(),
+    };
+    match &case.else_expr {
+        None => Some((condition, then.as_ref().clone())),
+        Some(other) if is_null(other) => Some((condition, then.as_ref().clone())),
+        Some(other) if is_null(then) => Some((Expr::IsNotTrue(Box::new(condition)), other.as_ref().clone())),
+        Some(_) => None,
+    }
+}
