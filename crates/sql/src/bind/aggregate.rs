@@ -122,7 +122,10 @@ impl Binder<'_> {
         let parts = self
             .aggregate_parts(def, function, whole, &cx.inside("aggregate"), cx.unfinished)
             .map_err(|error| match is_nested(&error) {
-                true => SqlError::invalid_at(NESTED, self.holder_of_aggregate(whole, function)),
+                true => SqlError::invalid_at(
+                    NESTED,
+                    self.holder_of_aggregate(whole, function).or_else(|| self.place(whole)),
+                ),
                 false => error,
             })?;
         if def.name == "GROUPING" {
