@@ -169,13 +169,6 @@ impl ApiError {
                         .to_string()
                 };
                 let category = text("category", "RUNTIME_FAILURE");
-                if text("druidErrorCode", "general") == "legacyQueryException" {
-                    let class = text("errorClass", "java.lang.RuntimeException");
-                    return Self::new(
-                        status_of_name(&category),
-                        legacy("Unknown exception", &class, Some(host), &category, &message),
-                    );
-                }
                 Self::new(
                     status_of_name(&category),
                     json!({
