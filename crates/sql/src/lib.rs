@@ -26,6 +26,7 @@ mod parse;
 mod planner;
 mod statement;
 mod types;
+mod wide_floats;
 
 pub use catalog::SchemaCatalog;
 pub use context::QueryContext;

@@ -11,7 +11,7 @@ use crate::bind::{self, Binder};
 use crate::parse::{self, Tokens};
 use crate::{
     EngineKind, OutputColumn, Planned, QueryContext, SchemaCatalog, SqlError, SqlRequest, Statement, functions,
-    group_order, native,
+    group_order, native, wide_floats,
 };
 
 /// Plans statements against a catalog. Cheap to keep, made once for each engine.
@@ -79,16 +79,16 @@ impl Planner {
         let plan = match self.engine {
             // Druid's system tables are not queried by its engine, and their groups have no order.
             EngineKind::Native if found.tables.values().any(bind::TableSource::is_system) => {
-                self.optimise(&bound.query.plan)?
+                self.optimise(bound.query.plan.clone())?
             }
             EngineKind::Task if !matches!(bound.statement, Statement::Select) => {
-                self.optimise(&group_order::limits_in_group_order(bound.query.plan.clone())?)?
+                self.optimise(group_order::limits_in_group_order(bound.query.plan.clone())?)?
             }
-            EngineKind::Task => self.optimise(&group_order::in_group_order(bound.query.plan.clone())?)?,
+            EngineKind::Task => self.optimise(group_order::in_group_order(bound.query.plan.clone())?)?,
             EngineKind::Native => {
                 let types = bound.query.columns.iter().map(|(_, ty)| ty);
                 let plan = bind::without_numbers_of_values(bound.query.plan.clone(), types)?;
-                self.optimise(&group_order::in_group_order(plan)?)?
+                self.optimise(group_order::in_group_order(plan)?)?
             }
         };
         let columns: Vec<OutputColumn> = bound
@@ -139,8 +139,9 @@ impl Planner {
         })
     }
 
-    fn optimise(&self, plan: &LogicalPlan) -> Result<LogicalPlan, SqlError> {
-        self.session.optimize(plan).map_err(|e| bind::from_datafusion(&e))
+    fn optimise(&self, plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
+        let plan = wide_floats::computed_wide(plan)?;
+        self.session.optimize(&plan).map_err(|e| bind::from_datafusion(&e))
     }
 }
 

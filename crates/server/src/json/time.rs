@@ -42,6 +42,25 @@ impl Zone {
     }
 }
 
+impl Zone {
+    /// Gives the midnight at which an instant's day began.
+    pub fn midnight(self, millis: i64) -> i64 {
+        let day_of = |local: i64| local - local.rem_euclid(MILLIS_PER_DAY);
+        let region = match self {
+            Zone::Fixed(offset) => return day_of(millis.saturating_add(offset)) - offset,
+            Zone::Region(region) => region,
+        };
+        let offset_at = |millis| match region.timestamp_millis_opt(millis) {
+            chrono::LocalResult::Single(local) => i64::from(local.offset().fix().local_minus_utc()) * 1000,
+            _ => 0,
+        };
+        let offset = offset_at(millis);
+        let midnight = day_of(millis.saturating_add(offset));
+        // The clock may have been changed since.
+        midnight - offset_at(midnight - offset)
+    }
+}
+
 /// Prints instants of one time zone; remembers the last day and the last offset, since neighbours share them.
 #[derive(Debug)]
 pub struct TimeWriter {

@@ -11,7 +11,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimeUnit, TimestampMillisecondType, UInt32Type};
 use arrow::error::ArrowError;
 
-use crate::json::{TimeWriter, push_csv_field, push_f32, push_f64, push_i64, push_string, push_string_body};
+use crate::json::{TimeWriter, Zone, push_csv_field, push_f32, push_f64, push_i64, push_string, push_string_body};
 use crate::limits::CACHED_DICTIONARY_VALUES;
 
 /// How values of a list column are shown.
@@ -164,6 +164,25 @@ pub fn normalize(array: &ArrayRef, native_type: &str) -> Result<ArrayRef, ArrowE
         Ok(converted)
     } else {
         normalize(&converted, native_type)
+    }
+}
+
+/// Brings values to what their SQL type can show, as Druid does with results: INTEGER has 32 bits, DATE is the midnight of its
+/// day in the zone.
+pub fn shown(array: ArrayRef, sql_type: &str, zone: Zone) -> ArrayRef {
+    match (sql_type, array.data_type()) {
+        ("INTEGER", DataType::Int64) => {
+            let longs = array.as_primitive::<Int64Type>();
+            if longs.iter().flatten().all(|n| i32::try_from(n).is_ok()) {
+                return array;
+            }
+            Arc::new(longs.unary::<_, Int64Type>(|n| i64::from(n as i32)))
+        }
+        ("DATE", DataType::Timestamp(TimeUnit::Millisecond, None)) => {
+            let times = array.as_primitive::<TimestampMillisecondType>();
+            Arc::new(times.unary::<_, TimestampMillisecondType>(|t| zone.midnight(t)))
+        }
+        _ => array,
     }
 }
 

@@ -14,7 +14,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::error::ArrowError;
 use serde_json::Value;
 
-use super::cells::{Cells, DictionaryCache, ListStyle, Pen, Target, normalize};
+use super::cells::{Cells, DictionaryCache, ListStyle, Pen, Target, normalize, shown};
 use super::format::{ResultFormat, ResultOptions};
 use crate::json::{TimeWriter, push_csv_field, push_string, push_value};
 
@@ -197,7 +197,11 @@ impl ResultWriter {
             _ => Target::Json,
         };
         let columns = batch.columns().iter().zip(&self.rows.columns);
-        let arrays = columns.map(|(array, column)| normalize(array, &column.native_type));
+        let zone = self.rows.options.zone;
+        let arrays = columns.map(|(array, column)| {
+            let array = normalize(array, &column.native_type)?;
+            Ok::<_, ArrowError>(shown(array, &column.sql_type, zone))
+        });
         let arrays: Vec<ArrayRef> = arrays.collect::<Result<_, _>>()?;
         for (cache, array) in self.dictionaries.iter_mut().zip(&arrays) {
             cache.prepare(array, target);

@@ -128,7 +128,7 @@ impl Binder<'_> {
     fn comparable(&self, list: Typed, other: Typed) -> Result<(Expr, Expr), SqlError> {
         let element = |typed: &Typed| values_of(typed).map_or(typed.ty.clone(), |(_, ty)| ty);
         let (a, b) = (element(&list), element(&other));
-        let target = match self.compared_as(&a, &b, &list.expr, &other.expr) {
+        let target = match self.compared_as(Operator::Gt, (&a, &b), &list.expr, &other.expr) {
             _ if a.is_text() && (b.is_text() || b == SqlType::Null) => SqlType::Varchar,
             Some(target) => target,
             None => return Err(SqlError::invalid("values cannot be compared")),

@@ -10,6 +10,7 @@ use crate::{SqlError, SqlType};
 impl Binder<'_> {
     pub(super) fn arithmetic(&self, whole: &ast::Expr, left: Typed, op: &B, right: Typed) -> Result<Typed, SqlError> {
         let (a, b) = (left.ty.clone(), right.ty.clone());
+        let shown = [left.in_message(), right.in_message()];
         let wrong = || {
             let forms = match op {
                 B::Plus => {
@@ -26,8 +27,7 @@ impl Binder<'_> {
             SqlError::invalid_at(
                 format!(
                     "Cannot apply '{op}' to arguments of type '<{}> {op} <{}>'. Supported form(s): {forms}",
-                    a.in_message(),
-                    b.in_message()
+                    shown[0], shown[1]
                 ),
                 self.place(whole),
             )
@@ -39,6 +39,22 @@ impl Binder<'_> {
             (x, B::Multiply, y) if x.is_interval() && y.is_integer() || x.is_integer() && y.is_interval() => {
                 let ty = if x.is_interval() { a.clone() } else { b.clone() };
                 return Ok(Typed::new(left.expr * right.expr, ty));
+            }
+            (x, B::Divide, y) if x.is_interval() && y.is_integer() => {
+                return Ok(Typed::new(left.expr / right.expr, a.clone()));
+            }
+            (x, B::Multiply | B::Divide, y) if x.is_interval() && y.is_fraction() => {
+                let span = self.cast(Typed::new(left.expr, SqlType::BigInt), &SqlType::Double)?;
+                let factor = self.cast(right, &SqlType::Double)?;
+                let product = match op {
+                    B::Multiply => span.expr * factor.expr,
+                    _ => span.expr / factor.expr,
+                };
+                let whole = self.cast(Typed::new(product, SqlType::Double), &SqlType::BigInt)?;
+                return Ok(Typed::new(whole.expr, a.clone()));
+            }
+            (x, B::Multiply, y) if x.is_fraction() && y.is_interval() => {
+                return self.arithmetic(whole, right, op, left);
             }
             (x, B::Plus | B::Minus, y) if x.is_interval() && x == y => {
                 let expr = if *op == B::Plus {
@@ -75,7 +91,7 @@ impl Binder<'_> {
             let moved = if name == "timestamp_plus" {
                 millis.checked_add(amount)
             } else {
-                crate::functions::time::add_months(*millis, amount, self.zone)
+                crate::functions::period::add_months(*millis, amount, self.zone)
             };
             if let Some(moved) = moved {
                 return Ok(Typed::new(literal::timestamp(moved), ty));
@@ -91,14 +107,17 @@ impl Binder<'_> {
         let left = if a.is_text() { self.cast(left, &b)? } else { left };
         let right = if b.is_text() { self.cast(right, &a)? } else { right };
         let mut ty = super::coerce::common_type(&left.ty, &right.ty).unwrap_or(SqlType::Double);
-        if matches!(ty, SqlType::Float) {
-            ty = SqlType::Double;
-        }
         if matches!(ty, SqlType::TinyInt | SqlType::SmallInt | SqlType::Null) {
             ty = SqlType::Integer;
         }
-        let left = self.cast(left, &ty)?;
-        let right = self.cast(right, &ty)?;
+        // A FLOAT is computed in 64 bits and narrowed at the end.
+        let computed = if ty == SqlType::Float {
+            SqlType::Double
+        } else {
+            ty.clone()
+        };
+        let left = self.cast(left, &computed)?;
+        let right = self.cast(right, &computed)?;
         let operator = match op {
             B::Plus => Operator::Plus,
             B::Minus => Operator::Minus,
@@ -106,9 +125,12 @@ impl Binder<'_> {
             B::Divide => Operator::Divide,
             _ => Operator::Modulo,
         };
-        Ok(Typed::new(
-            Expr::BinaryExpr(BinaryExpr::new(Box::new(left.expr), operator, Box::new(right.expr))),
-            ty,
-        ))
+        let expr = Expr::BinaryExpr(BinaryExpr::new(Box::new(left.expr), operator, Box::new(right.expr)));
+        let expr = if ty == SqlType::Float {
+            super::coerce::narrowed(expr)
+        } else {
+            expr
+        };
+        Ok(Typed::new(expr, ty))
     }
 }

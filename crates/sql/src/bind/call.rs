@@ -255,8 +255,9 @@ impl Binder<'_> {
             ));
         }
         let types: Vec<SqlType> = args.iter().map(|arg| arg.ty.clone()).collect();
+        let shown: Vec<String> = args.iter().map(|arg| format!("<{}>", arg.in_message())).collect();
         let wrong = || {
-            let shown: Vec<String> = types.iter().map(|ty| format!("<{}>", ty.in_message())).collect();
+            let name = if name == "CEILING" { "CEIL" } else { name };
             SqlError::invalid_at(
                 format!(
                     "Cannot apply '{name}' to arguments of type '{name}({})'. Supported form(s): {}",
@@ -266,6 +267,10 @@ impl Binder<'_> {
                 self.place(whole),
             )
         };
+        let inexact = |ty: &SqlType| ty.is_fraction() && *ty != SqlType::Decimal;
+        if def.native == "millis_to_timestamp" && types.iter().any(inexact) {
+            return Err(wrong());
+        }
         // The columns behind the first multi-value argument: others of the same columns are walked in step with it.
         let (mut mapped, mut crossed) = (None, false);
         let mut exprs = Vec::with_capacity(args.len() + 2);
@@ -290,7 +295,12 @@ impl Binder<'_> {
                 arg = Typed::new(words, SqlType::MultiVarchar);
             }
             exprs.push(arg.expr);
-            cast_types.push(arg.ty);
+            // What is computed in 64 bits is given back in 32, and text that is taken for a number is a decimal one.
+            cast_types.push(match &types[i] {
+                SqlType::Float if param == Param::Num => SqlType::Float,
+                text if text.is_text() && param == Param::Num => SqlType::Decimal,
+                _ => arg.ty,
+            });
         }
         self.check_literals(def, &exprs)?;
         if let Some(at) = def.zone_at {
@@ -326,6 +336,7 @@ impl Binder<'_> {
         match mapped {
             Some(_) if returned.is_text() => Ok(Typed::new(call, SqlType::MultiVarchar)),
             Some(_) => self.one_of(call, returned),
+            None if returned == SqlType::Float => Ok(Typed::new(super::coerce::narrowed(call), returned)),
             None => Ok(Typed::new(call, returned)),
         }
     }
@@ -361,7 +372,7 @@ impl Binder<'_> {
             Param::JsonText if arg.ty.is_text() || is_json(&arg.ty) => return Some(arg),
             Param::JsonText if null => SqlType::Varchar,
             Param::Json => return self.to_json(arg).ok(),
-            Param::Time if arg.ty.is_time() => return Some(arg),
+            Param::Time if arg.ty == SqlType::Timestamp => return Some(arg),
             Param::Time if null => SqlType::Timestamp,
             Param::Items if null => SqlType::Varchar,
             Param::Items => return Some(arg),
@@ -413,23 +424,34 @@ impl Binder<'_> {
         if def.params.first() == Some(&Param::Json) {
             functions::check_path(period).map_err(SqlError::input)?;
         }
-        if matches!(def.native, "timestamp_floor" | "timestamp_ceil" | "timestamp_shift")
-            && functions::time::Span::parse(period).is_none()
-        {
-            let rest = period
-                .strip_prefix('P')
-                .map_or(period, |rest| rest.strip_prefix('T').unwrap_or(rest));
-            let time = match &exprs[0] {
-                Expr::Column(column) => format!("\"{}\"", column.name),
-                other => other.to_string(),
-            };
-            return Err(SqlError::input(format!(
-                "Invalid period['{period}'] specified for expression[{}({time}, '{period}', null, '{}')]: [Invalid format: \"{period}\" is malformed at \"{rest}\"]",
-                def.native,
-                self.zone.name()
-            )));
+        let floors = matches!(def.native, "timestamp_floor" | "timestamp_ceil");
+        if !floors && def.native != "timestamp_shift" {
+            return Ok(());
         }
-        Ok(())
+        let uncategorized =
+            |message: String| SqlError::general(crate::Persona::Admin, crate::Category::Uncategorized, message);
+        match functions::period::Span::parse(period) {
+            Some(span) if floors && span.is_zero() => Err(uncategorized(
+                "zero period is not acceptable in PeriodGranularity!".to_string(),
+            )),
+            Some(_) => Ok(()),
+            None if !floors => Err(uncategorized(functions::period::Span::complaint(period))),
+            None => {
+                let word = |at: usize| exprs.get(at).and_then(crate::native::expression_text);
+                let zone = match exprs.get(3) {
+                    Some(zone) => super::literal::as_text(zone).map(str::to_string),
+                    None => Some(self.zone.name()),
+                };
+                Err(SqlError::input(format!(
+                    "Invalid period['{period}'] specified for expression[{}({}, '{period}', {}, '{}')]: [{}]",
+                    def.native,
+                    word(0).unwrap_or_else(|| exprs[0].to_string()),
+                    word(2).unwrap_or_else(|| "null".to_string()),
+                    zone.unwrap_or_default().replace('/', "\\/"),
+                    functions::period::Span::complaint(period),
+                )))
+            }
+        }
     }
 }
 

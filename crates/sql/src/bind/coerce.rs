@@ -38,7 +38,13 @@ pub(crate) fn common_type(a: &SqlType, b: &SqlType) -> Option<SqlType> {
         }
         (T::Decimal, y) if y.is_integer() => T::Decimal,
         (x, T::Decimal) if x.is_integer() => T::Decimal,
-        (x, y) if x.is_numeric() && y.is_numeric() => T::Double,
+        // Approximate numbers keep the more precise type, of two equally precise ones the first; 15 digits are FLOAT's too.
+        (x, y) if x.is_numeric() && y.is_numeric() => match (x, y) {
+            (T::Decimal, _) | (_, T::Decimal) => T::Double,
+            (T::Float | T::Double, _) => x.clone(),
+            (_, T::Float | T::Double) => y.clone(),
+            _ => T::Real,
+        },
         (T::Timestamp, T::Date) | (T::Date, T::Timestamp) => T::Timestamp,
         (x, y) if x.is_interval() && x == y => x.clone(),
         (T::Array(x), T::Array(y)) => T::Array(Box::new(common_type(x, y)?)),
@@ -47,6 +53,26 @@ pub(crate) fn common_type(a: &SqlType, b: &SqlType) -> Option<SqlType> {
         (x, y) if (x.is_text() && y.is_numeric()) || (x.is_numeric() && y.is_text()) => T::Varchar,
         _ => return None,
     })
+}
+
+/// Gives the type of the branches of CASE and COALESCE, which mix some types that nothing else does.
+pub(crate) fn branch_type(a: &SqlType, b: &SqlType) -> Option<SqlType> {
+    let whole = |ty: &SqlType| ty.is_integer() || ty.is_interval();
+    match (a, b) {
+        (time, number) | (number, time) if time.is_time() && whole(number) => Some(time.clone()),
+        (SqlType::Boolean, text) | (text, SqlType::Boolean) if text.is_text() => Some(SqlType::Varchar),
+        _ => common_type(a, b),
+    }
+}
+
+/// Gives a FLOAT at the 64 bits that it is computed with; what was narrowed before is not (see `wide_floats`).
+pub(crate) fn widened(expr: Expr) -> Expr {
+    Expr::Cast(Cast::new(Box::new(expr), DataType::Float64))
+}
+
+/// Makes a FLOAT of a number of 64 bits.
+pub(crate) fn narrowed(expr: Expr) -> Expr {
+    Expr::Cast(Cast::new(Box::new(expr), DataType::Float32))
 }
 
 impl Binder<'_> {
@@ -141,27 +167,44 @@ impl Binder<'_> {
                 (Expr::Literal(ScalarValue::Int64(Some(n)), _), T::Double | T::Decimal | T::Real) => {
                     done(lit(*n as f64))
                 }
+                (_, T::Float) => {
+                    let wide = match expr {
+                        Expr::Literal(ScalarValue::Int64(Some(n)), _) => lit(n as f64),
+                        other => Expr::Cast(Cast::new(Box::new(other), DataType::Float64)),
+                    };
+                    done(narrowed(wide))
+                }
                 _ => done(plain(expr)),
             },
-            (x, y) if x.is_fraction() && y.is_fraction() => {
-                if x.arrow() == y.arrow() {
-                    done(expr)
-                } else {
-                    done(plain(expr))
-                }
-            }
+            (T::Float, y) if y.is_fraction() => done(widened(expr)),
+            (x, T::Float) if x.is_fraction() => done(narrowed(expr)),
+            (x, y) if x.is_fraction() && y.is_fraction() => done(expr),
             (x, y) if x.is_time() && y.is_integer() => done(plain(expr)),
-            (x, T::Float) if x.is_integer() => done(plain(expr)),
+            (x, y) if x.is_interval() && y.is_time() => done(plain(expr)),
+            (T::Boolean, T::Float) => done(narrowed(Expr::Cast(Cast::new(
+                Box::new(Expr::Cast(Cast::new(Box::new(expr), DataType::Int64))),
+                DataType::Float64,
+            )))),
             (T::Boolean, y) if y.is_numeric() => done(plain(expr)),
             // A boolean is a LONG at run time, and prints as one.
             (T::Boolean, y) if y.is_text() => {
                 let number = Expr::Cast(Cast::new(Box::new(expr), DataType::Int64));
                 done(self.call_native("cast_string", vec![number])?)
             }
+            // What is true is a whole number above zero.
+            (x, T::Boolean) if x.is_fraction() => {
+                let whole = self.cast(Typed::new(expr, ty), &T::BigInt)?;
+                done(whole.expr.gt(lit(0i64)))
+            }
             (x, T::Boolean) if x.is_numeric() => {
                 done(expr.gt(lit(ScalarValue::new_zero(&x.arrow()).unwrap_or(ScalarValue::Null))))
             }
+            (x, T::Boolean) if x.is_text() && is_literal(&expr) => {
+                let text = as_text(&expr).map(|text| functions::cast::is_true(text).unwrap_or(false));
+                done(Expr::Literal(ScalarValue::Boolean(text), None))
+            }
             (x, T::Boolean) if x.is_text() => done(self.call_native("cast_boolean", vec![expr])?),
+            (T::Float, y) if y.is_integer() => done(self.call_native("cast_long", vec![widened(expr)])?),
             (x, y) if x.is_fraction() && y.is_integer() => done(self.call_native("cast_long", vec![expr])?),
             (T::MultiVarchar, y) if y.is_numeric() => {
                 let native = if y.is_integer() { "cast_long" } else { "cast_double" };
@@ -169,7 +212,7 @@ impl Binder<'_> {
                 self.one_of(list, y.clone())
             }
             (x, y) if x.is_text() && y.is_integer() => done(self.call_native("cast_long", vec![expr])?),
-            (x, T::Float) if x.is_text() => done(plain(self.call_native("cast_double", vec![expr])?)),
+            (x, T::Float) if x.is_text() => done(narrowed(self.call_native("cast_double", vec![expr])?)),
             (x, y) if x.is_text() && y.is_fraction() => done(self.call_native("cast_double", vec![expr])?),
             (x, y) if x.is_text() && y.is_time() => {
                 if let Some(text) = as_text(&expr)
@@ -189,10 +232,7 @@ impl Binder<'_> {
                 vec![expr, lit("yyyy-MM-dd HH:mm:ss"), lit(self.zone.name())],
             )?),
             // Expressions read 32 bits as 64, and show them so.
-            (T::Float, y) if y.is_text() => {
-                let wide = Expr::Cast(Cast::new(Box::new(expr), DataType::Float64));
-                done(self.call_native("cast_string", vec![wide])?)
-            }
+            (T::Float, y) if y.is_text() => done(self.call_native("cast_string", vec![widened(expr)])?),
             (x, y) if x.is_numeric() && y.is_text() => done(self.call_native("cast_string", vec![expr])?),
             (T::Array(x), T::Array(y)) => {
                 if x.arrow() == y.arrow() {
@@ -222,10 +262,23 @@ impl Binder<'_> {
 
     /// Brings expressions to their common type.
     pub(crate) fn unify(&self, items: Vec<Typed>) -> Result<(Vec<Typed>, SqlType), Vec<SqlType>> {
+        self.unify_by(items, common_type)
+    }
+
+    /// Brings the branches of CASE and COALESCE to their common type.
+    pub(crate) fn unify_branches(&self, items: Vec<Typed>) -> Result<(Vec<Typed>, SqlType), Vec<SqlType>> {
+        self.unify_by(items, branch_type)
+    }
+
+    fn unify_by(
+        &self,
+        items: Vec<Typed>,
+        common_of: fn(&SqlType, &SqlType) -> Option<SqlType>,
+    ) -> Result<(Vec<Typed>, SqlType), Vec<SqlType>> {
         let types: Vec<SqlType> = items.iter().map(|t| t.ty.clone()).collect();
         let mut common = SqlType::Null;
         for ty in &types {
-            common = common_type(&common, ty).ok_or_else(|| types.clone())?;
+            common = common_of(&common, ty).ok_or_else(|| types.clone())?;
         }
         let target = common.clone();
         let cast: Result<Vec<Typed>, SqlError> = items.into_iter().map(|item| self.cast(item, &target)).collect();
@@ -249,8 +302,18 @@ impl Binder<'_> {
             (x, y) if x.is_text() && y.is_text() => return Ok(make(left.expr, right.expr)),
             _ => {}
         }
+        match (&a, &b) {
+            // Of number literals 1 is true, and all others are false.
+            (T::Boolean, y) if y.is_numeric() && is_literal(&right.expr) => {
+                return Ok(make(left.expr, lit(is_number_one(&right.expr))));
+            }
+            (x, T::Boolean) if x.is_numeric() && is_literal(&left.expr) => {
+                return Ok(make(lit(is_number_one(&left.expr)), right.expr));
+            }
+            _ => {}
+        }
         let target = self
-            .compared_as(&a, &b, &left.expr, &right.expr)
+            .compared_as(op, (&a, &b), &left.expr, &right.expr)
             .ok_or_else(|| types.clone())?;
         let left = self.cast(left, &target).map_err(fail)?;
         let right = self.cast(right, &target).map_err(fail)?;
@@ -258,12 +321,19 @@ impl Binder<'_> {
     }
 
     /// Gives the type in which two values are compared.
-    pub(super) fn compared_as(&self, a: &SqlType, b: &SqlType, left: &Expr, right: &Expr) -> Option<SqlType> {
+    pub(super) fn compared_as(
+        &self,
+        op: Operator,
+        (a, b): (&SqlType, &SqlType),
+        left: &Expr,
+        right: &Expr,
+    ) -> Option<SqlType> {
         use SqlType as T;
         Some(match (a, b) {
-            // A filter on a column of 32 bits takes its literal for 32 bits too.
-            (T::Float, y) if y.is_numeric() && is_column(left) && is_literal(right) => T::Float,
-            (x, T::Float) if x.is_numeric() && is_column(right) && is_literal(left) => T::Float,
+            // Equality with a literal is looked for in 32 bits; all else is compared in 64.
+            (T::Float, y) if is_equality(op) && is_number_literal(right, y) => T::Float,
+            (x, T::Float) if is_equality(op) && is_number_literal(left, x) => T::Float,
+            (T::Float, y) | (y, T::Float) if y.is_numeric() => T::Double,
             (x, y) if x.is_time() && y.is_text() || x.is_text() && y.is_time() => T::Timestamp,
             (x, y) if x.is_text() && y.is_numeric() => text_number(left, y, right),
             (x, y) if x.is_numeric() && y.is_text() => text_number(right, x, left),
@@ -306,8 +376,27 @@ fn is_json_value(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarFunction(call) if call.func.name().starts_with("json_value"))
 }
 
-fn is_column(expr: &Expr) -> bool {
-    matches!(expr, Expr::Column(_))
+fn is_equality(op: Operator) -> bool {
+    matches!(
+        op,
+        Operator::Eq | Operator::NotEq | Operator::IsDistinctFrom | Operator::IsNotDistinctFrom
+    )
+}
+
+/// Tells whether it is a literal that says a number.
+fn is_number_literal(expr: &Expr, ty: &SqlType) -> bool {
+    match as_text(expr) {
+        Some(text) => text.trim().parse::<f64>().is_ok(),
+        None => ty.is_numeric() && is_literal(expr),
+    }
+}
+
+fn is_number_one(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(ScalarValue::Int64(value), _) => *value == Some(1),
+        Expr::Literal(ScalarValue::Float64(value), _) => *value == Some(1.0),
+        _ => false,
+    }
 }
 
 fn is_literal(expr: &Expr) -> bool {

@@ -148,7 +148,7 @@ impl Binder<'_> {
             Some(result) => self.expr(result, cx)?,
             None => Typed::new(lit(ScalarValue::Null), SqlType::Null),
         });
-        let (mut results, ty) = self.unify(results).map_err(|_| {
+        let (mut results, ty) = self.unify_branches(results).map_err(|_| {
             SqlError::invalid_at(
                 "Illegal mixing of types in CASE or COALESCE statement".to_string(),
                 self.place(whole),

@@ -118,7 +118,7 @@ impl Binder<'_> {
             E::Nested(inner) => self.expr(inner, cx),
             E::Value(value) => self.value(value),
             E::TypedString(typed) => self.typed_string(typed, expr),
-            E::Interval(interval) => self.interval(interval, expr),
+            E::Interval(interval) => self.interval(interval, expr, cx),
             E::BinaryOp { left, op, right } => self.binary(expr, left, op, right, cx),
             E::UnaryOp { op, expr: inner } => self.unary(expr, op, inner, cx),
             E::IsNull(inner) => {
@@ -179,19 +179,7 @@ impl Binder<'_> {
                 negated,
                 low,
                 high,
-            } => {
-                let value = self.expr(inner, cx)?;
-                let (from, to) = (self.expr(low, cx)?, self.expr(high, cx)?);
-                let both = match self.any_within(&value, from, to)? {
-                    Some(within) => within,
-                    None => {
-                        let low = self.comparison(expr, inner, Operator::GtEq, low, cx)?;
-                        let high = self.comparison(expr, inner, Operator::LtEq, high, cx)?;
-                        low.expr.and(high.expr)
-                    }
-                };
-                boolean(if *negated { Expr::Not(Box::new(both)) } else { both })
-            }
+            } => self.between(expr, inner, *negated, low, high, cx),
             E::Like {
                 negated,
                 expr: inner,
@@ -245,6 +233,19 @@ impl Binder<'_> {
                 check_unit(field)?;
                 let unit = literal::text(unit_name(field));
                 let time = self.expr(inner, cx)?;
+                if !time.ty.is_time() && time.ty != SqlType::Null && !time.ty.is_interval() {
+                    let [shown, unit] = [time.in_message(), unit_name(field)];
+                    return Err(SqlError::invalid_at(
+                        format!(
+                            "Cannot apply 'EXTRACT' to arguments of type 'EXTRACT(<INTERVAL {unit}> FROM <{shown}>)'. Supported form(s): 'EXTRACT(<DATETIME_INTERVAL> FROM <DATETIME_INTERVAL>)'\n'EXTRACT(<DATETIME_INTERVAL> FROM <DATETIME>)'\n'EXTRACT(<INTERVAL_DAY_TIME> FROM <INTERVAL_YEAR_MONTH>)'"
+                        ),
+                        self.place(expr),
+                    ));
+                }
+                let time = match time.ty {
+                    SqlType::Date => self.cast(time, &SqlType::Timestamp)?,
+                    _ => time,
+                };
                 self.named_call("TIME_EXTRACT", vec![time, unit], expr)
             }
             E::Substring {
@@ -382,12 +383,16 @@ impl Binder<'_> {
             SqlType::Complex(_) => ty.to_string(),
             _ => ty.in_message(),
         };
+        let given = match &typed.expr {
+            Expr::Literal(..) => typed.in_message(),
+            _ => shown(&from),
+        };
         let refused = || {
             let json = matches!(from, SqlType::Complex(_)) && target.is_text();
             SqlError::invalid_at(
                 format!(
                     "Cast function cannot convert value of type {} to type {}",
-                    shown(&from),
+                    given,
                     shown(&target)
                 ),
                 self.place(whole),
@@ -532,8 +537,8 @@ impl Binder<'_> {
                     )),
                     expr if typed.ty.is_fraction() => Ok(Typed::new(Expr::Negative(Box::new(expr)), typed.ty)),
                     expr if typed.ty.is_text() => {
-                        let number = self.cast(Typed::new(expr, typed.ty), &SqlType::Double)?;
-                        Ok(Typed::new(Expr::Negative(Box::new(number.expr)), SqlType::Double))
+                        let number = self.cast(Typed::new(expr, typed.ty), &SqlType::Decimal)?;
+                        Ok(Typed::new(Expr::Negative(Box::new(number.expr)), SqlType::Decimal))
                     }
                     _ if typed.ty == SqlType::Null => Ok(self.null_of(&SqlType::Integer)),
                     _ => Err(SqlError::invalid_at(
@@ -641,19 +646,27 @@ impl Binder<'_> {
             CeilFloorKind::DateTimeField(field) => {
                 check_unit(field)?;
                 let unit = unit_name(field);
-                let Some(period) = unit_period(&unit) else {
-                    return Err(SqlError::unplannable(format!("{name} ... TO {unit} is not supported")));
-                };
                 if !typed.ty.is_time() && typed.ty != SqlType::Null {
                     return Err(SqlError::invalid_at(
                         format!(
-                            "Cannot apply '{name}' to arguments of type '{name}(<{}>, <INTERVAL {unit}>)'. Supported form(s): '{name}(<DATETIME> TO <TIME_UNIT>)'",
-                            typed.ty.in_message()
+                            "Cannot apply '{name}' to arguments of type '{name}(<{}>, <INTERVAL {unit}>)'. Supported form(s): '{name}(<NUMERIC>)'\n'{name}(<DATETIME> TO <TIME_UNIT>)'\n'{name}(<DATE> TO <TIME_UNIT>)'\n'{name}(<TIME> TO <TIME_UNIT>)'\n'{name}(<TIMESTAMP> TO <TIME_UNIT>)'",
+                            typed.in_message()
                         ),
                         self.place(whole),
                     ));
                 }
+                let Some(period) = unit_period(&unit) else {
+                    // Druid's words for a unit that no period floors to.
+                    return Err(
+                        SqlError::general(crate::Persona::Admin, crate::Category::Uncategorized, "args").hint(Some(
+                            format!(
+                                "{name} ... TO {unit} is not supported: DATE_TRUNC and TIME_FLOOR take longer units"
+                            ),
+                        )),
+                    );
+                };
                 let ty = typed.ty.clone();
+                let typed = self.cast(typed, &SqlType::Timestamp)?;
                 let mut result = self.named_call(time_name, vec![typed, literal::text(period)], whole)?;
                 if ty == SqlType::Date {
                     result.ty = SqlType::Date;

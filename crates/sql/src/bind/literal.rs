@@ -267,23 +267,54 @@ impl Binder<'_> {
         crate::functions::time::read_timestamp(text, self.zone)
     }
 
-    pub(super) fn interval(&self, interval: &ast::Interval, whole: &ast::Expr) -> Result<Typed, SqlError> {
-        let bad = |text: &str| {
-            SqlError::invalid_at(
-                format!("Illegal INTERVAL literal '{text}'; at line 1, column 1 does not match the interval's fields"),
-                self.place(whole),
-            )
+    /// `INTERVAL '1 2' DAY TO HOUR`; a number that is no literal counts units.
+    pub(super) fn interval(
+        &self,
+        interval: &ast::Interval,
+        whole: &ast::Expr,
+        cx: &super::expr::Cx,
+    ) -> Result<Typed, SqlError> {
+        let fields = match (&interval.leading_field, &interval.last_field) {
+            (Some(first), Some(last)) => format!("{first} TO {last}").to_ascii_uppercase(),
+            (Some(first), None) => first.to_string().to_ascii_uppercase(),
+            _ => String::new(),
         };
-        let typed = self.expr(&interval.value, &super::expr::Cx::constant())?;
+        let fields = fields.trim_end_matches('S');
+        let bad = |text: &str| match text.trim() {
+            "" => SqlError::invalid_at(format!("Illegal INTERVAL literal  {fields}; at"), self.place(whole)),
+            _ => SqlError::invalid_at(
+                format!("Illegal interval literal format '{text}' for INTERVAL {fields}"),
+                self.place(whole),
+            ),
+        };
+        let (value, sign) = match interval.value.as_ref() {
+            ast::Expr::UnaryOp { op, expr } if matches!(expr.as_ref(), ast::Expr::Value(_)) => match op {
+                ast::UnaryOperator::Minus => (expr.as_ref(), -1),
+                _ => (expr.as_ref(), 1),
+            },
+            other => (other, 1),
+        };
+        let typed = self.expr(value, cx)?;
         let text = match &typed.expr {
             Expr::Literal(ScalarValue::Utf8(Some(text)), _) => text.clone(),
             Expr::Literal(ScalarValue::Int64(Some(n)), _) => n.to_string(),
+            _ if typed.ty.is_integer() && interval.last_field.is_none() => {
+                let unit = interval.leading_field.as_ref();
+                let unit = unit
+                    .and_then(|first| read_interval("1", first, None))
+                    .ok_or_else(|| bad("?"))?;
+                return Ok(Typed::new(typed.expr * unit.expr, unit.ty));
+            }
             _ => return Err(bad("?")),
         };
         let Some(first) = &interval.leading_field else {
             return Err(bad(&text));
         };
-        read_interval(&text, first, interval.last_field.as_ref()).ok_or_else(|| bad(&text))
+        let read = read_interval(&text, first, interval.last_field.as_ref()).ok_or_else(|| bad(&text))?;
+        match (sign, as_long(&read.expr)) {
+            (-1, Some(amount)) => Ok(Typed::new(lit(amount.wrapping_neg()), read.ty)),
+            _ => Ok(read),
+        }
     }
 }
 
@@ -341,7 +372,8 @@ fn read_interval(text: &str, first: &DateTimeField, last: Option<&DateTimeField>
     let whole = || body.trim().parse::<i64>().ok();
     let unit = |field: &DateTimeField| -> Option<i64> {
         Some(match field {
-            DateTimeField::Week(_) | DateTimeField::Weeks => 7 * 86_400_000,
+            // Druid takes weeks for hours, and quarters for months, in INTERVAL (not so in TIMESTAMPADD).
+            DateTimeField::Week(_) | DateTimeField::Weeks => 3_600_000,
             DateTimeField::Day | DateTimeField::Days => 86_400_000,
             DateTimeField::Hour | DateTimeField::Hours => 3_600_000,
             DateTimeField::Minute | DateTimeField::Minutes => 60_000,
@@ -352,8 +384,7 @@ fn read_interval(text: &str, first: &DateTimeField, last: Option<&DateTimeField>
     let Some(last) = last else {
         return Some(match first {
             DateTimeField::Year | DateTimeField::Years => months(whole()?.checked_mul(12)?),
-            DateTimeField::Quarter => months(whole()?.checked_mul(3)?),
-            DateTimeField::Month | DateTimeField::Months => months(whole()?),
+            DateTimeField::Quarter | DateTimeField::Month | DateTimeField::Months => months(whole()?),
             DateTimeField::Second | DateTimeField::Seconds => {
                 millis((body.trim().parse::<f64>().ok()? * 1000.0).round() as i64)
             }
@@ -362,20 +393,27 @@ fn read_interval(text: &str, first: &DateTimeField, last: Option<&DateTimeField>
     };
     if matches!(first, DateTimeField::Year) && matches!(last, DateTimeField::Month) {
         let (years, rest) = body.split_once('-')?;
-        return Some(months(
-            years.parse::<i64>().ok()?.checked_mul(12)? + rest.parse::<i64>().ok()?,
-        ));
+        let rest = rest.parse::<i64>().ok().filter(|months| (0..12).contains(months))?;
+        return Some(months(years.parse::<i64>().ok()?.checked_mul(12)? + rest));
     }
     // `d h:m:s.f` from the first field to the last.
     let units = [86_400_000i64, 3_600_000, 60_000, 1000];
     let at = units.iter().position(|u| Some(*u) == unit(first))?;
     let to = units.iter().position(|u| Some(*u) == unit(last))?;
-    let parts: Vec<&str> = body.split([' ', ':']).filter(|part| !part.is_empty()).collect();
+    let (days, clock) = match at {
+        0 => body.split_once(' ').map(|(days, clock)| (Some(days), clock))?,
+        _ => (None, body),
+    };
+    let parts: Vec<&str> = days.into_iter().chain(clock.trim_start().split(':')).collect();
     if to < at || parts.len() != to - at + 1 {
         return None;
     }
     let mut total = 0i64;
-    for (part, unit) in parts.iter().zip(&units[at..=to]) {
+    for (i, (part, unit)) in parts.iter().zip(&units[at..=to]).enumerate() {
+        let limit = if *unit == 3_600_000 { 24.0 } else { 60.0 };
+        if i > 0 && part.parse::<f64>().ok()? >= limit {
+            return None;
+        }
         total = total.checked_add((part.parse::<f64>().ok()? * *unit as f64).round() as i64)?;
     }
     Some(millis(total))

@@ -41,7 +41,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
-use datafusion::common::DataFusionError;
+use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::ast::Spanned;
@@ -67,6 +67,28 @@ pub(crate) struct Typed {
 impl Typed {
     pub fn new(expr: Expr, ty: SqlType) -> Self {
         Typed { expr, ty }
+    }
+
+    /// Words the type as Calcite's messages do: literals say how many digits they have.
+    pub fn in_message(&self) -> String {
+        match (&self.ty, &self.expr) {
+            (SqlType::Decimal, Expr::Literal(ScalarValue::Float64(Some(value)), _)) => {
+                let text = value.abs().to_string();
+                let (whole, fraction) = text.split_once('.').unwrap_or((&text, "0"));
+                let whole = whole.trim_start_matches('0').len();
+                format!("DECIMAL({}, {})", whole + fraction.len(), fraction.len())
+            }
+            (SqlType::Timestamp, Expr::Literal(ScalarValue::TimestampMillisecond(Some(millis), _), _)) => {
+                let digits = match millis.rem_euclid(1000) {
+                    0 => 0,
+                    ms if ms % 100 == 0 => 1,
+                    ms if ms % 10 == 0 => 2,
+                    _ => 3,
+                };
+                format!("TIMESTAMP({digits})")
+            }
+            _ => self.ty.in_message(),
+        }
     }
 }
 

@@ -25,9 +25,75 @@ impl Binder<'_> {
         if let (ast::Expr::Tuple(left), ast::Expr::Tuple(right)) = (left, right) {
             return self.rows_compared(whole, left, op, right, cx);
         }
-        let left = self.expr(left, cx)?;
-        let right = self.expr(right, cx)?;
+        let left = self.as_compared(self.expr(left, cx)?, cx)?;
+        let right = self.as_compared(self.expr(right, cx)?, cx)?;
         self.compared(whole, left, op, right)
+    }
+
+    /// Filters look for equal FLOATs in 32 bits, comparisons that are values have 64.
+    fn as_compared(&self, side: Typed, cx: &Cx) -> Result<Typed, SqlError> {
+        let filters = ["WHERE", "HAVING", "ON", "QUALIFY", "FILTER", "aggregate"].contains(&cx.clause);
+        match side.ty {
+            SqlType::Float if !filters => self.cast(side, &SqlType::Double),
+            _ => Ok(side),
+        }
+    }
+
+    /// `x BETWEEN low AND high`.
+    pub(super) fn between(
+        &self,
+        whole: &ast::Expr,
+        inner: &ast::Expr,
+        negated: bool,
+        low: &ast::Expr,
+        high: &ast::Expr,
+        cx: &Cx,
+    ) -> Result<Typed, SqlError> {
+        let both = match (inner, low, high) {
+            (ast::Expr::Tuple(_), ..) => {
+                let low = self.comparison(whole, inner, Operator::GtEq, low, cx)?;
+                let high = self.comparison(whole, inner, Operator::LtEq, high, cx)?;
+                low.expr.and(high.expr)
+            }
+            _ => {
+                let value = self.expr(inner, cx)?;
+                let (low, high) = (self.expr(low, cx)?, self.expr(high, cx)?);
+                let wrong = || {
+                    let name = if negated {
+                        "NOT BETWEEN ASYMMETRIC"
+                    } else {
+                        "BETWEEN ASYMMETRIC"
+                    };
+                    let shown = [value.in_message(), low.in_message(), high.in_message()];
+                    SqlError::invalid_at(
+                        format!(
+                            "Cannot apply '{name}' to arguments of type '<{}> {name} <{}> AND <{}>'. Supported form(s): '<COMPARABLE_TYPE> {form} <COMPARABLE_TYPE> AND <COMPARABLE_TYPE>'",
+                            shown[0],
+                            shown[1],
+                            shown[2],
+                            form = name.trim_end_matches(" ASYMMETRIC"),
+                        ),
+                        self.place(whole),
+                    )
+                };
+                if [&low, &high].iter().any(|bound| of_other_kinds(&value.ty, &bound.ty)) {
+                    return Err(wrong());
+                }
+                if let Some(within) = self.any_within(&value, low.clone(), high.clone())? {
+                    let expr = if negated { Expr::Not(Box::new(within)) } else { within };
+                    return Ok(Typed::new(expr, SqlType::Boolean));
+                }
+                let low = self
+                    .compare(Operator::GtEq, value.clone(), low.clone())
+                    .map_err(|_| wrong())?;
+                let high = self
+                    .compare(Operator::LtEq, value.clone(), high.clone())
+                    .map_err(|_| wrong())?;
+                low.and(high)
+            }
+        };
+        let expr = if negated { Expr::Not(Box::new(both)) } else { both };
+        Ok(Typed::new(expr, SqlType::Boolean))
     }
 
     pub(super) fn compared(
@@ -37,13 +103,16 @@ impl Binder<'_> {
         op: Operator,
         right: Typed,
     ) -> Result<Typed, SqlError> {
-        let expr = self.compare(op, left, right).map_err(|types| {
-            let sign = op.to_string();
+        let shown = [left.in_message(), right.in_message()];
+        let expr = self.compare(op, left, right).map_err(|_| {
+            let sign = match op {
+                Operator::NotEq => "<>".to_string(),
+                other => other.to_string(),
+            };
             SqlError::invalid_at(
                 format!(
                     "Cannot apply '{sign}' to arguments of type '<{}> {sign} <{}>'. Supported form(s): '<COMPARABLE_TYPE> {sign} <COMPARABLE_TYPE>'",
-                    types.0.in_message(),
-                    types.1.in_message()
+                    shown[0], shown[1]
                 ),
                 self.place(whole),
             )
@@ -75,6 +144,10 @@ impl Binder<'_> {
         {
             return Err(self.incompatible_in(inner));
         }
+        if items.iter().any(|item| of_other_kinds(&value.ty, &item.ty)) {
+            return Err(self.incompatible_in(inner));
+        }
+        let value = self.as_compared(value, cx)?;
         let simple = !several
             && items.iter().all(|item| {
                 item.ty == value.ty
@@ -546,6 +619,18 @@ fn seen_from_inside(expr: Expr, cx: &Cx) -> Result<Expr, SqlError> {
     })
     .map(|seen| seen.data)
     .map_err(|e| super::from_datafusion(&e))
+}
+
+/// Tells whether IN and BETWEEN refuse to compare the types, which operators may do.
+fn of_other_kinds(a: &SqlType, b: &SqlType) -> bool {
+    let kind = |ty: &SqlType| match ty {
+        number if number.is_numeric() => Some(0),
+        time if time.is_time() => Some(1),
+        SqlType::Boolean => Some(2),
+        span if span.is_interval() => Some(3),
+        _ => None,
+    };
+    matches!((kind(a), kind(b)), (Some(a), Some(b)) if a != b)
 }
 
 /// Makes an IN out of its comparisons; without any it does not hold.

@@ -35,41 +35,7 @@ impl Binder<'_> {
             "NULLIF" => self.by_value(cx, |cx| self.nullif(function, whole, cx))?,
             "GREATEST" | "LEAST" => {
                 let (args, _, _) = self.arguments(function, cx)?;
-                if args.is_empty() {
-                    return Ok(Some(Typed::new(lit(ScalarValue::Utf8(None)), SqlType::Varchar)));
-                }
-                let literals = args.iter().any(|arg| matches!(arg.ty, SqlType::Char(_)))
-                    && args
-                        .iter()
-                        .all(|arg| !matches!(arg.ty, SqlType::Varchar | SqlType::MultiVarchar));
-                let (args, ty) = self.unify(args).map_err(|types| {
-                    let shown: Vec<String> = types.iter().map(|ty| format!("<{}>", ty.in_message())).collect();
-                    SqlError::invalid_at(
-                        format!(
-                            "Cannot apply '{name}' to arguments of type '{name}({})'",
-                            shown.join(", ")
-                        ),
-                        self.place(whole),
-                    )
-                })?;
-                let ty = match ty {
-                    SqlType::Integer => SqlType::BigInt,
-                    SqlType::Decimal | SqlType::Float => SqlType::Double,
-                    text if literals && text.is_text() => SqlType::Char(1),
-                    SqlType::Char(_) | SqlType::Null => SqlType::Varchar,
-                    other => other,
-                };
-                let exprs = args
-                    .into_iter()
-                    .map(|arg| self.cast(arg, &ty).map(|t| t.expr))
-                    .collect::<Result<Vec<_>, _>>()?;
-                let native = if name == "GREATEST" { "greatest" } else { "least" };
-                let expr = if ty == SqlType::MultiVarchar {
-                    self.call_on_values(native, exprs)?
-                } else {
-                    self.call_native(native, exprs)?
-                };
-                Typed::new(expr, ty)
+                self.greatest_or_least(name, args, whole)?
             }
             "JSON_OBJECT" => {
                 let (args, _, _) = self.arguments(function, cx)?;
@@ -155,6 +121,7 @@ impl Binder<'_> {
                 let (Some(unit), ast::FunctionArguments::List(list)) = (unit_argument(0), &function.args) else {
                     return Ok(None);
                 };
+                self.check_frame(&unit, list)?;
                 let [
                     _,
                     ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(count)),
@@ -165,11 +132,25 @@ impl Binder<'_> {
                 };
                 let count = self.expr(count, cx)?;
                 let time = self.expr(time, cx)?;
-                let (native, factor) = match unit_amount(&unit) {
+                if count.ty.is_fraction() || !(time.ty.is_time() || time.ty.is_text() || time.ty == SqlType::Null) {
+                    return Err(SqlError::invalid_at(
+                        format!(
+                            "Cannot apply 'TIMESTAMPADD' to arguments of type 'TIMESTAMPADD(<INTERVAL {unit}>, <{}>, <{}>)'. Supported form(s): 'TIMESTAMPADD(<ANY>, <INTEGER>, <DATETIME>)'",
+                            count.in_message(),
+                            time.in_message()
+                        ),
+                        self.place(whole),
+                    ));
+                }
+                let count = self.cast(count, &SqlType::BigInt)?;
+                let (count, unit) = match (unit.as_str(), part_of_millisecond(&unit)) {
+                    (_, Some(parts)) => (Typed::new(count.expr / lit(parts), SqlType::BigInt), "MILLISECOND"),
+                    (unit, None) => (count, unit),
+                };
+                let (native, factor) = match unit_amount(unit) {
                     Some(found) => found,
                     None => return Ok(None),
                 };
-                let count = self.cast(count, &SqlType::BigInt)?;
                 let time = if time.ty.is_time() {
                     time
                 } else {
@@ -179,7 +160,11 @@ impl Binder<'_> {
                     Some(n) => lit(n.wrapping_mul(factor)),
                     None => count.expr * lit(factor),
                 };
-                let ty = time.ty.clone();
+                // A day and parts of a day are an instant.
+                let ty = match native {
+                    "timestamp_plus" if factor % 86_400_000 != 0 => SqlType::Timestamp,
+                    _ => time.ty.clone(),
+                };
                 let expr = self.call_native(native, vec![time.expr, amount, lit(self.zone.name())])?;
                 Typed::new(expr, ty)
             }
@@ -187,6 +172,7 @@ impl Binder<'_> {
                 let (Some(unit), ast::FunctionArguments::List(list)) = (unit_argument(0), &function.args) else {
                     return Ok(None);
                 };
+                self.check_frame(&unit, list)?;
                 let [
                     _,
                     ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(from)),
@@ -195,13 +181,29 @@ impl Binder<'_> {
                 else {
                     return Ok(None);
                 };
-                let from = self.cast(self.expr(from, cx)?, &SqlType::Timestamp)?;
-                let to = self.cast(self.expr(to, cx)?, &SqlType::Timestamp)?;
+                let (from, to) = (self.expr(from, cx)?, self.expr(to, cx)?);
+                let takes = |ty: &SqlType| ty.is_time() || ty.is_text() || *ty == SqlType::Null;
+                if !takes(&from.ty) || !takes(&to.ty) {
+                    return Err(SqlError::invalid_at(
+                        format!(
+                            "Cannot apply 'TIMESTAMPDIFF' to arguments of type 'TIMESTAMPDIFF(<INTERVAL {unit}>, <{}>, <{}>)'. Supported form(s): 'TIMESTAMPDIFF(<ANY>, <DATETIME>, <DATETIME>)'",
+                            from.in_message(),
+                            to.in_message()
+                        ),
+                        self.place(whole),
+                    ));
+                }
+                let from = self.cast(from, &SqlType::Timestamp)?;
+                let to = self.cast(to, &SqlType::Timestamp)?;
+                let ty = match unit.as_str() {
+                    "NANOSECOND" => SqlType::BigInt,
+                    _ => SqlType::Integer,
+                };
                 let expr = self.call_native(
                     "timestamp_diff",
                     vec![lit(unit), from.expr, to.expr, lit(self.zone.name())],
                 )?;
-                Typed::new(expr, SqlType::Integer)
+                Typed::new(expr, ty)
             }
             _ => return Ok(None),
         }))
@@ -209,6 +211,88 @@ impl Binder<'_> {
 }
 
 impl Binder<'_> {
+    /// Refuses a name that is no unit of time.
+    fn check_frame(&self, unit: &str, list: &ast::FunctionArgumentList) -> Result<(), SqlError> {
+        const FRAMES: [&str; 20] = [
+            "MICROSECOND",
+            "NANOSECOND",
+            "MILLISECOND",
+            "FRAC_SECOND",
+            "SECOND",
+            "MINUTE",
+            "HOUR",
+            "DAY",
+            "WEEK",
+            "MONTH",
+            "QUARTER",
+            "YEAR",
+            "DECADE",
+            "CENTURY",
+            "MILLENNIUM",
+            "EPOCH",
+            "DOW",
+            "ISODOW",
+            "DOY",
+            "ISOYEAR",
+        ];
+        if FRAMES.contains(&unit.trim_start_matches("SQL_TSI_")) {
+            return Ok(());
+        }
+        let place = match list.args.first() {
+            Some(ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr))) => self.place(expr),
+            _ => None,
+        };
+        Err(SqlError::invalid_at(
+            format!("'{unit}' is not a valid time frame"),
+            place,
+        ))
+    }
+
+    /// `GREATEST(a, b, …)`, `LEAST(a, b, …)`: of texts, else of fractions, else of whole numbers, which times are too.
+    fn greatest_or_least(&self, name: &str, args: Vec<Typed>, whole: &ast::Expr) -> Result<Typed, SqlError> {
+        let takes = |ty: &SqlType| ty.is_text() || ty.is_numeric() || matches!(ty, SqlType::Timestamp | SqlType::Null);
+        if !args.iter().all(|arg| takes(&arg.ty)) {
+            let shown: Vec<String> = args.iter().map(|arg| format!("<{}>", arg.in_message())).collect();
+            return Err(SqlError::invalid_at(
+                format!(
+                    "Cannot apply '{name}' to arguments of type '{name}({})'. Supported form(s): {name}(<STRING | NUMERIC | DATETIME | BOOLEAN | NULL>, ...)",
+                    shown.join(", ")
+                ),
+                self.place(whole),
+            ));
+        }
+        let several = args.iter().any(|arg| arg.ty == SqlType::MultiVarchar);
+        let text = args.iter().find(|arg| arg.ty.is_text()).map(|arg| match arg.ty {
+            SqlType::Char(_) => SqlType::Char(1),
+            _ => SqlType::Varchar,
+        });
+        let ty = match text {
+            Some(text) => text,
+            None if args.iter().any(|arg| arg.ty.is_fraction()) => SqlType::Double,
+            None if args.iter().all(|arg| arg.ty == SqlType::Null) => {
+                return Ok(Typed::new(lit(ScalarValue::Null), SqlType::Null));
+            }
+            None => SqlType::BigInt,
+        };
+        let exprs = args
+            .into_iter()
+            .map(|arg| {
+                // A time is worded as its milliseconds.
+                let arg = match arg.ty {
+                    SqlType::Timestamp => self.cast(arg, &SqlType::BigInt)?,
+                    _ => arg,
+                };
+                let target = if several { &SqlType::MultiVarchar } else { &ty };
+                self.cast(arg, target).map(|t| t.expr)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let native = if name == "GREATEST" { "greatest" } else { "least" };
+        Ok(match several {
+            true => Typed::new(self.call_on_values(native, exprs)?, SqlType::MultiVarchar),
+            false => Typed::new(self.call_native(native, exprs)?, ty),
+        })
+    }
+
     /// `COALESCE(a, b, …)` and its kin.
     fn coalesce(&self, name: &str, function: &ast::Function, whole: &ast::Expr, cx: &Cx) -> Result<Typed, SqlError> {
         let (args, _, _) = self.arguments(function, cx)?;
@@ -218,22 +302,28 @@ impl Binder<'_> {
                 self.place(whole),
             ));
         }
-        if name == "IFNULL" && mixed(&args) {
-            let types: Vec<String> = args.iter().map(|arg| arg.ty.in_message()).collect();
-            return Err(SqlError::general(
-                crate::Persona::User,
-                crate::Category::Uncategorized,
-                format!(
-                    "Uncategorized calcite error message: [java.lang.IllegalArgumentException: Cannot infer return type for IFNULL; operand types: [{}]]",
-                    types.join(", ")
-                ),
-            ));
-        }
-        let (args, ty) = self.unify(args).map_err(|_| {
-            SqlError::invalid_at(
-                "Illegal mixing of types in CASE or COALESCE statement".to_string(),
-                self.place(whole),
-            )
+        let unified = if name == "COALESCE" {
+            self.unify_branches(args)
+        } else {
+            if mixed(&args) {
+                let types: Vec<String> = args.iter().map(Typed::in_message).collect();
+                return Err(SqlError::general(
+                    crate::Persona::User,
+                    crate::Category::Uncategorized,
+                    format!(
+                        "Uncategorized calcite error message: [java.lang.IllegalArgumentException: Cannot infer return type for {name}; operand types: [{}]]",
+                        types.join(", ")
+                    ),
+                ));
+            }
+            self.unify(args)
+        };
+        let (args, ty) = unified.map_err(|_| {
+            let message = match name {
+                "COALESCE" => "Illegal mixing of types in CASE or COALESCE statement",
+                _ => "Parameters must be of the same type",
+            };
+            SqlError::invalid_at(message.to_string(), self.place(whole))
         })?;
         let exprs: Vec<Expr> = args.into_iter().map(|arg| arg.expr).collect();
         let expr = if exprs.len() == 1 {
@@ -255,18 +345,15 @@ impl Binder<'_> {
         }
         let second = args.remove(1);
         let first = args.remove(0);
-        let equal = self
-            .compare(datafusion::logical_expr::Operator::Eq, first.clone(), second)
-            .map_err(|_| {
-                SqlError::invalid_at(
-                    "Illegal mixing of types in CASE or COALESCE statement".to_string(),
-                    self.place(whole),
-                )
-            })?;
+        let compared = match first.ty {
+            SqlType::Float => self.cast(first.clone(), &SqlType::Double)?,
+            _ => first.clone(),
+        };
+        let equal = self.compared(whole, compared, datafusion::logical_expr::Operator::Eq, second)?;
         let null = self.null_of(&first.ty);
         let case = datafusion::logical_expr::expr::Case::new(
             None,
-            vec![(Box::new(equal), Box::new(null.expr))],
+            vec![(Box::new(equal.expr), Box::new(null.expr))],
             Some(Box::new(first.expr)),
         );
         Ok(Typed::new(Expr::Case(case), first.ty))
@@ -533,6 +620,15 @@ fn returning(function: &ast::Function) -> Option<&ast::DataType> {
     })
 }
 
+/// Gives how many of a unit make a millisecond.
+fn part_of_millisecond(unit: &str) -> Option<i64> {
+    match unit {
+        "MICROSECOND" | "SQL_TSI_MICROSECOND" => Some(1000),
+        "NANOSECOND" => Some(1_000_000),
+        _ => None,
+    }
+}
+
 /// Gives the function that adds a unit, and how many of its steps the unit has.
 fn unit_amount(unit: &str) -> Option<(&'static str, i64)> {
     Some(match unit {
@@ -544,7 +640,10 @@ fn unit_amount(unit: &str) -> Option<(&'static str, i64)> {
         "WEEK" | "SQL_TSI_WEEK" => ("timestamp_plus", 604_800_000),
         "MONTH" | "SQL_TSI_MONTH" => ("timestamp_plus_months", 1),
         "QUARTER" | "SQL_TSI_QUARTER" => ("timestamp_plus_months", 3),
-        "YEAR" | "SQL_TSI_YEAR" => ("timestamp_plus_months", 12),
+        "YEAR" | "SQL_TSI_YEAR" | "ISOYEAR" => ("timestamp_plus_months", 12),
+        "DECADE" => ("timestamp_plus_months", 120),
+        "CENTURY" => ("timestamp_plus_months", 1200),
+        "MILLENNIUM" => ("timestamp_plus_months", 12_000),
         _ => return None,
     })
 }

@@ -27,7 +27,10 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             }
             _ => {
                 let text = args.text(0)?;
-                long_result(args.rows(), |row| read_long(text.get(row)?))
+                long_result(args.rows(), |row| {
+                    let text = text.get(row)?;
+                    truth(text).map(i64::from).or_else(|| read_long(text))
+                })
             }
         }
     }),
@@ -39,7 +42,10 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             }
             _ => {
                 let text = args.text(0)?;
-                double_result(args.rows(), |row| read_double(text.get(row)?))
+                double_result(args.rows(), |row| {
+                    let text = text.get(row)?;
+                    truth(text).map(f64::from).or_else(|| read_double(text))
+                })
             }
         }
     }),
@@ -48,7 +54,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
     }),
     ScalarDef::new("", "cast_boolean", &[Param::Any], returns::boolean, |args| {
         let text = args.text(0)?;
-        boolean_result(args.rows(), |row| read_long(text.get(row)?).map(|x| x > 0))
+        boolean_result(args.rows(), |row| is_true(text.get(row)?))
     }),
     ScalarDef::new(
         "",
@@ -72,6 +78,20 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         |args| elements(args, "cast_string"),
     ),
 ];
+
+/// Tells whether text says that something is true: by word, or by a whole number above zero.
+pub(crate) fn is_true(text: &str) -> Option<bool> {
+    truth(text).or_else(|| Some(read_long(text)? > 0))
+}
+
+/// Reads a boolean, which is 1 or 0 where a number is wanted.
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        _ if text.eq_ignore_ascii_case("true") => Some(true),
+        _ if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
 
 fn of(element: SqlType) -> SqlType {
     SqlType::Array(Box::new(element))

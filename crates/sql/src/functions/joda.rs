@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use chrono::{DateTime, Datelike, NaiveDate, Weekday};
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
 
 use super::zone::Zone;
 
@@ -103,9 +103,7 @@ impl Pattern {
                     i += 1;
                 }
                 if !"GCYyxweEDMdaKhHkmsSzZ".contains(c) {
-                    return Err(DataFusionError::External(Box::new(crate::SqlError::input(format!(
-                        "Illegal pattern component: {c}"
-                    )))));
+                    return Err(super::time::uncategorized(format!("Illegal pattern component: {c}")));
                 }
                 items.push(Item::Field(c, i - start));
             } else {

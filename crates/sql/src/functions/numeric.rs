@@ -89,7 +89,11 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         let (a, b) = (args.double(0)?, args.double(1)?);
         double_result(args.rows(), |row| Some(a.get(row)? % b.get(row)?))
     }),
-    ScalarDef::new("DIV", "div", INTS, returns::bigint, |args| {
+    ScalarDef::new("DIV", "div", &[Param::Num, Param::Num], returns::bigint, |args| {
+        if !modulo_longs(args) {
+            let (a, b) = (args.double(0)?, args.double(1)?);
+            return long_result(args.rows(), |row| Some((a.get(row)? / b.get(row)?) as i64));
+        }
         let (a, b) = (args.long(0)?, args.long(1)?);
         super::args::try_long_result(args.rows(), |row| match (a.get(row), b.get(row)) {
             (Some(_), Some(0)) => Err(unknown_exception("div")),
@@ -113,7 +117,11 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             let (a, b) = (args.double(0)?, args.double(1)?);
             double_result(args.rows(), |row| {
                 let (a, b) = (a.get(row)?, b.get(row)?);
-                (b != 0.0).then(|| a / b)
+                match b == 0.0 || b.is_nan() {
+                    // Nothing of nothing is nothing.
+                    true => (a == 0.0).then_some(0.0),
+                    false => Some(a / b),
+                }
             })
         },
     ),

@@ -473,11 +473,10 @@ pub(crate) mod returns {
     pub fn timestamp(_: &[SqlType]) -> SqlType {
         SqlType::Timestamp
     }
-    /// The first argument's type; fractions of 32 bits widen.
+    /// The first argument's type.
     pub fn first(types: &[SqlType]) -> SqlType {
         match types.first() {
-            Some(SqlType::Float) | None => SqlType::Double,
-            Some(SqlType::Null) => SqlType::Double,
+            Some(SqlType::Null) | None => SqlType::Double,
             Some(other) => other.clone(),
         }
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::SqlType;
 
 /// Words an expression: `("n" + 1)`, `timestamp_floor("__time",'P1D',null,'UTC')`.
-pub(super) fn worded(expr: &Expr) -> Option<String> {
+pub(crate) fn worded(expr: &Expr) -> Option<String> {
     worded_with(expr, &|_| None)
 }
 
@@ -54,6 +54,19 @@ pub(super) fn worded_with(expr: &Expr, named: &dyn Fn(&Expr) -> Option<String>) 
                     arrow::datatypes::DataType::Float32 | arrow::datatypes::DataType::Float64
                 )
             ) =>
+        {
+            word(&cast.expr)?
+        }
+        // Druid computes in 64 bits and says by the column that it wants 32.
+        Expr::Cast(cast) if *cast.field.data_type() == arrow::datatypes::DataType::Float32 => {
+            match cast.expr.as_ref() {
+                Expr::Column(_) => format!("CAST({}, 'DOUBLE')", word(&cast.expr)?),
+                computed => word(computed)?,
+            }
+        }
+        Expr::Cast(cast)
+            if *cast.field.data_type() == arrow::datatypes::DataType::Float64
+                && matches!(cast.expr.as_ref(), Expr::Cast(inner) if *inner.field.data_type() == arrow::datatypes::DataType::Float32) =>
         {
             word(&cast.expr)?
         }

@@ -21,6 +21,7 @@ use crate::bind::TableSource;
 use crate::explain::{granularity_json, replace_time_chunks};
 use crate::{EngineKind, OutputColumn, QueryContext, Statement};
 pub(crate) use combining::combining;
+pub(crate) use expression::worded as expression_text;
 use expression::{native_type, worded};
 pub(crate) use keys::stored_keys;
 use source::Source;
