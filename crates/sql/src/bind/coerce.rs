@@ -310,6 +310,12 @@ impl Binder<'_> {
             (x, T::Boolean) if x.is_numeric() && is_literal(&left.expr) => {
                 return Ok(make(lit(is_number_one(&left.expr)), right.expr));
             }
+            (T::Boolean, y) if y.is_text() && is_literal(&right.expr) => {
+                return Ok(make(left.expr, said_true(&right.expr)));
+            }
+            (x, T::Boolean) if x.is_text() && is_literal(&left.expr) => {
+                return Ok(make(said_true(&left.expr), right.expr));
+            }
             _ => {}
         }
         let target = self
@@ -367,7 +373,8 @@ fn text_number(text: &Expr, number: &SqlType, value: &Expr) -> SqlType {
         None if number.is_numeric() && is_json_value(text) => number.clone(),
         // Text is cut to the whole numbers that it is compared with; a filter on a number that is written looks at all of it.
         None if number.is_integer() && !is_literal(value) => SqlType::BigInt,
-        Some(literal) if number.is_integer() && literal.trim().parse::<i64>().is_ok() => number.clone(),
+        // A literal is read as the number that it stands beside, which cuts fractions off.
+        Some(_) if number.is_integer() => number.clone(),
         _ => SqlType::Double,
     }
 }
@@ -387,8 +394,17 @@ fn is_equality(op: Operator) -> bool {
 fn is_number_literal(expr: &Expr, ty: &SqlType) -> bool {
     match as_text(expr) {
         Some(text) => text.trim().parse::<f64>().is_ok(),
-        None => ty.is_numeric() && is_literal(expr),
+        None => match expr {
+            Expr::Cast(cast) => ty.is_numeric() && is_literal(&cast.expr),
+            other => ty.is_numeric() && is_literal(other),
+        },
     }
+}
+
+/// Gives what a text literal says of truth: unknown where it says nothing.
+fn said_true(expr: &Expr) -> Expr {
+    let said = as_text(expr).and_then(functions::cast::is_true);
+    Expr::Literal(ScalarValue::Boolean(said), None)
 }
 
 fn is_number_one(expr: &Expr) -> bool {

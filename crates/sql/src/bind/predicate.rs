@@ -27,14 +27,42 @@ impl Binder<'_> {
         }
         let left = self.as_compared(self.expr(left, cx)?, cx)?;
         let right = self.as_compared(self.expr(right, cx)?, cx)?;
+        let number = |side: &Typed| side.ty.is_numeric() && matches!(side.expr, Expr::Literal(..));
+        let text = |side: &Typed| side.ty == SqlType::Varchar && !matches!(side.expr, Expr::Literal(..));
+        if filters(cx) && text(&left) && number(&right) {
+            return self.text_filtered(whole, left, op, right);
+        }
+        if filters(cx) && number(&left) && text(&right) {
+            return self.text_filtered(whole, right, op.swap().unwrap_or(op), left);
+        }
         self.compared(whole, left, op, right)
+    }
+
+    /// Compares text with a number in a filter: text that is no number is not equal to it, and not above it.
+    fn text_filtered(&self, whole: &ast::Expr, text: Typed, op: Operator, number: Typed) -> Result<Typed, SqlError> {
+        let opposite = match op {
+            Operator::NotEq => Operator::Eq,
+            Operator::Lt => Operator::GtEq,
+            Operator::LtEq => Operator::Gt,
+            _ => return self.compared(whole, text, op, number),
+        };
+        let is_null = Expr::IsNull(Box::new(text.expr.clone()));
+        let holds = self.compared(whole, text, opposite, number)?.expr;
+        let case = Case::new(
+            None,
+            vec![(
+                Box::new(is_null),
+                Box::new(Expr::Literal(ScalarValue::Boolean(None), None)),
+            )],
+            Some(Box::new(Expr::IsNotTrue(Box::new(holds)))),
+        );
+        Ok(Typed::new(Expr::Case(case), SqlType::Boolean))
     }
 
     /// Filters look for equal FLOATs in 32 bits, comparisons that are values have 64.
     fn as_compared(&self, side: Typed, cx: &Cx) -> Result<Typed, SqlError> {
-        let filters = ["WHERE", "HAVING", "ON", "QUALIFY", "FILTER", "aggregate"].contains(&cx.clause);
         match side.ty {
-            SqlType::Float if !filters => self.cast(side, &SqlType::Double),
+            SqlType::Float if !filters(cx) => self.cast(side, &SqlType::Double),
             _ => Ok(side),
         }
     }
@@ -148,6 +176,31 @@ impl Binder<'_> {
             return Err(self.incompatible_in(inner));
         }
         let value = self.as_compared(value, cx)?;
+        if negated && filters(cx) && value.ty == SqlType::Varchar && !items.is_empty() {
+            let number = |item: &Typed| item.ty.is_numeric() && matches!(item.expr, Expr::Literal(..));
+            if items.iter().all(number) {
+                let differ = items
+                    .into_iter()
+                    .map(|item| self.text_filtered(whole, value.clone(), Operator::NotEq, item))
+                    .map(|differs| differs.map(|typed| typed.expr))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let all = differ.into_iter().reduce(Expr::and).unwrap_or(lit(true));
+                return Ok(Typed::new(all, SqlType::Boolean));
+            }
+        }
+        // Beside whole numbers, decimals are cut; in filters all fractions are.
+        let items = match value.ty.is_integer() {
+            false => items,
+            true => items
+                .into_iter()
+                .map(|item| match (&item.ty, &item.expr) {
+                    (ty, Expr::Literal(..)) if *ty == SqlType::Decimal || (ty.is_fraction() && filters(cx)) => {
+                        self.cast(item, &SqlType::BigInt)
+                    }
+                    _ => Ok(item),
+                })
+                .collect::<Result<_, _>>()?,
+        };
         let simple = !several
             && items.iter().all(|item| {
                 item.ty == value.ty
@@ -619,6 +672,11 @@ fn seen_from_inside(expr: Expr, cx: &Cx) -> Result<Expr, SqlError> {
     })
     .map(|seen| seen.data)
     .map_err(|e| super::from_datafusion(&e))
+}
+
+/// Tells whether what is bound decides about rows.
+fn filters(cx: &Cx) -> bool {
+    ["WHERE", "HAVING", "ON", "QUALIFY", "FILTER", "aggregate"].contains(&cx.clause)
 }
 
 /// Tells whether IN and BETWEEN refuse to compare the types, which operators may do.

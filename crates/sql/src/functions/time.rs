@@ -356,8 +356,8 @@ fn diff(args: &Args) -> Result<ArrayRef> {
         let months = months_between(from.get(row)?, to.get(row)?, zone)?;
         Some(match unit {
             "QUARTER" => months / 3,
-            "YEAR" | "ISOYEAR" => months / 12,
-            "DECADE" => months / 120,
+            // Druid counts the years of decades.
+            "YEAR" | "ISOYEAR" | "DECADE" => months / 12,
             "CENTURY" => months / 1200,
             "MILLENNIUM" => months / 12_000,
             _ => months,
