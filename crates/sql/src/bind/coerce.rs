@@ -199,10 +199,6 @@ impl Binder<'_> {
             (x, T::Boolean) if x.is_numeric() => {
                 done(expr.gt(lit(ScalarValue::new_zero(&x.arrow()).unwrap_or(ScalarValue::Null))))
             }
-            (x, T::Boolean) if x.is_text() && is_literal(&expr) => {
-                let text = as_text(&expr).map(|text| functions::cast::is_true(text).unwrap_or(false));
-                done(Expr::Literal(ScalarValue::Boolean(text), None))
-            }
             (x, T::Boolean) if x.is_text() => done(self.call_native("cast_boolean", vec![expr])?),
             (T::Float, y) if y.is_integer() => done(self.call_native("cast_long", vec![widened(expr)])?),
             (x, y) if x.is_fraction() && y.is_integer() => done(self.call_native("cast_long", vec![expr])?),
