@@ -230,12 +230,11 @@ impl Binder<'_> {
                         break;
                     }
                 }
-                Token::Word(word) if depth == 0 && window.is_none() => {
-                    if word.keyword == Keyword::OVER {
-                        window = Some(index);
-                        places.window = at(index + 1);
-                    }
+                Token::Word(word) if depth == 0 && window.is_none() && word.keyword == Keyword::OVER => {
+                    window = Some(index);
+                    places.window = at(index + 1);
                 }
+                Token::Word(_) if depth == 0 && window.is_none() => {}
                 Token::Word(word) if depth == 1 && window.is_some() => match word.keyword {
                     Keyword::ROWS | Keyword::RANGE if places.units.is_none() => {
                         places.units = at(index);

@@ -372,8 +372,7 @@ fn read_interval(text: &str, first: &DateTimeField, last: Option<&DateTimeField>
     let whole = || body.trim().parse::<i64>().ok();
     let unit = |field: &DateTimeField| -> Option<i64> {
         Some(match field {
-            // Druid takes weeks for hours, and quarters for months, in INTERVAL (not so in TIMESTAMPADD).
-            DateTimeField::Week(_) | DateTimeField::Weeks => 3_600_000,
+            DateTimeField::Week(_) | DateTimeField::Weeks => 7 * 86_400_000,
             DateTimeField::Day | DateTimeField::Days => 86_400_000,
             DateTimeField::Hour | DateTimeField::Hours => 3_600_000,
             DateTimeField::Minute | DateTimeField::Minutes => 60_000,
@@ -384,7 +383,8 @@ fn read_interval(text: &str, first: &DateTimeField, last: Option<&DateTimeField>
     let Some(last) = last else {
         return Some(match first {
             DateTimeField::Year | DateTimeField::Years => months(whole()?.checked_mul(12)?),
-            DateTimeField::Quarter | DateTimeField::Month | DateTimeField::Months => months(whole()?),
+            DateTimeField::Quarter => months(whole()?.checked_mul(3)?),
+            DateTimeField::Month | DateTimeField::Months => months(whole()?),
             DateTimeField::Second | DateTimeField::Seconds => {
                 millis((body.trim().parse::<f64>().ok()? * 1000.0).round() as i64)
             }
