@@ -121,7 +121,7 @@ impl Binder<'_> {
                 let (Some(unit), ast::FunctionArguments::List(list)) = (unit_argument(0), &function.args) else {
                     return Ok(None);
                 };
-                self.check_frame(&unit, list)?;
+                self.check_time_frame(&unit, list)?;
                 let [
                     _,
                     ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(count)),
@@ -172,7 +172,7 @@ impl Binder<'_> {
                 let (Some(unit), ast::FunctionArguments::List(list)) = (unit_argument(0), &function.args) else {
                     return Ok(None);
                 };
-                self.check_frame(&unit, list)?;
+                self.check_time_frame(&unit, list)?;
                 let [
                     _,
                     ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(from)),
@@ -212,7 +212,7 @@ impl Binder<'_> {
 
 impl Binder<'_> {
     /// Refuses a name that is no unit of time.
-    fn check_frame(&self, unit: &str, list: &ast::FunctionArgumentList) -> Result<(), SqlError> {
+    fn check_time_frame(&self, unit: &str, list: &ast::FunctionArgumentList) -> Result<(), SqlError> {
         const FRAMES: [&str; 20] = [
             "MICROSECOND",
             "NANOSECOND",
