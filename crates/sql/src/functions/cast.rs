@@ -27,10 +27,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             }
             _ => {
                 let text = args.text(0)?;
-                long_result(args.rows(), |row| {
-                    let text = text.get(row)?;
-                    truth(text).map(i64::from).or_else(|| read_long(text))
-                })
+                long_result(args.rows(), |row| read_long(text.get(row)?))
             }
         }
     }),
@@ -42,10 +39,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             }
             _ => {
                 let text = args.text(0)?;
-                double_result(args.rows(), |row| {
-                    let text = text.get(row)?;
-                    truth(text).map(f64::from).or_else(|| read_double(text))
-                })
+                double_result(args.rows(), |row| read_double(text.get(row)?))
             }
         }
     }),
@@ -81,16 +75,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
 
 /// Tells whether text says that something is true: by word, or by a whole number above zero.
 pub(crate) fn is_true(text: &str) -> Option<bool> {
-    truth(text).or_else(|| Some(read_long(text)? > 0))
-}
-
-/// Reads a boolean, which is 1 or 0 where a number is wanted.
-fn truth(text: &str) -> Option<bool> {
-    match text {
-        _ if text.eq_ignore_ascii_case("true") => Some(true),
-        _ if text.eq_ignore_ascii_case("false") => Some(false),
-        _ => None,
-    }
+    Some(read_long(text)? > 0)
 }
 
 fn of(element: SqlType) -> SqlType {
@@ -150,7 +135,7 @@ pub(super) fn read_long(text: &str) -> Option<i64> {
     read_double(text).filter(|x| x.is_finite()).map(|x| x as i64)
 }
 
-/// Reads a fraction in Java's notation: no blanks, no underscores, no hexadecimal.
+/// Reads a fraction in Java's notation, `true` as 1 and `false` as 0: no blanks, no underscores, no hexadecimal.
 pub(super) fn read_double(text: &str) -> Option<f64> {
     match text {
         "NaN" => return Some(f64::NAN),
