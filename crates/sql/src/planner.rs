@@ -46,8 +46,9 @@ impl Planner {
 
     /// Plans a request; planning is computing only and never waits.
     pub fn plan_now(&self, request: &SqlRequest) -> Result<Planned, SqlError> {
+        let parameters = parse::parameters::read(&request.parameters)?;
         parse::grammar::check(&request.sql)?;
-        let tokens = Tokens::read(&request.sql)?;
+        let tokens = parse::parameters::bind(Tokens::read(&request.sql)?, &parameters)?;
         // Trees of long chains are deep: parsing, binding and dropping them gets a stack of its own.
         let stack = parse::stack_bytes(&tokens);
         stacker::grow(stack, || self.plan_tokens(request, &tokens))
@@ -66,7 +67,7 @@ impl Planner {
         context.check(self.engine)?;
         let bind = |asks_servers: bool| {
             let catalog = self.catalog.as_ref();
-            let mut binder = Binder::new(catalog, self.engine, tokens, &parsed, &context, &request.parameters);
+            let mut binder = Binder::new(catalog, self.engine, tokens, &parsed, &context);
             binder.asks_servers = asks_servers;
             let bound = binder.statement()?;
             Ok::<_, SqlError>((bound, binder.finish()))

@@ -8,10 +8,9 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::physical_expr::create_physical_expr;
 use datafusion::sql::sqlparser::ast::{self, DateTimeField, Value, ValueWithSpan};
-use serde_json::Value as Json;
 
 use super::{Binder, Typed};
-use crate::parse::position;
+use crate::parse::{parameters, position};
 use crate::{SqlError, SqlType};
 
 /// Makes a text literal.
@@ -91,7 +90,7 @@ impl Binder<'_> {
             | Value::UnicodeStringLiteral(s) => text(s.as_str()),
             Value::Boolean(b) => Typed::new(lit(*b), SqlType::Boolean),
             Value::Null => Typed::new(lit(ScalarValue::Null), SqlType::Null),
-            Value::Placeholder(_) => self.parameter(value)?,
+            Value::Placeholder(_) => return Err(parameters::unbound(self.tokens)),
             Value::HexStringLiteral(hex) => {
                 return Err(SqlError::input(format!(
                     "Cannot handle literal [X'{hex}':BINARY({})] of unsupported type [BINARY].",
@@ -145,82 +144,6 @@ impl Binder<'_> {
                 "Expected a text literal".to_string(),
                 self.place(expr),
             )),
-        }
-    }
-
-    fn parameter(&self, value: &ValueWithSpan) -> Result<Typed, SqlError> {
-        let at = self.tokens.at(value.span.start).unwrap_or(0);
-        let index = self.tokens.list()[..at]
-            .iter()
-            .filter(|t| matches!(&t.token, datafusion::sql::sqlparser::tokenizer::Token::Placeholder(p) if p == "?"))
-            .count();
-        let Some(parameter) = self.parameters.get(index) else {
-            if self.parameters.is_empty() {
-                return Err(SqlError::invalid_at(
-                    "Illegal use of dynamic parameter".to_string(),
-                    Some(position(value.span)),
-                ));
-            }
-            return Err(SqlError::invalid(format!(
-                "No value bound for parameter (position [{}])",
-                index + 1
-            )));
-        };
-        let bad = || {
-            SqlError::general(
-                crate::Persona::Operator,
-                crate::Category::RuntimeFailure,
-                "Cannot handle query",
-            )
-            .hint(Some(format!(
-                "parameter {} is no {}: {}",
-                index + 1,
-                parameter.sql_type,
-                parameter.value
-            )))
-        };
-        let sql_type = parameter.sql_type.to_ascii_uppercase();
-        if parameter.value.is_null() {
-            // Whatever its type, it is the NULL that a statement writes.
-            return Ok(Typed::new(lit(ScalarValue::Null), SqlType::Null));
-        }
-        match (sql_type.as_str(), &parameter.value) {
-            ("VARCHAR" | "CHAR" | "OTHER", Json::String(s)) => Ok(text(s.as_str())),
-            ("VARCHAR" | "CHAR" | "OTHER", other) => Ok(text(other.to_string())),
-            ("BOOLEAN", Json::Bool(b)) => Ok(Typed::new(lit(*b), SqlType::Boolean)),
-            ("BOOLEAN", Json::String(s)) => Ok(Typed::new(lit(s.eq_ignore_ascii_case("true")), SqlType::Boolean)),
-            ("TINYINT" | "SMALLINT" | "INTEGER" | "BIGINT", Json::Number(n)) => n
-                .as_i64()
-                .or_else(|| n.as_f64().map(|d| d as i64))
-                .map(long)
-                .ok_or_else(bad),
-            ("TINYINT" | "SMALLINT" | "INTEGER" | "BIGINT", Json::String(s)) => {
-                s.trim().parse().map(long).map_err(|_| bad())
-            }
-            ("DECIMAL" | "NUMERIC", Json::Number(n)) => match n.as_i64() {
-                Some(whole) => Ok(long(whole)),
-                None => Ok(Typed::new(lit(n.as_f64().ok_or_else(bad)?), SqlType::Decimal)),
-            },
-            ("FLOAT" | "REAL" | "DOUBLE", Json::Number(n)) => {
-                Ok(Typed::new(lit(n.as_f64().ok_or_else(bad)?), SqlType::Double))
-            }
-            ("FLOAT" | "REAL" | "DOUBLE" | "DECIMAL" | "NUMERIC", Json::String(s)) => Ok(Typed::new(
-                lit(s.trim().parse::<f64>().map_err(|_| bad())?),
-                SqlType::Double,
-            )),
-            ("TIMESTAMP", Json::Number(n)) => {
-                Ok(Typed::new(timestamp(n.as_i64().ok_or_else(bad)?), SqlType::Timestamp))
-            }
-            ("TIMESTAMP", Json::String(s)) => {
-                let millis = self.lenient_timestamp(s).ok_or_else(bad)?;
-                Ok(Typed::new(timestamp(millis), SqlType::Timestamp))
-            }
-            ("DATE", _) => Err(SqlError::invalid_at(
-                "Illegal use of dynamic parameter".to_string(),
-                Some(position(value.span)),
-            )),
-            ("ARRAY", Json::Array(items)) => array_parameter(items).ok_or_else(bad),
-            _ => Err(bad()),
         }
     }
 
@@ -316,40 +239,6 @@ impl Binder<'_> {
             _ => Ok(read),
         }
     }
-}
-
-fn array_parameter(items: &[Json]) -> Option<Typed> {
-    use datafusion::logical_expr::Expr as E;
-    let (ty, values): (SqlType, Vec<ScalarValue>) = if items.iter().any(Json::is_string) {
-        let texts = items
-            .iter()
-            .map(|item| match item {
-                Json::Null => ScalarValue::Utf8(None),
-                Json::String(s) => ScalarValue::Utf8(Some(s.clone())),
-                other => ScalarValue::Utf8(Some(other.to_string())),
-            })
-            .collect();
-        (SqlType::Varchar, texts)
-    } else if items
-        .iter()
-        .all(|item| item.is_i64() || item.is_null() || item.is_boolean())
-    {
-        let long = |item: &Json| item.as_i64().or(item.as_bool().map(i64::from));
-        (
-            SqlType::BigInt,
-            items.iter().map(|item| ScalarValue::Int64(long(item))).collect(),
-        )
-    } else {
-        (
-            SqlType::Double,
-            items.iter().map(|item| ScalarValue::Float64(item.as_f64())).collect(),
-        )
-    };
-    let list = ScalarValue::new_list_nullable(&values, &ty.arrow());
-    Some(Typed::new(
-        E::Literal(ScalarValue::List(list), None),
-        SqlType::Array(Box::new(ty)),
-    ))
 }
 
 /// Reads `yyyy-M-d` as days since the epoch.

@@ -52,7 +52,7 @@ use crate::error::Position;
 use crate::functions::Zone;
 use crate::parse::{Parsed, Tokens, position};
 use crate::statement::Resource;
-use crate::{EngineKind, QueryContext, SchemaCatalog, SqlError, SqlParameter, SqlType};
+use crate::{EngineKind, QueryContext, SchemaCatalog, SqlError, SqlType};
 
 pub(crate) use ingest::needs_tasks;
 pub(crate) use scope::{Cte, Scope};
@@ -138,7 +138,6 @@ pub(crate) struct Binder<'a> {
     pub tokens: &'a Tokens,
     pub parsed: &'a Parsed,
     pub context: &'a QueryContext,
-    pub parameters: &'a [SqlParameter],
     pub zone: Zone,
     pub now_ms: i64,
     /// Whether servers may be asked for the first rows of external data.
@@ -182,7 +181,6 @@ impl<'a> Binder<'a> {
         tokens: &'a Tokens,
         parsed: &'a Parsed,
         context: &'a QueryContext,
-        parameters: &'a [SqlParameter],
     ) -> Self {
         Binder {
             catalog,
@@ -190,7 +188,6 @@ impl<'a> Binder<'a> {
             tokens,
             parsed,
             context,
-            parameters,
             zone: context.time_zone(),
             now_ms: context
                 .current_timestamp()

@@ -13,6 +13,7 @@ mod dialect;
 mod extend;
 pub(crate) mod grammar;
 mod ingest;
+pub(crate) mod parameters;
 pub mod reserved;
 mod tokens;
 

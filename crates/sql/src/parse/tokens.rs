@@ -59,8 +59,17 @@ impl Tokens {
             .list
             .iter()
             .enumerate()
+            .rev()
+            // Several tokens may stand for one parameter; the first of them is found.
             .map(|(i, t)| ((t.span.start.line, t.span.start.column), i))
             .collect();
+    }
+
+    /// Gives these tokens in the place of the ones that were read.
+    pub fn with_list(self, list: Vec<TokenWithSpan>) -> Tokens {
+        let mut tokens = Tokens { list, ..self };
+        tokens.index();
+        tokens
     }
 
     /// Refuses characters that no token of Druid's SQL has, and nesting that nothing sensible has.
