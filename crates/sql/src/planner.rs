@@ -6,6 +6,7 @@ use datafusion::common::DataFusionError;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
+use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::bind::{self, Binder};
 use crate::parse::{self, Tokens};
@@ -51,7 +52,14 @@ impl Planner {
         let tokens = parse::parameters::bind(Tokens::read(&request.sql)?, &parameters)?;
         // Trees of long chains are deep: parsing, binding and dropping them gets a stack of its own.
         let stack = parse::stack_bytes(&tokens);
-        stacker::grow(stack, || self.plan_tokens(request, &tokens))
+        let planned = stacker::grow(stack, || self.plan_tokens(request, &tokens));
+        planned.map_err(|error| match tokens.list().iter().any(|t| t.token == Token::Mod) {
+            // What is refused is refused as Druid does, whose parser stops at it.
+            true => SqlError::invalid(parse::grammar::PERCENT)
+                .in_grammar()
+                .hint(Some(error.message.clone())),
+            false => error,
+        })
     }
 
     fn plan_tokens(&self, request: &SqlRequest, tokens: &Tokens) -> Result<Planned, SqlError> {

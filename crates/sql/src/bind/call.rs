@@ -47,6 +47,7 @@ impl Binder<'_> {
         };
         let is_aggregate = aggregate::find(&upper).is_some();
         if function.filter.is_some() && !is_aggregate && function.over.is_none() {
+            self.arguments(function, cx)?;
             return Err(SqlError::invalid_at(
                 "FILTER must be applied to aggregate function",
                 self.place(whole),
@@ -119,6 +120,29 @@ impl Binder<'_> {
                 "Unsupported JSON_VALUE parameter '{event}' defined - please re-issue this query without this argument"
             )));
         }
+        if crate::parse::is_operator(upper)
+            && let ast::FunctionArguments::List(list) = &function.args
+        {
+            let operands: Vec<&ast::Expr> = list
+                .args
+                .iter()
+                .filter_map(|arg| match arg {
+                    ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => Some(expr),
+                    _ => None,
+                })
+                .collect();
+            let of = |expr: &ast::Expr| self.extent(expr, 0);
+            let word = self.tokens.at(function.name.span().start);
+            let place = match (operands.as_slice(), word) {
+                ([left, right], _) => self.place_from(left, right),
+                ([only], Some(word)) => of(only).and_then(|(first, last)| {
+                    self.tokens
+                        .range(first.min(word), last.max(word + upper.split(' ').count() - 1))
+                }),
+                _ => None,
+            };
+            return Err(self.no_operator(upper, &operands, place, cx));
+        }
         if upper.starts_with("IS ") && upper.contains(" JSON ") {
             let ast::FunctionArguments::List(list) = &function.args else {
                 return Ok(None);
@@ -126,7 +150,18 @@ impl Binder<'_> {
             let [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(operand))] = list.args.as_slice() else {
                 return Ok(None);
             };
-            return Err(self.no_operator(upper, operand, whole, cx));
+            let place = self.extent(operand, 0).and_then(|(first, last)| {
+                // `IS JSON` alone says VALUE, and may be written so.
+                let words = upper.split(' ').count();
+                let bare = upper.ends_with(" VALUE")
+                    && !self
+                        .tokens
+                        .list()
+                        .get(last + words)
+                        .is_some_and(|t| crate::parse::is_word(&t.token, "VALUE"));
+                self.tokens.range(first, last + words - usize::from(bare))
+            });
+            return Err(self.no_operator(upper, &[operand], place.or_else(|| self.place(whole)), cx));
         }
         if !function.uses_odbc_syntax {
             return Ok(None);
@@ -206,6 +241,7 @@ impl Binder<'_> {
         cx: &Cx,
     ) -> SqlError {
         let types = match self.arguments(function, cx) {
+            Ok((_, _, true)) => return self.stray_star(whole),
             Ok((args, _, _)) => args
                 .iter()
                 .map(|arg| format!("<{}>", arg.ty.family()))

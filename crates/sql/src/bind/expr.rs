@@ -9,6 +9,8 @@ use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator as B, CeilFloorKind, DateTimeField, Spanned, UnaryOperator as U,
 };
 
+use datafusion::sql::sqlparser::tokenizer::Token;
+
 use super::aggregate::Aggregates;
 use super::by_value::Values;
 use super::coerce::sql_type;
@@ -230,11 +232,9 @@ impl Binder<'_> {
             E::Floor { expr: inner, field } => self.floor_ceil("FLOOR", "TIME_FLOOR", inner, field, expr, cx),
             E::Ceil { expr: inner, field } => self.floor_ceil("CEIL", "TIME_CEIL", inner, field, expr, cx),
             E::Extract { field, expr: inner, .. } => {
-                check_unit(field)?;
-                let unit = literal::text(unit_name(field));
                 let time = self.expr(inner, cx)?;
                 if !time.ty.is_time() && time.ty != SqlType::Null && !time.ty.is_interval() {
-                    let [shown, unit] = [time.in_message(), unit_name(field)];
+                    let [shown, unit] = [time.in_message(), unit_shown(field)];
                     return Err(SqlError::invalid_at(
                         format!(
                             "Cannot apply 'EXTRACT' to arguments of type 'EXTRACT(<INTERVAL {unit}> FROM <{shown}>)'. Supported form(s): 'EXTRACT(<DATETIME_INTERVAL> FROM <DATETIME_INTERVAL>)'\n'EXTRACT(<DATETIME_INTERVAL> FROM <DATETIME>)'\n'EXTRACT(<INTERVAL_DAY_TIME> FROM <INTERVAL_YEAR_MONTH>)'"
@@ -242,6 +242,8 @@ impl Binder<'_> {
                         self.place(expr),
                     ));
                 }
+                check_unit(field)?;
+                let unit = literal::text(unit_name(field));
                 let time = match time.ty {
                     SqlType::Date => self.cast(time, &SqlType::Timestamp)?,
                     _ => time,
@@ -290,12 +292,17 @@ impl Binder<'_> {
             E::Array(array) => self.array(&array.elem, expr, cx),
             E::CompoundFieldAccess { root, access_chain } => self.element_access(expr, root, access_chain, cx),
             E::SimilarTo {
-                expr: inner, negated, ..
+                expr: inner,
+                negated,
+                pattern,
+                ..
             } => {
                 let name = if *negated { "NOT SIMILAR TO" } else { "SIMILAR TO" };
-                Err(self.no_operator(name, inner, expr, cx))
+                Err(self.no_operator(name, &[inner, pattern], self.place_from(inner, pattern), cx))
             }
-            E::RLike { expr: inner, .. } => Err(self.no_operator("RLIKE", inner, expr, cx)),
+            E::RLike {
+                expr: inner, pattern, ..
+            } => Err(self.no_operator("RLIKE", &[inner, pattern], self.place_from(inner, pattern), cx)),
             E::Overlay {
                 expr: inner,
                 overlay_what,
@@ -318,8 +325,20 @@ impl Binder<'_> {
                     start,
                 ))
             }
+            E::Tuple(items) => {
+                for item in items {
+                    self.expr(item, cx)?;
+                }
+                if cx.clause == "WHERE" {
+                    return Err(uncategorized(
+                        "java.lang.IllegalStateException: sub-query as condition must return only one column",
+                    ));
+                }
+                Err(SqlError::unplannable(
+                    "SQL query requires 'ROW' operator that is not supported.",
+                ))
+            }
             E::AtTimeZone { .. }
-            | E::Tuple(_)
             | E::GroupingSets(_)
             | E::Cube(_)
             | E::Rollup(_)
@@ -347,10 +366,14 @@ impl Binder<'_> {
     ) -> Result<Typed, SqlError> {
         let typed = self.expr(inner, cx)?;
         let Some(target) = sql_type(data_type) else {
+            if let Some(error) = self.foreign_type(&typed, data_type, whole) {
+                return Err(error);
+            }
             let at = self.extent_end(inner) + 2;
+            let (name, last) = self.type_name(at);
             return Err(SqlError::invalid_at(
-                format!("Unknown identifier '{data_type}'"),
-                self.tokens.range(at, at).or_else(|| self.place(whole)),
+                format!("Unknown identifier '{name}'"),
+                self.tokens.range(at, last).or_else(|| self.place(whole)),
             ));
         };
         let target = if array {
@@ -453,15 +476,79 @@ impl Binder<'_> {
         start.unwrap_or(self.tokens.list().len())
     }
 
-    /// Makes the error of an operator that Druid does not know, at the start of what it is applied to.
-    pub(super) fn no_operator(&self, name: &str, operand: &ast::Expr, whole: &ast::Expr, cx: &Cx) -> SqlError {
-        match self.expr(operand, cx) {
-            Err(error) => error,
-            Ok(_) => SqlError::invalid_at(
-                format!("No match found for function signature {name}"),
-                self.place(operand).or_else(|| self.place(whole)),
-            ),
+    /// Makes the error of an operator that Druid does not know.
+    pub(super) fn no_operator(
+        &self,
+        name: &str,
+        operands: &[&ast::Expr],
+        place: Option<crate::Position>,
+        cx: &Cx,
+    ) -> SqlError {
+        for operand in operands {
+            // Rows and queries are operands of these only.
+            if matches!(operand, ast::Expr::Tuple(_) | ast::Expr::Subquery(_)) {
+                continue;
+            }
+            if let Err(error) = self.expr(operand, cx) {
+                return error;
+            }
         }
+        SqlError::invalid_at(format!("No match found for function signature {name}"), place)
+    }
+
+    /// Gives the place from one expression to the end of another.
+    pub(super) fn place_from(&self, first: &ast::Expr, last: &ast::Expr) -> Option<crate::Position> {
+        let (first, _) = self.extent(first, 0)?;
+        let (_, last) = self.extent(last, 0)?;
+        self.tokens.range(first, last)
+    }
+
+    /// Gives the name of a type that starts at a token, without its quotes, and its last token.
+    fn type_name(&self, at: usize) -> (String, usize) {
+        let list = self.tokens.list();
+        let mut name = String::new();
+        let mut last = at;
+        while let Some(Token::Word(word)) = list.get(last).map(|t| &t.token) {
+            name.push_str(&word.value);
+            if list.get(last + 1).is_none_or(|t| t.token != Token::Period) {
+                break;
+            }
+            name.push('.');
+            last += 2;
+        }
+        (name, last)
+    }
+
+    /// Makes the error for a type that Calcite knows and Druid has no values of.
+    fn foreign_type(&self, typed: &Typed, data_type: &ast::DataType, whole: &ast::Expr) -> Option<SqlError> {
+        use ast::DataType as D;
+        let unconvertible = |target: &str| {
+            SqlError::invalid_at(
+                format!(
+                    "Cast function cannot convert value of type {} to type {target}",
+                    typed.in_message()
+                ),
+                self.place(whole),
+            )
+        };
+        let (target, time) = match data_type {
+            D::Time(digits, ast::TimezoneInfo::None) => (format!("TIME({})", digits.unwrap_or(0)), true),
+            D::Varbinary(_) | D::Binary(_) => (data_type.to_string().to_uppercase(), false),
+            _ => return None,
+        };
+        Some(match &typed.expr {
+            _ if typed.ty.is_time() && !time => unconvertible(&target),
+            _ if typed.ty.is_time() || (typed.ty.is_text() && !time) || typed.ty == SqlType::Null => unhandled(),
+            Expr::Literal(..) if typed.ty.is_text() => {
+                super::special::failed_planning("Unsupported DateTime type[TIME]")
+            }
+            _ if typed.ty.is_text() => SqlError::general(
+                crate::Persona::Admin,
+                crate::Category::Uncategorized,
+                "Unsupported DateTime type[TIME]",
+            ),
+            _ => unconvertible(&target),
+        })
     }
 
     pub(super) fn identifier(&self, parts: &[ast::Ident], cx: &Cx) -> Result<Typed, SqlError> {
@@ -763,6 +850,15 @@ pub(super) fn unit_name(field: &DateTimeField) -> String {
     field.to_string().to_ascii_uppercase()
 }
 
+/// Gives a unit as messages show it: one that there is not in quotes.
+fn unit_shown(field: &DateTimeField) -> String {
+    let name = unit_name(field);
+    match check_unit(field) {
+        Ok(()) => name,
+        Err(_) => format!("`{name}`"),
+    }
+}
+
 /// Gives the period of a unit.
 pub(super) fn unit_period(unit: &str) -> Option<&'static str> {
     Some(match unit {
@@ -776,4 +872,22 @@ pub(super) fn unit_period(unit: &str) -> Option<&'static str> {
         "YEAR" => "P1Y",
         _ => return None,
     })
+}
+
+/// Makes the error of a statement that Druid's planner fails on without saying why.
+pub(super) fn unhandled() -> SqlError {
+    SqlError::general(
+        crate::Persona::Operator,
+        crate::Category::Unsupported,
+        "Unhandled Query Planning Failure, see broker logs for details",
+    )
+}
+
+/// Makes the error of a statement that Calcite fails on by an exception.
+pub(super) fn uncategorized(exception: &str) -> SqlError {
+    SqlError::general(
+        crate::Persona::User,
+        crate::Category::Uncategorized,
+        format!("Uncategorized calcite error message: [{exception}]"),
+    )
 }

@@ -187,7 +187,14 @@ impl Binder<'_> {
                     names.join(", "),
                     alias.columns.len()
                 ),
-                alias.columns.first().map(|column| position(column.name.span)),
+                alias.columns.first().zip(alias.columns.last()).map(|(first, last)| {
+                    let end = position(last.name.span);
+                    crate::Position {
+                        end_line: end.end_line,
+                        end_column: end.end_column,
+                        ..position(first.name.span)
+                    }
+                }),
             ));
         }
         Ok(alias.columns.iter().map(|column| column.name.value.clone()).collect())
@@ -254,9 +261,7 @@ impl Binder<'_> {
             // The catalog's own name may stand in front.
             [catalog, schema, table] if catalog == "druid" => (schema.as_str(), table.as_str()),
             _ => {
-                let message = format!("Object '{}' not found", parts[0]);
-                let schemas = SCHEMAS.map(String::from);
-                return Err(not_found(message, &parts[0], &schemas, place));
+                return Err(self.no_object(&parts, place));
             }
         };
         let lookup = || self.catalog.lookup(table).and_then(|lookup| lookup.table().ok());
@@ -268,8 +273,7 @@ impl Binder<'_> {
             let names = self.catalog.table_names(schema);
             let known_schema = !names.is_empty() || SCHEMAS.contains(&schema);
             if !known_schema {
-                let message = format!("Object '{schema}' not found");
-                return Err(not_found(message, schema, &SCHEMAS.map(String::from), place));
+                return Err(self.no_object(&parts, place));
             }
             let other_case = names.iter().any(|name| name.to_lowercase() == table.to_lowercase());
             let message = if parts.len() > 1 || other_case {
@@ -313,6 +317,26 @@ impl Binder<'_> {
             item.relations[0].schema = Some(schema.to_string());
         }
         Ok(item)
+    }
+
+    /// Makes the error for a name whose schema there is not: the part that is not found, within what was.
+    fn no_object(&self, parts: &[String], place: Option<crate::Position>) -> SqlError {
+        let is_table = |schema: &str, name: &str| {
+            self.catalog.table(schema, name).is_some() || (schema == "lookup" && self.catalog.lookup(name).is_some())
+        };
+        let within = |name: &str, found: &str| {
+            SqlError::invalid_at(format!("Object '{name}' not found within '{found}'"), place)
+        };
+        match parts {
+            [table, name, ..] if is_table("druid", table) => within(name, &format!("druid.{table}")),
+            [schema, table, name, ..] if is_table(schema, table) => within(name, &format!("{schema}.{table}")),
+            [schema, name, ..] if SCHEMAS.contains(&schema.as_str()) => within(name, schema),
+            _ => {
+                let name = parts.first().map_or("", String::as_str);
+                let message = format!("Object '{name}' not found");
+                not_found(message, name, &SCHEMAS.map(String::from), place)
+            }
+        }
     }
 
     pub(super) fn scan(
@@ -360,6 +384,7 @@ impl Binder<'_> {
     ) -> Result<FromItem, SqlError> {
         let name = function.name.to_string();
         let start = function.name.span().start;
+        let last = function.name.0.last().and_then(|part| part.as_ident());
         let columns = self.parsed.extends.get(&(start.line, start.column));
         match name.to_ascii_uppercase().as_str() {
             "EXTERN" => self.extern_table(function, columns, alias),
@@ -374,8 +399,12 @@ impl Binder<'_> {
                 let (args, _, _) = self.arguments(function, &super::expr::Cx::constant())?;
                 let families: Vec<String> = args.iter().map(|arg| format!("<{}>", arg.ty.family())).collect();
                 Err(SqlError::invalid_at(
-                    format!("No match found for function signature {name}({})", families.join(", ")),
-                    self.place_of_start(start),
+                    format!(
+                        "No match found for function signature {}({})",
+                        last.map_or(name.as_str(), |ident| ident.value.as_str()),
+                        families.join(", ")
+                    ),
+                    self.place_of_start(last.map_or(start, |ident| ident.span.start)),
                 ))
             }
         }
@@ -481,7 +510,11 @@ impl Binder<'_> {
             ..
         } = factor
         else {
-            return Err(SqlError::unplannable("UNNEST with ordinality is not supported"));
+            return Err(SqlError::runtime(
+                "java.lang.ArrayIndexOutOfBoundsException",
+                "Index 1 out of bounds for length 1",
+            )
+            .hint(Some("UNNEST WITH ORDINALITY is not supported".into())));
         };
         let [array] = array_exprs.as_slice() else {
             return Err(SqlError::unplannable("UNNEST takes one array"));
@@ -492,10 +525,15 @@ impl Binder<'_> {
             other => {
                 return Err(SqlError::invalid_at(
                     format!(
-                        "Cannot apply 'UNNEST' to arguments of type 'UNNEST(<{}>)'. Supported form(s): 'UNNEST(<MULTISET>)'\n'UNNEST(<ARRAY>)'\n'UNNEST(<MAP>)'",
+                        "Cannot apply 'UNNEST' to arguments of type 'UNNEST(<{}>)'. Supported form(s): 'UNNEST(<MULTISET>)'\n'UNNEST(<ARRAY>)'\n'UNNEST(<MAP>)'\nUNNEST(<MULTISET>)\nUNNEST(<ARRAY>)\nUNNEST(<MAP>)",
                         other.in_message()
                     ),
-                    self.place(array),
+                    self.extent(array, 0).and_then(|(first, _)| {
+                        let word = (0..first)
+                            .rev()
+                            .find(|at| crate::parse::is_word(&self.tokens.list()[*at].token, "UNNEST"))?;
+                        self.tokens.range(word, self.tokens.matching(word + 1)?)
+                    }),
                 ));
             }
         };

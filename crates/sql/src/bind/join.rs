@@ -208,6 +208,9 @@ impl Binder<'_> {
     ) -> Result<Vec<Merged>, SqlError> {
         let mut merged = Vec::new();
         for (name, place) in names {
+            if merged.iter().any(|known: &Merged| known.name == *name) {
+                continue;
+            }
             let (old, new) = scope.relations.split_at(first_new);
             let mut sides = Vec::with_capacity(2);
             for relations in [&old[start..], new] {
@@ -315,7 +318,15 @@ impl Binder<'_> {
     /// Gives the place of a FROM item; parentheses around a query do not count.
     fn place_of_factor(&self, factor: &TableFactor) -> Option<crate::Position> {
         match factor {
-            TableFactor::Table { name, .. } => self.place_of_name(name),
+            TableFactor::Table { name, alias, .. } => {
+                let place = self.place_of_name(name)?;
+                let end = alias.as_ref().map_or(place, |alias| position(alias.name.span));
+                Some(crate::Position {
+                    end_line: end.end_line,
+                    end_column: end.end_column,
+                    ..place
+                })
+            }
             TableFactor::Derived { subquery, .. } if matches!(*subquery.body, ast::SetExpr::Values(_)) => {
                 self.place_before(factor, "VALUES")
             }

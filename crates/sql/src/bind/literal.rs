@@ -92,7 +92,19 @@ impl Binder<'_> {
             Value::Null => Typed::new(lit(ScalarValue::Null), SqlType::Null),
             Value::Placeholder(_) => return Err(parameters::unbound(self.tokens)),
             Value::HexStringLiteral(hex) => {
-                return Err(SqlError::input(format!(
+                if !hex.chars().all(|c| c.is_ascii_hexdigit()) {
+                    return Err(SqlError::invalid(
+                        "Binary literal string must contain only characters '0' - '9', 'A' - 'F'",
+                    )
+                    .in_grammar());
+                }
+                if hex.len() % 2 == 1 {
+                    return Err(SqlError::invalid_at(
+                        "Binary literal string must contain an even number of hexits",
+                        Some(position(value.span)),
+                    ));
+                }
+                return Err(SqlError::invalid(format!(
                     "Cannot handle literal [X'{hex}':BINARY({})] of unsupported type [BINARY].",
                     hex.len() / 2
                 )));
@@ -173,7 +185,11 @@ impl Binder<'_> {
                     self.place(expr),
                 )),
             },
-            _ => Err(SqlError::input(format!(
+            ast::DataType::Decimal(_) => self.value(&ast::ValueWithSpan {
+                value: Value::Number(content.clone(), false),
+                span: typed.value.span,
+            }),
+            _ => Err(SqlError::invalid(format!(
                 "Cannot handle literal [{content}] of unsupported type [{}].",
                 typed.data_type
             ))),

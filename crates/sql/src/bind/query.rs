@@ -82,7 +82,10 @@ impl Binder<'_> {
             let first = list.first().and_then(|column| self.tokens.at(column.name.span.start));
             return Err(SqlError::invalid_at(
                 "Number of columns must match number of query columns",
-                first.and_then(|at| self.tokens.range(at.saturating_sub(1), at)),
+                first.and_then(|at| {
+                    let open = at.checked_sub(1)?;
+                    self.tokens.range(open, self.tokens.matching(open)?)
+                }),
             ));
         }
         let names = list.iter().map(|column| column.name.value.clone());
@@ -124,6 +127,11 @@ impl Binder<'_> {
     /// Reads LIMIT, OFFSET and FETCH counts.
     fn count(&self, expr: &ast::Expr) -> Result<usize, SqlError> {
         let typed = self.expr(expr, &Cx::constant())?;
+        // What is behind the point does not count.
+        let typed = match typed.ty {
+            SqlType::Decimal | SqlType::Double => self.cast(typed, &SqlType::BigInt)?,
+            _ => typed,
+        };
         match literal::as_long(&typed.expr).and_then(|n| usize::try_from(n).ok()) {
             Some(count) => Ok(count),
             None if typed.ty == SqlType::Null => Ok(usize::MAX),
@@ -323,7 +331,13 @@ impl Binder<'_> {
         });
         SqlError::invalid_at(
             "Values passed to VALUES operator must have compatible types",
-            word.and_then(|at| self.tokens.range(at, at)),
+            word.and_then(|at| {
+                let last = rows.last().and_then(|row| row.last());
+                let end = last.and_then(|expr| self.extent(expr, 0)).map(|(_, last)| last + 1);
+                self.tokens
+                    .range(at, end.unwrap_or(at))
+                    .or_else(|| self.tokens.range(at, at))
+            }),
         )
     }
 
@@ -333,7 +347,10 @@ impl Binder<'_> {
             SetExpr::Select(select) => {
                 let start = select.projection.first()?.span().start;
                 let at = self.tokens.at(start)?;
-                self.tokens.range(at, at)
+                let last = self.end_of_item(select.projection.last()?);
+                self.tokens
+                    .range(at, last.unwrap_or(at).max(at))
+                    .or_else(|| self.tokens.range(at, at))
             }
             SetExpr::Query(query) => self.place_of_rows(&query.body),
             SetExpr::Values(values) => {
@@ -344,6 +361,15 @@ impl Binder<'_> {
                     .find(|at| crate::parse::is_word(&self.tokens.list()[*at].token, "VALUES"))?;
                 self.tokens.range(at, at)
             }
+            _ => None,
+        }
+    }
+
+    /// Gives the last token of an entry of a select list.
+    fn end_of_item(&self, item: &ast::SelectItem) -> Option<usize> {
+        match item {
+            ast::SelectItem::UnnamedExpr(expr) => self.extent(expr, 0).map(|(_, last)| last),
+            ast::SelectItem::ExprWithAlias { alias, .. } => self.tokens.at(alias.span.start),
             _ => None,
         }
     }

@@ -4,6 +4,7 @@ use datafusion::sql::sqlparser::ast::{
     Distinct, Function, LimitClause, Query, Select, SelectItem, TableFactor, WildcardAdditionalOptions,
 };
 
+use super::expr::unhandled;
 use crate::SqlError;
 
 /// Refuses the first clause of a list that is there.
@@ -73,23 +74,23 @@ fn check_wildcard(options: &WildcardAdditionalOptions) -> Result<(), SqlError> {
 /// Checks what is written behind a table or a subquery.
 pub(super) fn check_factor(factor: &TableFactor) -> Result<(), SqlError> {
     match factor {
+        // What Druid has no rule for.
+        TableFactor::Table { sample: Some(_), .. } => Err(unhandled()),
         TableFactor::Table {
             with_hints,
             version,
             with_ordinality,
             partitions,
-            sample,
             index_hints,
             ..
         } => refuse(&[
-            (sample.is_some(), "TABLESAMPLE"),
             (version.is_some(), "FOR SYSTEM_TIME"),
             (*with_ordinality, "WITH ORDINALITY"),
             (!partitions.is_empty(), "PARTITION of a table"),
             (!index_hints.is_empty(), "USE INDEX"),
             (!with_hints.is_empty(), "WITH of a table"),
         ]),
-        TableFactor::Derived { sample: Some(_), .. } => refuse(&[(true, "TABLESAMPLE")]),
+        TableFactor::Derived { sample: Some(_), .. } => Err(unhandled()),
         _ => Ok(()),
     }
 }

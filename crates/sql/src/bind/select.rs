@@ -379,7 +379,7 @@ impl Binder<'_> {
                     if typed.ty.is_interval() {
                         return Err(interval_selected(&typed));
                     }
-                    let name = match expr {
+                    let name = match bare(expr) {
                         ast::Expr::Identifier(ident) => ident.value.clone(),
                         ast::Expr::CompoundIdentifier(parts) => {
                             parts.last().map(|ident| ident.value.clone()).unwrap_or_default()
@@ -742,4 +742,12 @@ pub(super) fn build(builder: datafusion::common::Result<LogicalPlanBuilder>) -> 
     builder
         .and_then(LogicalPlanBuilder::build)
         .map_err(|e| from_datafusion(&e))
+}
+
+/// Takes the parentheses off an expression.
+fn bare(mut expr: &ast::Expr) -> &ast::Expr {
+    while let ast::Expr::Nested(inner) = expr {
+        expr = inner;
+    }
+    expr
 }

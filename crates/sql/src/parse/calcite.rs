@@ -20,11 +20,97 @@ use super::tokens::is_word;
 
 type Parsed = Result<Expr, ParserError>;
 
+/// Operators between two operands that Calcite reads and Druid has no function for, longest first.
+const FOREIGN: [&str; 19] = [
+    "MULTISET UNION ALL",
+    "MULTISET UNION DISTINCT",
+    "MULTISET INTERSECT ALL",
+    "MULTISET INTERSECT DISTINCT",
+    "MULTISET EXCEPT ALL",
+    "MULTISET EXCEPT DISTINCT",
+    "NOT SUBMULTISET OF",
+    "IMMEDIATELY PRECEDES",
+    "IMMEDIATELY SUCCEEDS",
+    "MULTISET UNION",
+    "MULTISET INTERSECT",
+    "MULTISET EXCEPT",
+    "SUBMULTISET OF",
+    "MEMBER OF",
+    "CONTAINS",
+    "EQUALS",
+    "OVERLAPS",
+    "PRECEDES",
+    "SUCCEEDS",
+];
+/// The same behind one operand, and in front of one.
+const FOREIGN_TESTS: [&str; 5] = ["IS A SET", "IS NOT A SET", "IS EMPTY", "IS NOT EMPTY", "FORMAT JSON"];
+const FOREIGN_PREFIXES: [&str; 2] = ["EXISTS", "UNIQUE"];
+
+/// Tells whether a call of this name stands for an operator that Druid has no function for.
+pub(crate) fn is_operator(name: &str) -> bool {
+    FOREIGN.contains(&name) || FOREIGN_TESTS.contains(&name) || FOREIGN_PREFIXES.contains(&name)
+}
+
+/// Finds the operator of a list whose words come next.
+fn foreign(parser: &Parser, list: &[&'static str]) -> Option<&'static str> {
+    list.iter().copied().find(|name| {
+        name.split(' ')
+            .enumerate()
+            .all(|(i, word)| is_word(&parser.peek_nth_token_ref(i).token, word))
+    })
+}
+
+/// Gives the precedence of the next operator, if it is one of ours that the query parser does not know.
+pub(super) fn precedence(dialect: &dyn Dialect, parser: &Parser) -> Option<u8> {
+    foreign(parser, &FOREIGN)
+        .or_else(|| foreign(parser, &["FORMAT JSON"]))
+        .map(|_| dialect.prec_value(Precedence::Eq))
+}
+
+/// Reads the operator and its other operand, as a call of its name.
+fn foreign_call(dialect: &dyn Dialect, parser: &mut Parser, left: &Expr, name: &str, tests: bool) -> Parsed {
+    let mut token = parser.next_token();
+    for _ in 1..name.split(' ').count() {
+        parser.next_token();
+    }
+    let mut args = vec![left.clone()];
+    if !tests {
+        args.push(parser.parse_subexpr(dialect.prec_value(Precedence::Eq))?);
+    }
+    let full = match name {
+        "MULTISET UNION" | "MULTISET INTERSECT" | "MULTISET EXCEPT" => format!("{name} ALL"),
+        _ => name.to_string(),
+    };
+    token.token = Token::make_word(&full, None);
+    Ok(call(&token, args, Vec::new()))
+}
+
+/// Reads EXISTS and UNIQUE of what is no query.
+fn foreign_prefix(parser: &mut Parser) -> Option<Parsed> {
+    let name = foreign(parser, &FOREIGN_PREFIXES)?;
+    let word = |n: usize| {
+        let token = &parser.peek_nth_token_ref(n).token;
+        *token == Token::LParen
+            || ["SELECT", "WITH", "VALUES", "TABLE"]
+                .iter()
+                .any(|start| is_word(token, start))
+    };
+    if name == "EXISTS" && parser.peek_nth_token_ref(1).token == Token::LParen && word(2) {
+        return None;
+    }
+    let token = parser.next_token();
+    let operand = parser.parse_subexpr(super::dialect::DruidDialect.prec_value(Precedence::UnaryNot));
+    Some(operand.map(|operand| call(&token, vec![operand], Vec::new())))
+}
+
 /// Reads what starts an expression, if it is one of ours.
 pub(super) fn prefix(parser: &mut Parser) -> Option<Parsed> {
     let first = &parser.peek_token_ref().token;
     if is_word(first, "SUBSTR") && parser.peek_nth_token_ref(1).token == Token::LParen {
         return Some(substr(parser));
+    }
+    if FOREIGN_PREFIXES.iter().any(|name| is_word(first, name)) {
+        return foreign_prefix(parser);
     }
     let json = is_word(first, "JSON_VALUE") || is_word(first, "JSON_QUERY");
     if !(json || is_word(first, "POSITION")) || parser.peek_nth_token_ref(1).token != Token::LParen {
@@ -36,6 +122,11 @@ pub(super) fn prefix(parser: &mut Parser) -> Option<Parsed> {
 /// Reads what follows an operand, if it is one of ours.
 pub(super) fn infix(dialect: &dyn Dialect, parser: &mut Parser, left: &Expr) -> Option<Parsed> {
     let word = |n: usize, text: &str| is_word(&parser.peek_nth_token_ref(n).token, text);
+    for (list, tests) in [(FOREIGN.as_slice(), false), (FOREIGN_TESTS.as_slice(), true)] {
+        if let Some(name) = foreign(parser, list) {
+            return Some(foreign_call(dialect, parser, left, name, tests));
+        }
+    }
     let not = usize::from(word(0, "NOT"));
     if word(not, "BETWEEN") && (word(not + 1, "SYMMETRIC") || word(not + 1, "ASYMMETRIC")) {
         let symmetric = word(not + 1, "SYMMETRIC");

@@ -74,6 +74,10 @@ impl Dialect for DruidDialect {
         }
     }
 
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        super::calcite::precedence(self, parser).map(Ok)
+    }
+
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
         super::calcite::prefix(parser)
     }

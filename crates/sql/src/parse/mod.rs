@@ -2,19 +2,22 @@
 //!
 //! 0. [`grammar`]: what does not follow Druid's grammar is refused, in Calcite's words.
 //! 1. [`Tokens`]: the text as tokens with places.
-//! 2. `SET k = v;` statements are taken off the front.
+//! 2. [`lists`]: `SET k = v;` statements are taken off the front.
 //! 3. `EXPLAIN PLAN FOR`, `INSERT INTO`, `REPLACE INTO … OVERWRITE` are read from the front, `PARTITIONED BY … CLUSTERED BY …`
 //!    is cut off the end: both are words that no query holds outside of parentheses.
 //! 4. Column lists behind `TABLE(f(…))` are taken out into [`Parsed::extends`], since the query parser does not know them.
-//! 5. What is left is a standard query.
+//! 5. [`rewrite`]: what Calcite writes in a way of its own is worded as the query parser knows it.
+//! 6. What is left is a standard query.
 
 mod calcite;
 mod dialect;
 mod extend;
 pub(crate) mod grammar;
 mod ingest;
+mod lists;
 pub(crate) mod parameters;
 pub mod reserved;
+mod rewrite;
 mod tokens;
 
 use std::collections::HashMap;
@@ -25,6 +28,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use henge_input::ExternColumn;
 use serde_json::Value;
 
+pub(crate) use calcite::is_operator;
 pub(crate) use ingest::{IngestAst, OverwriteAst, PartitionAst, Target, clustered_first};
 pub(crate) use tokens::{Tokens, is_word, position};
 
@@ -59,7 +63,7 @@ pub(crate) enum Body {
 
 /// Reads a statement. Call it on a stack of [`stack_bytes`].
 pub(crate) fn parse(tokens: &Tokens) -> Result<Parsed, SqlError> {
-    let (sets, first) = split_sets(tokens)?;
+    let (sets, first) = lists::split_sets(tokens)?;
     // Any number of semicolons may end the last statement.
     let list = &tokens.list()[first..];
     let end = list
@@ -67,18 +71,15 @@ pub(crate) fn parse(tokens: &Tokens) -> Result<Parsed, SqlError> {
         .rposition(|t| t.token != Token::SemiColon)
         .map_or(0, |last| last + 1);
     let mut rest = &list[..end];
-    let explain = rest.len() > 2
-        && is_word(&rest[0].token, "EXPLAIN")
-        && is_word(&rest[1].token, "PLAN")
-        && is_word(&rest[2].token, "FOR");
-    if explain {
-        rest = &rest[3..];
-    }
+    let explained = lists::explained(rest);
+    let explain = explained > 0;
+    rest = &rest[explained..];
     let Some(start) = rest.first() else {
         return Err(tokens.unexpected(tokens.list().len(), STATEMENT_STARTS));
     };
     let (owned, extends) = extend::take_columns(tokens, rest)?;
     let owned = extend::plain_trim(extend::plain_json_object(extend::plain_hexadecimal(owned)));
+    let owned = rewrite::plain(tokens, owned)?;
     let word = match &start.token {
         Token::Word(word) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
         _ => String::new(),
@@ -86,19 +87,21 @@ pub(crate) fn parse(tokens: &Tokens) -> Result<Parsed, SqlError> {
     let body = match word.as_str() {
         "INSERT" | "REPLACE" | "UPSERT" => Body::Ingest(Box::new(ingest::parse(tokens, owned)?)),
         "DELETE" | "UPDATE" | "MERGE" => {
-            return Err(SqlError::invalid(format!("Unsupported SQL statement [{word}]")));
+            let kind = if explain { "EXPLAIN" } else { word.as_str() };
+            return Err(SqlError::invalid(format!("Unsupported SQL statement [{kind}]")));
         }
         "SELECT" | "WITH" | "VALUES" | "VALUE" | "TABLE" => Body::Query(query(tokens, owned)?),
         "" if start.token == Token::LParen => Body::Query(query(tokens, owned)?),
-        "ALTER" | "RESET" | "SET" | "DESCRIBE" | "CALL" => {
+        "DESCRIBE" | "CALL" => {
             let kind = match word.as_str() {
+                "DESCRIBE" if lists::describes_schema(rest) => "DESCRIBE_SCHEMA",
                 "DESCRIBE" => "DESCRIBE_TABLE",
                 "CALL" => "PROCEDURE_CALL",
                 other => other,
             };
             return Err(SqlError::invalid(format!("Unsupported SQL statement [{kind}]")));
         }
-        _ => return Err(tokens.unexpected(first + usize::from(explain) * 3, STATEMENT_STARTS)),
+        _ => return Err(tokens.unexpected(first + explained, STATEMENT_STARTS)),
     };
     Ok(Parsed {
         sets,
@@ -124,87 +127,6 @@ pub(crate) fn stack_bytes(tokens: &Tokens) -> usize {
         })
         .count();
     limits::STACK_BYTES + operators * limits::STACK_BYTES_PER_OPERATOR
-}
-
-/// Splits `SET k = v; SET … ; main` into the settings and the index of the main statement's first token.
-fn split_sets(tokens: &Tokens) -> Result<(Vec<(String, Value)>, usize), SqlError> {
-    let list = tokens.list();
-    let mut sets = Vec::new();
-    let mut at = 0;
-    while list.get(at).is_some_and(|t| is_word(&t.token, "SET")) {
-        let end = list[at..]
-            .iter()
-            .position(|t| t.token == Token::SemiColon)
-            .map_or(list.len(), |n| at + n);
-        sets.push(set_statement(tokens, at, end)?);
-        at = end + usize::from(end < list.len());
-    }
-    if at >= list.len() && !sets.is_empty() {
-        return Err(SqlError::invalid("Statement list is missing a non-SET statement to execute").in_grammar());
-    }
-    if let Some(n) = list[at..].iter().position(|t| t.token == Token::SemiColon) {
-        let semicolon = at + n;
-        if list[semicolon..].iter().any(|t| t.token != Token::SemiColon) {
-            let text: Vec<String> = list[at..semicolon]
-                .iter()
-                .map(|t| match &t.token {
-                    Token::Word(word) if word.quote_style.is_none() && reserved::is_reserved(&word.value) => {
-                        word.value.to_ascii_uppercase()
-                    }
-                    other => other.to_string(),
-                })
-                .collect();
-            return Err(SqlError::invalid(format!(
-                "Only SET statements can appear before the final statement in a statement list, but found non-SET statement[{}]",
-                text.join(" ")
-            )).in_grammar());
-        }
-    }
-    Ok((sets, at))
-}
-
-fn set_statement(tokens: &Tokens, at: usize, end: usize) -> Result<(String, Value), SqlError> {
-    let list = &tokens.list()[at..end];
-    let name = match list.get(1).map(|t| &t.token) {
-        Some(Token::Word(word)) => word.value.clone(),
-        _ => return Err(tokens.unexpected(at + 1, "<IDENTIFIER>")),
-    };
-    if list.get(2).map(|t| &t.token) != Some(&Token::Eq) {
-        return Err(tokens.unexpected(at + 2, "\"=\""));
-    }
-    let negative = list.get(3).is_some_and(|t| t.token == Token::Minus);
-    let value_at = 3 + usize::from(negative);
-    let value = match list.get(value_at).map(|t| &t.token) {
-        Some(Token::Number(text, _)) => {
-            let text = if negative { format!("-{text}") } else { text.clone() };
-            text.parse::<i64>()
-                .map(Value::from)
-                .or_else(|_| text.parse::<f64>().map(Value::from))
-                .unwrap_or(Value::String(text))
-        }
-        Some(Token::SingleQuotedString(text)) if !negative => Value::String(text.clone()),
-        Some(Token::Word(word)) if !negative && word.value.eq_ignore_ascii_case("true") => Value::Bool(true),
-        Some(Token::Word(word)) if !negative && word.value.eq_ignore_ascii_case("false") => Value::Bool(false),
-        Some(Token::Word(word)) if !negative && word.value.eq_ignore_ascii_case("null") => Value::Null,
-        _ => {
-            let rest = &list[3.min(list.len())..];
-            let value: Vec<String> = rest
-                .iter()
-                .map(|t| match &t.token {
-                    Token::Word(word) => format!("\"{}\"", word.value),
-                    other => other.to_string(),
-                })
-                .collect();
-            return Err(SqlError::invalid(format!(
-                "Assigned value must be a literal for SET statement[SET \"{name}\" = {}]",
-                value.join(" ")
-            )));
-        }
-    };
-    if list.len() > value_at + 1 {
-        return Err(tokens.unexpected(at + value_at + 1, "<EOF>, \";\""));
-    }
-    Ok((name, value))
 }
 
 /// Parses tokens as one whole query.

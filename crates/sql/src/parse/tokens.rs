@@ -33,10 +33,15 @@ impl Tokens {
             Ok(tokens) => tokens,
             Err(error) => return Err(lexical(&error.message, error.location)),
         };
-        let list: Vec<TokenWithSpan> = tokens
+        let mut list: Vec<TokenWithSpan> = tokens
             .into_iter()
             .filter(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF))
             .collect();
+        if list.iter().any(|t| t.token == Token::Ampersand) {
+            list = unicode_names(list)?;
+        }
+        list = own_escapes(list)?;
+        in_units_of_utf16(sql, &mut list);
         if list.len() > limits::MAX_TOKENS {
             return Err(SqlError::invalid(format!(
                 "Statement of {} tokens is longer than the limit of {} tokens",
@@ -311,6 +316,128 @@ fn end_of(sql: &str) -> (u64, u64) {
     let line = text.matches('\n').count() as u64 + 1;
     let last = text.rsplit('\n').next().unwrap_or_default();
     (line, last.chars().count() as u64)
+}
+
+/// Makes columns count as Calcite's do: a character beyond U+FFFF is two.
+fn in_units_of_utf16(sql: &str, list: &mut [TokenWithSpan]) {
+    if sql.chars().all(|c| c.len_utf16() == 1) {
+        return;
+    }
+    // Per line, the columns of the wide characters.
+    let wide: Vec<Vec<u64>> = sql
+        .split('\n')
+        .map(|line| {
+            let columns = line.chars().zip(1..).filter(|(c, _)| c.len_utf16() == 2);
+            columns.map(|(_, column)| column).collect()
+        })
+        .collect();
+    let shift = |place: &mut Location| {
+        let line = usize::try_from(place.line).unwrap_or(0).checked_sub(1);
+        let columns = line.and_then(|line| wide.get(line));
+        place.column += columns.map_or(0, |list| list.iter().filter(|column| **column < place.column).count()) as u64;
+    };
+    for token in list {
+        shift(&mut token.span.start);
+        shift(&mut token.span.end);
+    }
+}
+
+/// Joins `U&"…"`, which the tokenizer cuts into three, to the name that it is.
+fn unicode_names(list: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(list.len());
+    let mut at = 0;
+    while at < list.len() {
+        let touch = |n: usize| {
+            list.get(at + n)
+                .zip(list.get(at + n + 1))
+                .is_some_and(|(a, b)| a.span.end == b.span.start)
+        };
+        let name = match list.get(at + 2).map(|t| &t.token) {
+            Some(Token::Word(word)) if word.quote_style == Some('"') => Some(&word.value),
+            _ => None,
+        };
+        let prefixed = is_word(&list[at].token, "U") && list.get(at + 1).is_some_and(|t| t.token == Token::Ampersand);
+        let Some(name) = name.filter(|_| prefixed && touch(0) && touch(1)) else {
+            out.push(list[at].clone());
+            at += 1;
+            continue;
+        };
+        let (escape, taken) = escape_behind(&list, at + 3)?;
+        let span = Span::new(list[at].span.start, list[at + 2].span.end);
+        let word = Token::make_word(&unescaped(name, escape)?, Some('"'));
+        out.push(TokenWithSpan::new(word, span));
+        at += 3 + taken;
+    }
+    Ok(out)
+}
+
+/// Takes UESCAPE off texts as `U&'…'`, which the tokenizer has read with the usual escape.
+fn own_escapes(list: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
+    if !list.iter().any(|t| is_word(&t.token, "UESCAPE")) {
+        return Ok(list);
+    }
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(list.len());
+    let mut at = 0;
+    while at < list.len() {
+        let mut token = list[at].clone();
+        at += 1;
+        if let Token::UnicodeStringLiteral(text) = &token.token {
+            let (escape, taken) = escape_behind(&list, at)?;
+            if taken > 0 {
+                token.token = Token::SingleQuotedString(unescaped(text, escape)?);
+                at += taken;
+            }
+        }
+        out.push(token);
+    }
+    Ok(out)
+}
+
+/// Reads `UESCAPE 'c'`: gives the character, and how many tokens it takes.
+fn escape_behind(list: &[TokenWithSpan], at: usize) -> Result<(char, usize), SqlError> {
+    if !list.get(at).is_some_and(|t| is_word(&t.token, "UESCAPE")) {
+        return Ok(('\\', 0));
+    }
+    let text = match list.get(at + 1).map(|t| &t.token) {
+        Some(Token::SingleQuotedString(text)) => text,
+        _ => return Ok(('\\', 0)),
+    };
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        (Some(escape), None) => Ok((escape, 2)),
+        _ => Err(SqlError::invalid(format!("UESCAPE '{text}' must be exactly one character")).in_grammar()),
+    }
+}
+
+/// Replaces `\\0041` by what it stands for, and a doubled escape by one.
+fn unescaped(text: &str, escape: char) -> Result<String, SqlError> {
+    let chars: Vec<char> = text.chars().collect();
+    let mut units: Vec<u16> = Vec::with_capacity(chars.len());
+    let mut at = 0;
+    while at < chars.len() {
+        let (c, next) = (chars[at], chars.get(at + 1));
+        if c == escape && next == Some(&escape) {
+            units.extend(escape.encode_utf16(&mut [0; 2]).iter());
+            at += 2;
+        } else if c == escape {
+            let digits: String = chars.iter().skip(at + 1).take(4).collect();
+            let unit = Some(&digits)
+                .filter(|d| d.len() == 4 && d.chars().all(|c| c.is_ascii_hexdigit()))
+                .and_then(|d| u16::from_str_radix(d, 16).ok());
+            let Some(unit) = unit else {
+                return Err(SqlError::invalid(format!(
+                    "Unicode escape sequence starting at character {at} is not exactly four hex digits"
+                ))
+                .in_grammar());
+            };
+            units.push(unit);
+            at += 5;
+        } else {
+            units.extend(c.encode_utf16(&mut [0; 2]).iter());
+            at += 1;
+        }
+    }
+    Ok(String::from_utf16_lossy(&units))
 }
 
 fn lexical_error(at: Location, c: char) -> SqlError {

@@ -11,6 +11,7 @@
 //! for. Those lists follow from the productions and their lookaheads alone, so the recogniser keeps both ([`nodes`]) and tries
 //! them in Calcite's order.
 
+mod forbidden;
 mod lexer;
 mod nodes;
 mod notation;
@@ -21,6 +22,7 @@ use std::sync::OnceLock;
 
 use crate::{SqlError, limits};
 
+pub(crate) use forbidden::PERCENT;
 use nodes::Grammar;
 
 /// Index of a kind of token in [`Grammar::images`].
@@ -38,6 +40,8 @@ enum Refusal {
     NoToken { at: usize },
     /// An expression stands where only a query may.
     NotQuery { at: usize },
+    /// What stands before this place has no meaning.
+    Illegal { at: usize, message: &'static str },
     /// A string stands where an alias may.
     NoAlias { at: usize },
 }
@@ -56,6 +60,17 @@ pub(crate) fn check(sql: &str) -> Result<(), SqlError> {
     let found = stacker::grow(limits::GRAMMAR_STACK_BYTES, || {
         recogniser::recognise(grammar, &text.lexemes)
     });
+    let reached = match &found {
+        None => text.lexemes.len(),
+        Some(
+            Refusal::Unexpected { at, .. }
+            | Refusal::NoToken { at }
+            | Refusal::NotQuery { at }
+            | Refusal::Illegal { at, .. }
+            | Refusal::NoAlias { at },
+        ) => *at,
+    };
+    forbidden::check(grammar, &text, reached, found.is_some())?;
     match found {
         None => Ok(()),
         Some(refusal) => Err(wording::error(grammar, &text, refusal)),

@@ -107,6 +107,9 @@ pub(super) struct Grammar {
     pub start: usize,
     /// The rule of an expression.
     pub expression: Node,
+    /// The productions of an expression, and of a query or a join in parentheses.
+    pub condition: usize,
+    pub source: usize,
     /// The productions of one operand in it, and of an operator before an operand.
     pub operand: usize,
     pub prefix: usize,
@@ -136,6 +139,8 @@ pub(super) struct Roles {
     /// Those whose choices messages list first.
     pub listing: usize,
     pub expression: usize,
+    /// A query or a join in parentheses.
+    pub source: usize,
     /// One operand in an expression, and an operator before it.
     pub operand: usize,
     pub prefix: usize,
@@ -159,6 +164,8 @@ impl Grammar {
             images,
             kinds,
             expression: productions[roles.expression],
+            condition: roles.expression,
+            source: roles.source,
             operand: roles.operand,
             prefix: roles.prefix,
             rules,

@@ -118,6 +118,7 @@ pub(super) fn read(text: &str) -> Result<Grammar, String> {
         words: production("unreserved-word")?,
         listing: production("listing")?,
         expression: production("expression")?,
+        source: production("derived-table")?,
         operand: production("operand")?,
         prefix: production("sign-or-negation")?,
     };

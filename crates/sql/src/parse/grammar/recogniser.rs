@@ -27,6 +27,10 @@ pub(super) fn recognise(grammar: &Grammar, lexemes: &[Lexeme]) -> Option<Refusal
         scanned: 0,
         furthest: 0,
         left: 0,
+        betweens: grammar
+            .kinds
+            .get("BETWEEN")
+            .is_some_and(|kind| lexemes.iter().any(|l| l.kind == Some(*kind))),
         again: false,
         looks: vec![Vec::new(); grammar.lookaheads],
         pairs: HashMap::new(),
@@ -43,6 +47,7 @@ pub(super) fn recognise(grammar: &Grammar, lexemes: &[Lexeme]) -> Option<Refusal
         Ok(()) | Err(Stop::Found | Stop::Done | Stop::Abandoned) => None,
         Err(Stop::NoToken(at)) => Some(Refusal::NoToken { at }),
         Err(Stop::NotQuery(at)) => Some(Refusal::NotQuery { at }),
+        Err(Stop::Illegal(message)) => Some(Refusal::Illegal { at: run.taken, message }),
         Err(Stop::NoAlias) => Some(Refusal::NoAlias {
             at: run.taken.saturating_sub(1),
         }),
@@ -69,6 +74,8 @@ enum Stop {
     NotQuery(usize),
     /// A string where an alias may be.
     NoAlias,
+    /// What follows the grammar so far, and has no meaning.
+    Illegal(&'static str),
     /// The production ends before its rule does.
     Done,
     /// The statement is nested too deep, or takes too many steps.
@@ -96,6 +103,8 @@ struct Run<'a> {
     furthest: usize,
     /// While looking ahead: how many tokens more to see. Below zero there is no limit.
     left: i64,
+    /// The statement has BETWEENs.
+    betweens: bool,
     /// Looks are made again to note what they ask for.
     again: bool,
     /// Looks made, by lookahead.
@@ -156,6 +165,11 @@ impl Run<'_> {
                     && [grammar.operand, grammar.prefix].contains(production)
                 {
                     return Err(Stop::NotQuery(at));
+                }
+                if *production == grammar.condition && self.betweens {
+                    self.between_ends(start)?;
+                } else if *production == grammar.source {
+                    self.joins_or_asks(start + 1)?;
                 }
             }
             Rule::Sequence(units) => {
@@ -219,6 +233,90 @@ impl Run<'_> {
         // Calcite reads the first operand before it minds.
         self.refused = Some((self.taken, at));
         Ok(())
+    }
+
+    /// Refuses a BETWEEN of the expression that was just taken whose AND never comes.
+    fn between_ends(&self, start: usize) -> Result<(), Stop> {
+        let mut open = 0usize;
+        for word in self.outermost(start, self.taken) {
+            match word {
+                "BETWEEN" => open += 1,
+                "AND" => open = open.saturating_sub(1),
+                _ => {}
+            }
+        }
+        match open {
+            0 => Ok(()),
+            _ => Err(Stop::Illegal("BETWEEN operator has no terminating AND")),
+        }
+    }
+
+    /// Refuses parentheses in a FROM, whose inside was just taken, that hold neither a query nor a join.
+    fn joins_or_asks(&self, start: usize) -> Result<(), Stop> {
+        let word = |at: usize| {
+            self.lexemes
+                .get(at)
+                .and_then(|l| l.kind)
+                .and_then(|kind| self.grammar.word(kind))
+        };
+        let open = self.grammar.kinds["("];
+        let is_open = |at: usize| self.lexemes.get(at).is_some_and(|l| l.kind == Some(open));
+        match word(start) {
+            Some("SELECT" | "WITH" | "VALUES" | "VALUE") => return Ok(()),
+            Some("TABLE") if !is_open(start + 1) => return Ok(()),
+            _ => {}
+        }
+        let words = self.outermost(start, self.taken.saturating_sub(1));
+        let among = |list: &[&str]| words.iter().any(|word| list.contains(word));
+        // Parentheses that hold all there is were judged already; with an alias they are a table.
+        let nested = is_open(start) && words.first() == Some(&"(") && words.last() == Some(&")") && words.len() == 2;
+        let bare = is_open(start) && matches!(words.get(2), Some(&("UNION" | "INTERSECT" | "EXCEPT" | "MINUS")));
+        if nested || bare || among(&["JOIN", "APPLY"]) {
+            return Ok(());
+        }
+        Err(Stop::Illegal(match among(&["UNION", "INTERSECT", "EXCEPT", "MINUS"]) {
+            true => "Non-query expression encountered in illegal context",
+            false => "Expected query or join",
+        }))
+    }
+
+    /// Lists the words from `start` to `end` that stand outside of brackets and CASE, the outermost parentheses too, and `""` for
+    /// what is no word.
+    fn outermost(&self, start: usize, end: usize) -> Vec<&'static str> {
+        const WORDS: [&str; 9] = [
+            "BETWEEN",
+            "AND",
+            "JOIN",
+            "APPLY",
+            "UNION",
+            "INTERSECT",
+            "EXCEPT",
+            "MINUS",
+            "SELECT",
+        ];
+        let grammar = self.grammar;
+        let (open, close) = (grammar.kinds["("], grammar.kinds[")"]);
+        let (bracket, unbracket) = (grammar.kinds["["], grammar.kinds["]"]);
+        let (mut depth, mut out) = (0usize, Vec::new());
+        for lexeme in self.lexemes.iter().take(end).skip(start) {
+            let Some(kind) = lexeme.kind else { continue };
+            let word = grammar.word(kind);
+            if kind == open || kind == bracket || word == Some("CASE") {
+                if depth == 0 && kind == open {
+                    out.push("(");
+                }
+                depth += 1;
+            } else if kind == close || kind == unbracket || word == Some("END") {
+                depth = depth.saturating_sub(1);
+                if depth == 0 && kind == close {
+                    out.push(")");
+                }
+            } else if depth == 0 {
+                let known = word.and_then(|word| WORDS.into_iter().find(|known| *known == word));
+                out.push(known.unwrap_or(""));
+            }
+        }
+        out
     }
 
     /// Decides for a branch or against it.

@@ -18,6 +18,7 @@ pub(super) fn error(grammar: &Grammar, text: &Text, refusal: Refusal) -> SqlErro
                 "write the alias as \"{}\"",
                 text.image(at).trim_matches('\'')
             ))),
+        Refusal::Illegal { message, .. } => SqlError::invalid(message).in_grammar(),
         Refusal::NotQuery { at } => {
             let (line, column) = place(text, at);
             SqlError::invalid("Non-query expression encountered in illegal context")
@@ -144,16 +145,37 @@ fn no_token(text: &Text, at: usize) -> SqlError {
         .hint(Some("the comment that starts with /* is never closed by */".into()))
         .in_grammar();
     }
+    let mut rest = text.sql[start..].chars();
+    let mut c = rest.next().unwrap_or(' ');
+    let mut start = start;
+    // `!` is the beginning of `!=`: what is unexpected is what follows it.
+    let mut after = String::new();
+    if c == '!'
+        && let Some(next) = rest.next()
+    {
+        after.push(c);
+        (c, start) = (next, start + 1);
+    }
     let (line, column) = text.place(start);
-    let c = text.sql[start..].chars().next().unwrap_or(' ');
+    if rest.next().is_none() && c.len_utf16() == 1 {
+        let (line, column) = if c == '\n' { (line + 1, 0) } else { (line, column + 1) };
+        let shown = match after.is_empty() {
+            true => String::new(),
+            false => escaped(&format!("{after}{c}")),
+        };
+        return SqlError::invalid(format!(
+            "Lexical error at line {line}, column {column}.  Encountered: <EOF> after : \"{shown}\""
+        ))
+        .in_grammar();
+    }
     let mut units = [0u16; 2];
     let unit = c.encode_utf16(&mut units)[0];
     let shown = match u8::try_from(unit) {
-        Ok(0x20..=0x7e) => escaped(&c.to_string()),
+        Ok(0 | 0x08..=0x0a | 0x0c | 0x0d | 0x20..=0x7e) => escaped(&c.to_string()),
         _ => format!("\\u{unit:04x}"),
     };
     SqlError::invalid(format!(
-        "Lexical error at line {line}, column {column}.  Encountered: \"{shown}\" ({unit}), after : \"\""
+        "Lexical error at line {line}, column {column}.  Encountered: \"{shown}\" ({unit}), after : \"{after}\""
     ))
     .in_grammar()
 }
