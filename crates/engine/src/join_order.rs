@@ -5,7 +5,8 @@
 //!
 //! 1. A hash join collects its right side, unless that is known to be large and the left side is smaller.
 //! 2. A cross join repeats the right side for every row of the left, unless the left side is known to be large and the right smaller.
-//! 3. What is left open is DataFusion's choice: whether a large side is collected by one thread or cut by the hash of the key.
+//! 3. A FULL join is sorted by its rows' places in both sides ([`crate::full_join`]).
+//! 4. What is left open is DataFusion's choice: whether a large side is collected by one thread or cut by the hash of the key.
 
 use std::any::Any;
 use std::fmt;
@@ -51,7 +52,7 @@ pub fn with_arrival(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPla
         let Some(join) = (plan.as_ref() as &dyn Any).downcast_ref::<HashJoinExec>() else {
             return Ok(Transformed::no(plan));
         };
-        let streams_all = matches!(join.join_type(), JoinType::Right | JoinType::Full);
+        let streams_all = *join.join_type() == JoinType::Right;
         if !streams_all || join.right().properties().output_ordering().is_some() {
             return Ok(Transformed::no(plan));
         }
@@ -165,6 +166,14 @@ struct LeftOrder;
 
 impl PhysicalOptimizerRule for LeftOrder {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = plan
+            .transform_up(|plan| {
+                Ok(match crate::full_join::in_left_order(&plan)? {
+                    Some(ordered) => Transformed::yes(ordered),
+                    None => Transformed::no(plan),
+                })
+            })
+            .data()?;
         let plan = plan.transform_up(collected_right).data()?;
         let mut config = config.clone();
         config.optimizer.join_reordering = false;
@@ -286,6 +295,16 @@ mod tests {
         let right = rows("SELECT b.x, a.x FROM b RIGHT JOIN a ON a.x = b.x").await;
         assert_eq!(right[..4], some(&[(1, 1), (2, 2), (3, 3), (3, 3)]));
         assert_eq!(right[4..], [[None, Some(5)], [None, Some(4)]]);
+        let full = rows("SELECT b.x, a.x FROM b FULL JOIN a ON a.x = b.x + 2").await;
+        assert_eq!(full[..4], some(&[(1, 3), (2, 4), (3, 5), (3, 5)]));
+        assert_eq!(full[4..], [[None, Some(1)], [None, Some(2)]]);
+        let full = rows("SELECT a.x, b.x FROM a FULL JOIN b ON a.x = b.x AND a.x <> 1").await;
+        assert_eq!(full[..2], [[Some(5), None], [Some(1), None]]);
+        assert_eq!(full[2..5], [[Some(4), None], [Some(2), Some(2)], [Some(3), Some(3)]]);
+        assert_eq!(full[5..], [[Some(3), Some(3)], [None, Some(1)]]);
+        let full = rows("SELECT a.x, b.x FROM a FULL JOIN b ON a.x < b.x").await;
+        assert_eq!(full[..2], [[Some(5), None], [Some(1), Some(2)]]);
+        assert_eq!(full.last(), Some(&[None, Some(1)]));
         let crossed = rows("SELECT a.x, b.x FROM a, b").await;
         assert_eq!(crossed[..5], some(&[(5, 1), (5, 2), (5, 3), (5, 3), (1, 1)]));
     }

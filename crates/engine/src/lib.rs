@@ -23,6 +23,7 @@ mod convert;
 pub mod counters;
 mod engine;
 pub mod fault;
+mod full_join;
 pub mod ingest;
 mod join_order;
 pub mod limits;

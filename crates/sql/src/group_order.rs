@@ -2,12 +2,13 @@
 //!
 //! 1. A grouping that is cut by a LIMIT without ORDER BY is sorted below it, so that the statement has one answer.
 //! 2. A grouping that is the statement's result is sorted by its keys.
-//! 3. ORDER BY over a grouping goes on with the keys, which settles ties.
+//! 3. A grouping that an interactive join keeps the order of is sorted too.
+//! 4. ORDER BY over a grouping goes on with the keys, which settles ties.
 
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, Result};
+use datafusion::common::{Column, JoinType, Result};
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Projection, Sort as SortPlan, SortExpr,
 };
@@ -18,6 +19,26 @@ use crate::bind::from_datafusion;
 /// Puts the groups of a plan in order.
 pub(crate) fn in_group_order(plan: LogicalPlan) -> std::result::Result<LogicalPlan, SqlError> {
     order(plan).map_err(|e| from_datafusion(&e))
+}
+
+/// Puts groups that are the left side of a join in order: an interactive join keeps it.
+pub(crate) fn joined_in_group_order(plan: LogicalPlan) -> std::result::Result<LogicalPlan, SqlError> {
+    let joined = plan.transform_up(|node| {
+        let LogicalPlan::Join(join) = &node else {
+            return Ok(Transformed::no(node));
+        };
+        let keeps_left = matches!(join.join_type, JoinType::Inner | JoinType::Left | JoinType::Full);
+        Ok(
+            match keeps_left.then(|| sorted_groups(&join.left)).transpose()?.flatten() {
+                Some(left) => {
+                    let inputs = vec![left, join.right.as_ref().clone()];
+                    Transformed::yes(node.with_new_exprs(node.expressions(), inputs)?)
+                }
+                None => Transformed::no(node),
+            },
+        )
+    });
+    joined.map(|joined| joined.data).map_err(|e| from_datafusion(&e))
 }
 
 /// Settles which groups a LIMIT keeps, for plans whose own order does not matter: what is ingested is sorted anyway.

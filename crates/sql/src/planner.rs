@@ -97,6 +97,7 @@ impl Planner {
             EngineKind::Native => {
                 let types = bound.query.columns.iter().map(|(_, ty)| ty);
                 let plan = bind::without_numbers_of_values(bound.query.plan.clone(), types)?;
+                let plan = group_order::joined_in_group_order(plan)?;
                 self.optimise(group_order::in_group_order(plan)?)?
             }
         };
@@ -187,13 +188,9 @@ impl SqlError {
             DataFusionError::Shared(inner) => Self::in_datafusion(inner),
             DataFusionError::Collection(list) => list.iter().find_map(Self::in_datafusion),
             DataFusionError::Execution(text) if text == "Scalar subquery returned more than one row" => {
-                Some(SqlError::legacy(
-                    crate::Persona::Operator,
-                    crate::Category::Uncategorized,
-                    "druidException",
-                    "org.apache.druid.error.DruidException",
-                    "Subquery expression returned more than one row",
-                ))
+                let message = "Subquery expression returned more than one row";
+                let error = SqlError::general(crate::Persona::Operator, crate::Category::Uncategorized, message);
+                Some(error.raised(""))
             }
             DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
                 arrow::error::ArrowError::DivideByZero => Some(SqlError::general(

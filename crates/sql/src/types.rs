@@ -244,6 +244,8 @@ impl SqlType {
             number if number.is_numeric() => "NUMERIC".into(),
             SqlType::Array(_) => self.in_message(),
             SqlType::Complex(_) => self.to_string(),
+            SqlType::IntervalDay => "INTERVAL_DAY_TIME".into(),
+            SqlType::IntervalMonth => "INTERVAL_YEAR_MONTH".into(),
             other => other.name().into(),
         }
     }

@@ -117,6 +117,8 @@ impl Binder<'_> {
                 "FILTER" => "FILTER must not contain aggregate expression".to_string(),
                 clause => format!("Aggregate expression is illegal in {clause} clause"),
             };
+            // What is wrong inside is told first.
+            self.arguments(function, cx)?;
             return Err(SqlError::invalid_at(message, self.place(whole)));
         };
         let parts = self

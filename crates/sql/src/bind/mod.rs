@@ -17,6 +17,7 @@ pub(crate) mod coerce;
 mod condition;
 mod expr;
 mod external;
+mod foreign;
 mod framing;
 mod from;
 mod gathered;

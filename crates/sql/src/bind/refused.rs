@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::ast::{
     Distinct, Function, LimitClause, Query, Select, SelectItem, TableFactor, WildcardAdditionalOptions,
 };
 
-use super::expr::unhandled;
+use super::foreign::unhandled;
 use crate::SqlError;
 
 /// Refuses the first clause of a list that is there.

@@ -88,6 +88,7 @@ impl Binder<'_> {
             grouped: cx.grouped,
         };
         let spec = self.window_spec(over, cx)?;
+        self.arguments(function, &inner)?;
         let upper = name.to_ascii_uppercase();
         self.check_window(&upper, function, &spec, whole)?;
         let mut partition_by = Vec::new();

@@ -212,7 +212,22 @@ fn unparsed(list: &[TokenWithSpan]) -> String {
 }
 
 fn is_keyword(word: &str) -> bool {
-    reserved::is_reserved(word)
+    // Functions that Calcite's parser knows by name are written as they are too.
+    const FUNCTIONS: [&str; 12] = [
+        "ARRAY_AGG",
+        "ARRAY_CONCAT_AGG",
+        "GROUP_CONCAT",
+        "JSON_ARRAY",
+        "JSON_EXISTS",
+        "JSON_OBJECT",
+        "JSON_QUERY",
+        "JSON_VALUE",
+        "STRING_AGG",
+        "TIMESTAMPADD",
+        "TIMESTAMPDIFF",
+        "USER",
+    ];
+    reserved::is_reserved(word) || FUNCTIONS.iter().any(|name| word.eq_ignore_ascii_case(name))
 }
 
 fn begins_clause(list: &[TokenWithSpan], at: usize) -> bool {

@@ -156,9 +156,66 @@ pub(crate) fn with_parser<T>(
     let index_of = |n: usize| starts.get(n).and_then(|start| tokens.at(*start)).unwrap_or(behind);
     match result {
         Ok(value) if reached >= starts.len() => Ok(value),
-        Ok(_) => Err(tokens.unexpected(index_of(reached), STATEMENT_ENDS)),
+        Ok(_) => Err(stray_condition(tokens, index_of(reached))
+            .unwrap_or_else(|| tokens.unexpected(index_of(reached), STATEMENT_ENDS))),
         Err(error) => Err(syntax(tokens, &error, index_of(reached), behind)),
     }
+}
+
+/// Makes the error for a condition of a join that can have none.
+fn stray_condition(tokens: &Tokens, at: usize) -> Option<SqlError> {
+    let list = tokens.list();
+    if !is_word(&list.get(at)?.token, "ON") && !is_word(&list.get(at)?.token, "USING") {
+        return None;
+    }
+    let (mut depth, mut join) = (0usize, at);
+    loop {
+        join = join.checked_sub(1)?;
+        match &list[join].token {
+            Token::RParen => depth += 1,
+            Token::LParen => depth = depth.checked_sub(1)?,
+            token if depth == 0 && is_word(token, "JOIN") => break,
+            _ => {}
+        }
+    }
+    let before = |n: usize, word: &str| join.checked_sub(n).is_some_and(|at| is_word(&list[at].token, word));
+    if before(1, "CROSS") {
+        return Some(SqlError::invalid_at(
+            "Cannot specify condition (NATURAL keyword, or ON or USING clause) following CROSS JOIN",
+            tokens.range(at, at),
+        ));
+    }
+    if !(1..=3).any(|n| before(n, "NATURAL")) {
+        return None;
+    }
+    let mut last = at;
+    let mut depth = 0usize;
+    while let Some(next) = list.get(last + 1) {
+        match &next.token {
+            Token::LParen => depth += 1,
+            Token::RParen if depth == 0 => break,
+            Token::RParen => depth -= 1,
+            Token::Comma | Token::SemiColon if depth == 0 => break,
+            Token::Word(word)
+                if depth == 0
+                    && word.quote_style.is_none()
+                    && [
+                        "WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "OFFSET", "FETCH", "JOIN", "LEFT", "RIGHT",
+                        "INNER", "FULL", "CROSS", "NATURAL", "UNION", "WINDOW", "QUALIFY",
+                    ]
+                    .iter()
+                    .any(|end| word.value.eq_ignore_ascii_case(end)) =>
+            {
+                break;
+            }
+            _ => {}
+        }
+        last += 1;
+    }
+    Some(SqlError::invalid_at(
+        "Cannot specify NATURAL keyword with ON or USING clause",
+        tokens.range(at + 1, last),
+    ))
 }
 
 /// What Calcite says may follow a select, abridged.

@@ -83,6 +83,8 @@ const TYPES: [&str; 19] = [
 pub(super) fn plain(tokens: &Tokens, list: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
     refuse_chains(tokens, &list)?;
     refuse_defaults(tokens, &list)?;
+    refuse_null_treatment(tokens, &list)?;
+    refuse_named_stars(tokens, &list)?;
     let ingests = list
         .first()
         .is_some_and(|t| is_word(&t.token, "INSERT") || is_word(&t.token, "REPLACE"));
@@ -138,6 +140,50 @@ fn refuse_defaults(tokens: &Tokens, list: &[TokenWithSpan]) -> Result<(), SqlErr
             return Err(SqlError::invalid_at(
                 "No match found for function signature DEFAULT",
                 place,
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses `SELECT * AS x`, where the star is an expression of its own.
+fn refuse_named_stars(tokens: &Tokens, list: &[TokenWithSpan]) -> Result<(), SqlError> {
+    for (i, token) in list.iter().enumerate() {
+        let first = i.checked_sub(1).is_some_and(|at| {
+            let before = &list[at].token;
+            *before == Token::Comma || ["SELECT", "ALL", "DISTINCT"].iter().any(|word| is_word(before, word))
+        });
+        let named = match list.get(i + 1).map(|t| &t.token) {
+            Some(Token::Word(word)) if word.quote_style.is_none() => {
+                word.value.eq_ignore_ascii_case("AS") || !is_reserved(&word.value)
+            }
+            Some(Token::Word(_)) => true,
+            _ => false,
+        };
+        if token.token == Token::Mul && first && named {
+            let at = tokens.at(token.span.start);
+            let place = at.and_then(|at| tokens.range(at, at));
+            return Err(SqlError::invalid_at("Unknown identifier '*'", place));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses `f(x) IGNORE NULLS` and `f(x) RESPECT NULLS`.
+fn refuse_null_treatment(tokens: &Tokens, list: &[TokenWithSpan]) -> Result<(), SqlError> {
+    for (i, pair) in list.windows(2).enumerate() {
+        let kind = ["IGNORE", "RESPECT"]
+            .into_iter()
+            .find(|word| is_word(&pair[0].token, word));
+        let behind_call = i.checked_sub(1).is_some_and(|at| list[at].token == Token::RParen);
+        if let Some(kind) = kind
+            && behind_call
+            && is_word(&pair[1].token, "NULLS")
+        {
+            let at = tokens.at(pair[0].span.start);
+            return Err(SqlError::invalid_at(
+                format!("No match found for function signature {kind} NULLS"),
+                at.and_then(|at| tokens.range(at, at + 1)),
             ));
         }
     }
