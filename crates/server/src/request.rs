@@ -200,14 +200,30 @@ fn read_json(body: &[u8]) -> Result<SqlBody, ApiError> {
             ));
         }
     };
-    let Value::Object(mut members) = value else {
-        return Err(malformed(format!(
-            "Cannot deserialize value of type `org.apache.druid.sql.http.SqlQuery` from {}{}",
-            jackson::kind_with_token(&value),
-            jackson::at(body, &[])
-        )));
-    };
     let class = "org.apache.druid.sql.http.SqlQuery";
+    let creator = |kind: &str, shown: String| {
+        let place = jackson::at(body, &[]);
+        malformed(format!(
+            "Cannot construct instance of `{class}` (although at least one Creator exists): no {kind}-argument constructor/factory method to deserialize from {shown}{place}"
+        ))
+    };
+    let mut members = match value {
+        Value::Object(members) => members,
+        Value::Null => return Err(ApiError::request(StatusCode::BAD_REQUEST, "Empty query")),
+        Value::String(text) => return Err(creator("String", format!("String value ('{text}')"))),
+        Value::Bool(flag) => return Err(creator("boolean/Boolean", format!("boolean value ({flag})"))),
+        Value::Number(number) if number.is_f64() => {
+            return Err(creator("double/Double", format!("Number value ({number})")));
+        }
+        Value::Number(number) => return Err(creator("int/Int", format!("Number value ({number})"))),
+        Value::Array(_) => {
+            return Err(malformed(format!(
+                "Cannot deserialize value of type `{class}` from {}{}",
+                jackson::kind_with_token(&value),
+                jackson::at(body, &[])
+            )));
+        }
+    };
     let context = match members.remove("context") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(context)) => context,
@@ -237,7 +253,12 @@ fn read_json(body: &[u8]) -> Result<SqlBody, ApiError> {
         Some(Value::Array(items)) => {
             let mut parameters = Vec::with_capacity(items.len());
             for (i, item) in items.into_iter().enumerate() {
-                parameters.push(read_parameter(item, i, body).map_err(malformed)?);
+                parameters.push(read_parameter(item, i, body).map_err(
+                    |why| match why.starts_with("Cannot construct") {
+                        true => unreadable(why),
+                        false => malformed(why),
+                    },
+                )?);
             }
             parameters
         }
@@ -249,12 +270,29 @@ fn read_json(body: &[u8]) -> Result<SqlBody, ApiError> {
             )));
         }
     };
-    let mut flag = |name: &str| match members.remove(name) {
-        Some(Value::Bool(value)) => value,
-        Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
-        _ => false,
+    let mut flag = |name: &str| {
+        let refused = |from: String, why: &str| {
+            malformed(format!(
+                "Cannot deserialize value of type `boolean` from {from}{why}{} (through reference chain: {class}[\"{name}\"])",
+                jackson::at(body, &[name])
+            ))
+        };
+        match members.remove(name) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(value)) => Ok(value),
+            Some(Value::Number(number)) if !number.is_f64() => Ok(number.as_i64() != Some(0)),
+            Some(Value::String(text)) => match text.trim() {
+                "true" | "True" | "TRUE" => Ok(true),
+                "false" | "False" | "FALSE" | "" => Ok(false),
+                _ => Err(refused(
+                    format!("String \"{text}\""),
+                    ": only \"true\"/\"True\"/\"TRUE\" or \"false\"/\"False\"/\"FALSE\" recognized",
+                )),
+            },
+            Some(other) => Err(refused(jackson::kind_with_token(&other), "")),
+        }
     };
-    let (header, types_header, sql_types_header) = (flag("header"), flag("typesHeader"), flag("sqlTypesHeader"));
+    let (header, types_header, sql_types_header) = (flag("header")?, flag("typesHeader")?, flag("sqlTypesHeader")?);
     let cannot = |problem: &str| {
         unreadable(format!(
             "Cannot construct instance of `{class}`, problem: {problem}{}",
@@ -298,7 +336,7 @@ fn read_parameter(item: Value, index: usize, body: &[u8]) -> Result<SqlParameter
         Some(Value::String(name)) => name,
         _ => {
             return Err(format!(
-                "Cannot construct instance of `org.apache.druid.sql.http.SqlParameter`, problem: null type{} {chain})",
+                "Cannot construct instance of `org.apache.druid.sql.http.SqlParameter`, problem: `java.lang.NullPointerException`{} {chain})",
                 jackson::at(body, &["parameters", &position])
             ));
         }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use henge_exchange::{KeyRange, KeySpec, RangeReader, RunSet};
-use henge_sql::OutputColumn;
+use henge_sql::{OutputColumn, SqlType};
+use serde_json::Value;
 
 use crate::controller::results::ResultFormat;
 use crate::controller::settings::TaskSettings;
@@ -33,8 +34,13 @@ impl Controller {
                 &AttemptBudget::of(&self.task_id),
             )
             .await?;
-        let results = self.results(end.output.clone()).await?;
-        self.live.update(|report| report.results = Some(results));
+        let mut results = self.results(end.output.clone()).await?;
+        self.live.update(|report| {
+            if let Some(last) = report.stages.last() {
+                name_complex_types(&mut results.columns, &self.planned.native, &last.definition.signature);
+            }
+            report.results = Some(results);
+        });
         self.live.phase(end.output.stage, StagePhase::Finished);
         Ok(())
     }
@@ -77,6 +83,22 @@ impl Controller {
         match self.cancel.fault() {
             Some(fault) => Err(fault.into()),
             None => Ok(results),
+        }
+    }
+}
+
+/// Gives complex columns the types that the last stage has for them: a report names sketches by the aggregator that built them
+/// (`HLLSketchBuild`), where interactive answers name what they are.
+fn name_complex_types(columns: &mut [OutputColumn], native: &Value, signature: &[(String, String)]) {
+    let mappings = native.pointer("/0/columnMappings").and_then(Value::as_array);
+    for (column, mapping) in columns.iter_mut().zip(mappings.into_iter().flatten()) {
+        let found = mapping
+            .get("queryColumn")
+            .and_then(Value::as_str)
+            .and_then(|name| signature.iter().find(|(known, _)| known == name))
+            .and_then(|(_, kind)| kind.strip_prefix("COMPLEX<")?.strip_suffix('>'));
+        if let (SqlType::Complex(name), Some(found)) = (&mut column.sql_type, found) {
+            *name = found.into();
         }
     }
 }

@@ -174,6 +174,20 @@ pub(super) fn native_type(expr: &Expr) -> &'static str {
 
 /// Gives Druid's JSON of the granularity that an expression cuts `__time` to; none for other expressions.
 pub(super) fn time_granularity(expr: &Expr) -> Option<Value> {
+    let (period, zone, granularity) = cut(expr)?;
+    match crate::explain::granularity_json(&granularity) {
+        Value::String(name) if zone == "UTC" => Some(json!(name)),
+        _ => Some(json!({"type": "period", "period": period, "timeZone": zone, "origin": null})),
+    }
+}
+
+/// Gives the granularity, in UTC, that an expression cuts `__time` to.
+pub(super) fn cut_to(expr: &Expr) -> Option<henge_time::Granularity> {
+    let (_, zone, granularity) = cut(expr)?;
+    (zone == "UTC").then_some(granularity)
+}
+
+fn cut(expr: &Expr) -> Option<(&str, &str, henge_time::Granularity)> {
     let Expr::ScalarFunction(call) = expr else { return None };
     let [
         Expr::Column(time),
@@ -190,11 +204,7 @@ pub(super) fn time_granularity(expr: &Expr) -> Option<Value> {
     }
     let period = period.try_as_str().flatten()?;
     let zone = zone.try_as_str().flatten().unwrap_or("UTC");
-    let granularity: henge_time::Granularity = period.parse().ok()?;
-    match crate::explain::granularity_json(&granularity) {
-        Value::String(name) if zone == "UTC" => Some(json!(name)),
-        _ => Some(json!({"type": "period", "period": period, "timeZone": zone, "origin": null})),
-    }
+    Some((period, zone, period.parse().ok()?))
 }
 
 /// Native types around an aggregate.
@@ -215,6 +225,15 @@ fn distinct_count(
     let ([arg, _], None) = (call.params.args.as_slice(), &call.params.filter) else {
         return None;
     };
+    cardinality(arg, name, types, column)
+}
+
+fn cardinality(
+    arg: &Expr,
+    name: &str,
+    types: &AggregateTypes,
+    column: &mut dyn FnMut(&Expr, &str) -> Option<String>,
+) -> Option<Value> {
     let dimension = column(arg, &types.argument)?;
     let field =
         json!({"type": "default", "dimension": dimension, "outputName": dimension, "outputType": types.argument});
@@ -294,9 +313,17 @@ fn aggregator(
     if !call.params.order_by.is_empty() {
         return None;
     }
-    // COUNT(DISTINCT …) counts exactly, for which there is no aggregator.
     if call.params.distinct {
-        return None;
+        return match (call.func.name(), call.params.args.as_slice()) {
+            // Counted exactly, for which there is no aggregator; Druid's own wording estimates.
+            ("count", [arg]) => filtered(cardinality(arg, name, types, column)?, call, name, column),
+            _ => None,
+        };
+    }
+    if call.func.name() == "grouping" {
+        let args = call.params.args.iter();
+        let columns: Vec<String> = args.map(|arg| column(arg, "STRING")).collect::<Option<_>>()?;
+        return Some(json!({"type": "grouping", "name": name, "groupings": columns}));
     }
     if matches!(call.func.name(), "approx_count_distinct_builtin" | "collect_unique") {
         return distinct_count(call, name, types, column);
@@ -343,7 +370,7 @@ fn filtered(
     match &call.params.filter {
         None => Some(inner),
         Some(condition) => {
-            let filter = super::filter::json(condition, column)?;
+            let filter = super::simplify::filter_only(super::filter::json(condition, column)?);
             Some(json!({"type": "filtered", "aggregator": inner, "filter": filter, "name": name}))
         }
     }

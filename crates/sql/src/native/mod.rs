@@ -6,14 +6,17 @@
 mod combining;
 mod expression;
 mod filter;
+mod groups;
 mod keys;
+mod simplify;
 mod source;
 
 use std::collections::{HashMap, HashSet};
 
-use datafusion::common::DFSchema;
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::Sort;
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, ExprSchemable, FetchType, LogicalPlan, SkipType};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, FetchType, LogicalPlan, Operator, SkipType};
 use henge_time::Interval;
 use serde_json::{Map, Value, json};
 
@@ -158,7 +161,16 @@ fn layers(plan: &LogicalPlan) -> Option<Layers<'_>> {
     }
     if let LogicalPlan::Aggregate(aggregate) = at {
         found.aggregate = Some(aggregate);
+        if conditions
+            .last()
+            .is_some_and(|condition| has_some_rows(condition, aggregate))
+        {
+            conditions.pop();
+        }
         found.having = conditions.pop();
+        if !conditions.is_empty() {
+            return None;
+        }
         at = &aggregate.input;
         while let LogicalPlan::Filter(filter) = at {
             conditions.push(&filter.predicate);
@@ -171,6 +183,17 @@ fn layers(plan: &LogicalPlan) -> Option<Layers<'_>> {
     found.filter = conditions.pop();
     found.source = Some(at);
     Some(found)
+}
+
+/// Tells whether a condition is what leaves the totals of no rows out, which Druid's grouping sets do by themselves.
+fn has_some_rows(condition: &Expr, aggregate: &Aggregate) -> bool {
+    let Expr::BinaryExpr(binary) = condition else {
+        return false;
+    };
+    matches!(aggregate.group_expr.as_slice(), [Expr::GroupingSet(_)])
+        && binary.op == Operator::Gt
+        && matches!(binary.left.as_ref(), Expr::Column(column) if column.name == "count(Int64(1))")
+        && matches!(binary.right.as_ref(), Expr::Literal(ScalarValue::Int64(Some(0)), _))
 }
 
 /// Virtual columns of one query, each expression once.
@@ -225,68 +248,6 @@ struct Asked<'a> {
     known: &'a [(datafusion::common::Column, Expr)],
 }
 
-/// What is grouped: GROUP BY with its aggregates, or DISTINCT.
-struct Grouping {
-    keys: Vec<(Expr, String)>,
-    aggregates: Vec<(Expr, expression::AggregateTypes)>,
-    /// Columns of the keys, then of the aggregates, as items name them.
-    outputs: Vec<datafusion::common::Column>,
-    /// What is made of them.
-    items: Vec<Expr>,
-}
-
-impl Grouping {
-    /// Aggregates that make nothing that is read are left out.
-    fn of(layers: &Layers, read: &[bool]) -> Option<Self> {
-        let Some(aggregate) = layers.aggregate else {
-            // All columns are keys.
-            let schema = layers.schema?;
-            let outputs = schema.columns();
-            let exprs: Vec<Expr> = match layers.whole {
-                Some(_) => outputs.iter().cloned().map(Expr::Column).collect(),
-                None => layers.items.iter().map(|(expr, _)| (*expr).clone()).collect(),
-            };
-            let types = (0..outputs.len()).map(|i| native_type_of(schema, i));
-            return Some(Self {
-                keys: exprs.into_iter().zip(types).collect(),
-                aggregates: Vec::new(),
-                items: outputs.iter().cloned().map(Expr::Column).collect(),
-                outputs,
-            });
-        };
-        let groups = aggregate.group_expr.len();
-        let keys = aggregate.group_expr.iter().enumerate();
-        let columns = aggregate.schema.columns();
-        // Items behind those that are asked for are sorted by.
-        let items = layers.items.iter().enumerate();
-        let items = items.filter(|(i, _)| read.get(*i).is_none_or(|read| *read));
-        let items = items.map(|(_, (expr, _))| *expr).chain(layers.having);
-        let used: HashSet<_> = items.flat_map(Expr::column_refs).collect();
-        let is_used = |i: &usize| used.contains(&columns[*i]);
-        let aggregates = aggregate.aggr_expr.iter().map(plain).enumerate();
-        let aggregates = aggregates.filter(|(i, _)| is_used(&(groups + i)));
-        Some(Self {
-            keys: keys
-                .map(|(i, expr)| (expr.clone(), native_type_of(&aggregate.schema, i)))
-                .collect(),
-            aggregates: aggregates
-                .map(|(i, expr)| {
-                    let types = expression::AggregateTypes {
-                        argument: argument_type(expr, aggregate.input.schema()),
-                        output: native_type_of(&aggregate.schema, groups + i),
-                    };
-                    (expr.clone(), types)
-                })
-                .collect(),
-            outputs: (0..columns.len())
-                .filter(|i| *i < groups || is_used(i))
-                .map(|i| columns[i].clone())
-                .collect(),
-            items: layers.items.iter().map(|(expr, _)| (*expr).clone()).collect(),
-        })
-    }
-}
-
 impl Input<'_> {
     /// `SELECT 1 + 1`: rows that are known while planning.
     fn constants(&self) -> Option<Value> {
@@ -333,32 +294,46 @@ impl Input<'_> {
     /// Words a query that yields those of `fields`, names and native types, that are read. `top` is the query of the statement itself.
     fn words(&self, plan: &LogicalPlan, fields: &[(String, String)], read: &[bool], top: bool) -> Option<Words> {
         let layers = layers(plan)?;
-        let source = self.source(layers.source?, &layers.used())?;
-        let condition = match (
-            layers.filter.map(|filter| source.rewrite(filter)),
-            source.filter.clone(),
-        ) {
+        let mut source = self.source(layers.source?, &layers.used())?;
+        let mut filter: Option<Expr> = None;
+        for part in layers.filter.into_iter().flat_map(split_conjunction) {
+            match part {
+                Expr::InSubquery(wanted) => source = self.semi_join(source, wanted)?,
+                part => {
+                    filter = Some(match filter {
+                        Some(others) => others.and(part.clone()),
+                        None => part.clone(),
+                    });
+                }
+            }
+        }
+        let condition = match (filter.map(|filter| source.rewrite(&filter)), source.filter.clone()) {
             (Some(outer), Some(inner)) => Some(inner.and(outer)),
             (outer, inner) => outer.or(inner),
         };
-        // Only tables and external data have times of their own.
-        let (spans, rest) = match source.json.get("type").and_then(Value::as_str) {
-            Some("query" | "join") => (vec![Interval::ETERNITY], condition),
-            _ => filter::split_time(condition.as_ref()),
+        let is_unnest = source.json.get("type") == Some(&json!("unnest"));
+        let condition = match is_unnest {
+            true => self.unnest_filter(&mut source, condition)?,
+            false => condition,
         };
-        let mut query = Map::new();
-        query.insert("dataSource".into(), source.json.clone());
-        query.insert("intervals".into(), intervals(&spans));
         let mut virtuals = Virtual {
             columns: Vec::new(),
             names: HashMap::new(),
             prefix: source.prefix("v"),
         };
-        let known = rest.as_ref().map(filter::known_values).unwrap_or_default();
-        let condition = match rest {
-            Some(rest) => Some(filter::json(&rest, &mut |expr, ty| virtuals.column(expr, ty))?),
+        let known = condition.as_ref().map(filter::known_values).unwrap_or_default();
+        let condition = match condition {
+            Some(condition) => Some(filter::json(&condition, &mut |expr, ty| virtuals.column(expr, ty))?),
             None => None,
         };
+        // Only tables and external data have times of their own.
+        let (spans, condition) = match source.json.get("type").and_then(Value::as_str) {
+            Some("query" | "join" | "unnest") => (vec![Interval::ETERNITY], condition.map(simplify::filter_only)),
+            _ => simplify::optimised(condition)?,
+        };
+        let mut query = Map::new();
+        query.insert("dataSource".into(), source.json.clone());
+        query.insert("intervals".into(), intervals(&spans));
         let asked = Asked {
             fields,
             top,
@@ -456,170 +431,6 @@ impl Input<'_> {
         })
     }
 
-    fn group_by(
-        &self,
-        mut query: Map<String, Value>,
-        layers: &Layers,
-        asked: Asked,
-        condition: Option<Value>,
-        mut virtuals: Virtual,
-    ) -> Option<Words> {
-        let grouping = Grouping::of(layers, asked.read)?;
-        let groups = grouping.keys.len();
-        let source = asked.source;
-        let (d, a, p) = (source.prefix("d"), source.prefix("a"), source.prefix("p"));
-        let mut dimensions = Vec::new();
-        for (i, (expr, ty)) in grouping.keys.iter().enumerate() {
-            if matches!(expr, Expr::GroupingSet(_)) {
-                return None;
-            }
-            let dimension = virtuals.column(&source.rewrite(expr), ty)?;
-            dimensions.push(
-                json!({"type": "default", "dimension": dimension, "outputName": format!("{d}{i}"), "outputType": ty}),
-            );
-        }
-        let mut aggregations = Vec::new();
-        let mut post = Vec::new();
-        // Where the aggregators of each aggregate begin.
-        let mut places = Vec::new();
-        for (i, (expr, types)) in grouping.aggregates.iter().enumerate() {
-            let name = format!("{a}{i}");
-            let worded =
-                expression::aggregation(&source.rewrite(expr), &name, types, &mut |e, ty| virtuals.column(e, ty))?;
-            places.push(aggregations.len());
-            aggregations.extend(worded.aggregators);
-            post.extend(worded.post);
-        }
-        let outputs = &grouping.outputs;
-        for (expr, _) in &layers.items {
-            // Text is cut by the aggregator itself.
-            if let Some((column, bytes)) = cut_text(plain(expr))
-                && let Some(i) = outputs.iter().position(|output| output == column)
-                && let Some(place) = i.checked_sub(groups).and_then(|i| places.get(i))
-                && let Some(aggregation) = aggregations.get_mut(*place)
-                && aggregation.get("maxStringBytes").is_some()
-            {
-                aggregation["maxStringBytes"] = json!(bytes);
-            }
-        }
-        let native_name = |expr: &Expr| -> Option<String> {
-            let column = match plain(expr) {
-                Expr::Column(column) => column,
-                other => cut_text(other)?.0,
-            };
-            let i = outputs.iter().position(|output| output == column)?;
-            Some(if i < groups {
-                format!("{d}{i}")
-            } else {
-                format!("{a}{}", i - groups)
-            })
-        };
-        let mut names = Vec::new();
-        let mut types = Vec::new();
-        let mut made = 0;
-        for ((expr, (_, ty)), is_read) in grouping.items.iter().zip(asked.fields).zip(asked.read) {
-            if !is_read {
-                names.push(String::new());
-                types.push(String::new());
-                continue;
-            }
-            match native_name(expr) {
-                Some(name) => names.push(name),
-                None => {
-                    let name = format!("{p}{made}");
-                    made += 1;
-                    let text = expression::worded_with(plain(expr), &native_name)?;
-                    post.push(json!({"type": "expression", "name": name, "expression": text, "outputType": ty}));
-                    names.push(name);
-                }
-            }
-            types.push(ty.clone());
-        }
-        let having = match layers.having {
-            Some(having) => Some(filter::json(having, &mut |expr, _| native_name(expr))?),
-            None => None,
-        };
-        let mut keys = Vec::new();
-        let sorted = asked.top || layers.fetch.is_some();
-        for sort in layers.sort.iter().filter(|_| sorted) {
-            let Expr::Column(column) = &sort.expr else { return None };
-            let i = asked.fields.iter().position(|(name, _)| *name == column.name)?;
-            let name = names.get(i)?.clone();
-            let numeric = types[i] != "STRING";
-            keys.push((name, sort.asc, numeric));
-        }
-        if let Some(ingest) = self.statement.ingest().filter(|_| asked.top && keys.is_empty()) {
-            for key in &ingest.clustered_by {
-                let at = layers.items.iter().position(|(_, name)| name == key)?;
-                let stored = asked.fields.iter().position(|(name, _)| name == key);
-                let (name, numeric) = match stored {
-                    Some(stored) => (names.get(stored)?.clone(), types[stored] != "STRING"),
-                    None => {
-                        let expr = grouping.items.get(at)?;
-                        (native_name(expr)?, native_type(expr) != "STRING")
-                    }
-                };
-                keys.push((name, true, numeric));
-            }
-        }
-        let mut out = Map::new();
-        let native = self.engine == EngineKind::Native;
-        let single_metric = keys.len() == 1 && keys[0].0.starts_with(&a) && !keys[0].1;
-        let kind = match (native, groups) {
-            // Neither leaves groups out.
-            (true, 0) if having.is_none() && layers.skip == 0 => "timeseries",
-            (true, 1) if single_metric && layers.fetch.is_some() && having.is_none() && layers.skip == 0 => "topN",
-            _ => "groupBy",
-        };
-        out.insert("queryType".into(), json!(kind));
-        out.insert("dataSource".into(), query.remove("dataSource")?);
-        if !virtuals.columns.is_empty() {
-            out.insert("virtualColumns".into(), Value::Array(virtuals.columns));
-        }
-        if kind == "topN" {
-            out.insert("dimension".into(), dimensions.first().cloned()?);
-            out.insert("metric".into(), json!({"type": "numeric", "metric": keys[0].0}));
-            out.insert("threshold".into(), json!(layers.fetch));
-        }
-        out.append(&mut query);
-        if let Some(condition) = condition {
-            out.insert("filter".into(), condition);
-        }
-        out.insert("granularity".into(), json!({"type": "all"}));
-        if kind == "groupBy" {
-            out.insert("dimensions".into(), Value::Array(dimensions));
-        }
-        if !aggregations.is_empty() {
-            out.insert("aggregations".into(), Value::Array(aggregations));
-        }
-        if !post.is_empty() {
-            out.insert("postAggregations".into(), Value::Array(post));
-        }
-        if let Some(having) = having {
-            out.insert(
-                "having".into(),
-                json!({"type": "filter", "filter": having, "finalize": true}),
-            );
-        }
-        if kind == "groupBy" {
-            out.insert("limitSpec".into(), limit_spec(&keys, layers.skip, layers.fetch));
-        }
-        let mut context = self.query_context();
-        if kind == "groupBy"
-            && let Some(field) = time_result(layers, &grouping, &d, source, &keys)
-            && let Value::Object(context) = &mut context
-        {
-            context.extend(field);
-            context.sort_keys();
-        }
-        out.insert("context".into(), context);
-        Some(Words {
-            query: out,
-            names,
-            types,
-        })
-    }
-
     /// The context as the native query carries it, sorted by key.
     fn query_context(&self) -> Value {
         let mut sorted: std::collections::BTreeMap<String, Value> = self
@@ -663,49 +474,6 @@ impl Input<'_> {
     }
 }
 
-/// Says which dimension is `__time` cut to a granularity, where exactly one is and no LIMIT is pushed down.
-fn time_result(
-    layers: &Layers,
-    grouping: &Grouping,
-    prefix: &str,
-    source: &Source,
-    keys: &[(String, bool, bool)],
-) -> Option<Map<String, Value>> {
-    let pushed_down = layers.fetch.is_some() && keys.iter().all(|(name, ..)| name.starts_with(prefix));
-    if pushed_down || source.json.get("type") != Some(&json!("table")) {
-        return None;
-    }
-    let found = grouping
-        .keys
-        .iter()
-        .map(|(expr, _)| expression::time_granularity(&source.rewrite(expr)));
-    let mut found = found.enumerate().filter_map(|(i, found)| Some((i, found?)));
-    let (index, granularity) = found.next()?;
-    if found.next().is_some() {
-        return None;
-    }
-    let mut members = Map::new();
-    members.insert("timestampResultField".into(), json!(format!("{prefix}{index}")));
-    members.insert("timestampResultFieldGranularity".into(), json!(granularity.to_string()));
-    members.insert("timestampResultFieldInOriginalDimensions".into(), json!(index));
-    Some(members)
-}
-
-/// Takes the cut of text at a number of bytes apart: the column, the bytes.
-fn cut_text(expr: &Expr) -> Option<(&datafusion::common::Column, i64)> {
-    let Expr::ScalarFunction(call) = expr else { return None };
-    match (call.func.name(), call.args.as_slice()) {
-        (
-            "cut_bytes",
-            [
-                Expr::Column(column),
-                Expr::Literal(datafusion::common::ScalarValue::Int64(Some(bytes)), _),
-            ],
-        ) => Some((column, *bytes)),
-        _ => None,
-    }
-}
-
 /// Finds Druid's JSON of the granularity to which a grouping cuts what becomes `__time`.
 pub(crate) fn query_granularity(native: &Value) -> Option<Value> {
     let planned = native.get(0)?;
@@ -723,46 +491,7 @@ fn native_type_of(schema: &DFSchema, index: usize) -> String {
     crate::SqlType::from_field(schema.field(index)).native()
 }
 
-/// Gives the native type of an aggregate's first argument.
-fn argument_type(aggregate: &Expr, schema: &DFSchema) -> String {
-    let argument = match aggregate {
-        Expr::AggregateFunction(call) => call.params.args.first(),
-        _ => None,
-    };
-    let field = argument.and_then(|argument| argument.to_field(schema).ok());
-    field.map_or_else(
-        || "STRING".to_string(),
-        |(_, field)| crate::SqlType::from_field(&field).native(),
-    )
-}
-
 fn intervals(spans: &[Interval]) -> Value {
     let texts: Vec<String> = spans.iter().map(ToString::to_string).collect();
     json!({"type": "intervals", "intervals": texts})
-}
-
-fn limit_spec(keys: &[(String, bool, bool)], skip: usize, fetch: Option<usize>) -> Value {
-    if keys.is_empty() && fetch.is_none() && skip == 0 {
-        return json!({"type": "NoopLimitSpec"});
-    }
-    let columns: Vec<Value> = keys
-        .iter()
-        .map(|(name, asc, numeric)| {
-            json!({
-                "dimension": name,
-                "direction": if *asc { "ascending" } else { "descending" },
-                "dimensionOrder": {"type": if *numeric { "numeric" } else { "lexicographic" }},
-            })
-        })
-        .collect();
-    let mut spec = Map::new();
-    spec.insert("type".into(), json!("default"));
-    spec.insert("columns".into(), Value::Array(columns));
-    if skip > 0 {
-        spec.insert("offset".into(), json!(skip));
-    }
-    if let Some(fetch) = fetch {
-        spec.insert("limit".into(), json!(fetch));
-    }
-    Value::Object(spec)
 }

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::expr::InSubquery;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Operator};
 use serde_json::{Value, json};
@@ -91,6 +92,7 @@ impl Input<'_> {
                         .projected(columns),
                 )
             }
+            LogicalPlan::Unnest(unnest) if unnested(plan).is_some() => self.unnest(plan, &unnest.input, used),
             // Values of a multi-value string that is grouped by: Druid takes them apart by itself.
             LogicalPlan::Unnest(unnest) => {
                 let inner = unnest.input.schema().columns().into_iter().map(Expr::Column);
@@ -270,6 +272,132 @@ impl Input<'_> {
         Some((source.json.clone(), named.collect::<Option<_>>()?))
     }
 
+    /// Words UNNEST: rows of a source, once for each value of an array. What has no rows beside is made of one row.
+    fn unnest(&self, plan: &LogicalPlan, input: &LogicalPlan, used: &HashSet<Column>) -> Option<Source> {
+        let name = unnested(plan)?;
+        let LogicalPlan::Projection(projection) = input else {
+            return None;
+        };
+        let list = projection
+            .expr
+            .iter()
+            .zip(projection.schema.columns())
+            .find_map(|(expr, column)| (column.name == name).then_some(plain(expr)))?;
+        let mut below: HashSet<Column> = used.iter().filter(|column| column.name != name).cloned().collect();
+        below.extend(list.column_refs().into_iter().cloned());
+        let base = self.source(&projection.input, &below)?;
+        if base.filter.is_some() {
+            return None;
+        }
+        let list = base.rewrite(list);
+        // A multi-value string is taken apart as it is.
+        let stored = match whole(&list) {
+            Expr::Column(column) if *whole(&list) != list => Some(format!("\"{}\"", column.name)),
+            _ => None,
+        };
+        let (text, ty) = match stored {
+            Some(text) => (text, "STRING".to_string()),
+            None => {
+                let field = projection.schema.fields().iter().find(|field| *field.name() == name)?;
+                (super::worded(&list)?, SqlType::from_field(field).native())
+            }
+        };
+        let unnest = format!("{}0.unnest", base.prefix("j"));
+        let mut source = Source {
+            json: json!({
+                "type": "unnest", "base": base.json,
+                "virtualColumn": {"type": "expression", "name": unnest, "expression": text, "outputType": ty},
+                "unnestFilter": null,
+            }),
+            names: base.names.clone(),
+            columns: base.columns.clone(),
+            filter: None,
+        };
+        let value = plan.schema().columns().into_iter().find(|column| column.name == name)?;
+        source
+            .columns
+            .insert(value, Expr::Column(Column::new_unqualified(&unnest)));
+        source.names.push(unnest);
+        Some(source)
+    }
+
+    /// Splits the condition on an UNNEST: what concerns the value alone is left to it.
+    pub(super) fn unnest_filter(&self, source: &mut Source, condition: Option<Expr>) -> Option<Option<Expr>> {
+        let Some(condition) = condition else { return Some(None) };
+        let value = source
+            .json
+            .pointer("/virtualColumn/name")
+            .and_then(Value::as_str)
+            .map(str::to_string)?;
+        let mut of_value: Option<Expr> = None;
+        let mut rest: Option<Expr> = None;
+        for part in split_conjunction(&condition) {
+            let columns = part.column_refs();
+            let place = match !columns.is_empty() && columns.iter().all(|column| column.name == value) {
+                true => &mut of_value,
+                false => &mut rest,
+            };
+            *place = Some(match place.take() {
+                Some(others) => others.and(part.clone()),
+                None => part.clone(),
+            });
+        }
+        if let Some(of_value) = of_value {
+            let mut plain_columns = |expr: &Expr, _: &str| match expr {
+                Expr::Column(column) => Some(column.name.clone()),
+                _ => None,
+            };
+            match super::filter::json(&of_value, &mut plain_columns) {
+                Some(filter) => source.json["unnestFilter"] = super::simplify::filter_only(filter),
+                None => return Some(Some(condition)),
+            }
+        }
+        Some(rest)
+    }
+
+    /// Words `column IN (query)` as the join with the query's values that it is, each once.
+    pub(super) fn semi_join(&self, left: Source, wanted: &InSubquery) -> Option<Source> {
+        if wanted.negated || !wanted.subquery.outer_ref_columns.is_empty() || left.filter.is_some() {
+            return None;
+        }
+        let Expr::Column(key) = left.rewrite(&wanted.expr) else {
+            return None;
+        };
+        let plan = wanted.subquery.subquery.as_ref();
+        let is_grouped = matches!(plan, LogicalPlan::Projection(projection) if {
+            let mut at = projection.input.as_ref();
+            while let LogicalPlan::Filter(filter) = at {
+                at = &filter.input;
+            }
+            matches!((at, projection.expr.as_slice()), (LogicalPlan::Aggregate(aggregate), [item])
+                if aggregate.group_expr.len() == 1 && aggregate.schema.columns().first().is_some_and(|key| {
+                    matches!(plain(item), Expr::Column(column) if column == key)
+                }))
+        });
+        let distinct;
+        let plan = match is_grouped {
+            true => plan,
+            false => {
+                distinct = LogicalPlanBuilder::from(plan.clone()).distinct().ok()?.build().ok()?;
+                &distinct
+            }
+        };
+        let right = self.subquery(plan, &plan.schema().columns().into_iter().collect())?;
+        let value = right.names.first()?;
+        let prefix = format!("{}0.", left.prefix("j"));
+        let mut names = left.names.clone();
+        names.extend(right.names.iter().map(|name| format!("{prefix}{name}")));
+        Some(Source {
+            json: json!({
+                "type": "join", "left": left.json, "right": right.json, "rightPrefix": prefix,
+                "condition": format!("(\"{}\" == \"{prefix}{value}\")", key.name), "joinType": "INNER",
+            }),
+            columns: left.columns,
+            filter: None,
+            names,
+        })
+    }
+
     fn subquery(&self, plan: &LogicalPlan, used: &HashSet<Column>) -> Option<Source> {
         let schema = plan.schema();
         let fields: Vec<(String, String)> = schema
@@ -301,6 +429,13 @@ fn input_source(given: &Value) -> Value {
         members.entry("requestHeaders").or_insert_with(|| json!({}));
     }
     source
+}
+
+/// Names the column that holds one value of an array a row, of UNNEST in FROM.
+fn unnested(plan: &LogicalPlan) -> Option<String> {
+    let columns = plan.schema().columns();
+    let last = columns.last()?;
+    (last.relation.is_none() && last.name.starts_with("__unnest")).then(|| last.name.clone())
 }
 
 fn native(columns: Vec<Column>) -> HashMap<Column, Expr> {
