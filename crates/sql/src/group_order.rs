@@ -10,7 +10,7 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, JoinType, Result};
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Projection, Sort as SortPlan, SortExpr,
+    Aggregate, Distinct, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection, Sort as SortPlan, SortExpr,
 };
 
 use crate::SqlError;
@@ -83,7 +83,7 @@ fn sorted_groups(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
             None => Ok(None),
         },
         // A condition on GROUPING makes its value a constant, which a sort by it does not bear.
-        LogicalPlan::Filter(node) if asks_grouping(&node.predicate) => Ok(None),
+        LogicalPlan::Filter(node) if asks_grouping(node) => Ok(None),
         LogicalPlan::Filter(node) => match sorted_groups(&node.input)? {
             Some(input) => plan.with_new_exprs(plan.expressions(), vec![input]).map(Some),
             None => Ok(None),
@@ -133,7 +133,6 @@ fn numbered_sets(plan: &LogicalPlan, node: &Aggregate) -> Result<Option<(Logical
         .iter()
         .position(|column| column.name == Aggregate::INTERNAL_GROUPING_ID);
     let Some(number) = number else { return Ok(None) };
-    let is_grouping = |e: &Expr| matches!(e, Expr::AggregateFunction(call) if call.func.name() == "grouping");
     if !node
         .aggr_expr
         .iter()
@@ -177,11 +176,50 @@ fn keys_of(plan: &LogicalPlan, node: &Aggregate) -> Vec<Column> {
 }
 
 /// Tells whether a condition reads what GROUPING gives.
-fn asks_grouping(predicate: &Expr) -> bool {
-    predicate
+fn asks_grouping(filter: &Filter) -> bool {
+    let given = given_by_grouping(&filter.input);
+    filter
+        .predicate
         .column_refs()
-        .iter()
-        .any(|column| column.name.starts_with("grouping("))
+        .into_iter()
+        .any(|column| given.contains(column))
+}
+
+/// Gives the columns of a plan that hold what GROUPING gives.
+fn given_by_grouping(plan: &LogicalPlan) -> Vec<Column> {
+    let columns = plan.schema().columns();
+    match plan {
+        LogicalPlan::Aggregate(node) => {
+            let first = columns.len() - node.aggr_expr.len();
+            let of_aggregates = node.aggr_expr.iter().zip(columns.into_iter().skip(first));
+            of_aggregates
+                .filter(|(expr, _)| expr.exists(|e| Ok(is_grouping(e))).unwrap_or(false))
+                .map(|(_, column)| column)
+                .collect()
+        }
+        LogicalPlan::Projection(node) => {
+            let given = given_by_grouping(&node.input);
+            let reads = |expr: &Expr| expr.column_refs().into_iter().any(|column| given.contains(column));
+            let exprs = node.expr.iter().zip(columns);
+            exprs
+                .filter(|(expr, _)| reads(expr))
+                .map(|(_, column)| column)
+                .collect()
+        }
+        LogicalPlan::Filter(node) => given_by_grouping(&node.input),
+        LogicalPlan::SubqueryAlias(node) => {
+            let (inner, given) = (node.input.schema().columns(), given_by_grouping(&node.input));
+            let both = inner.into_iter().zip(columns);
+            both.filter(|(inner, _)| given.contains(inner))
+                .map(|(_, column)| column)
+                .collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn is_grouping(expr: &Expr) -> bool {
+    matches!(expr, Expr::AggregateFunction(call) if call.func.name() == "grouping")
 }
 
 /// Gives the keys of a grouping expression, each once.
@@ -237,7 +275,7 @@ fn with_keys(plan: &LogicalPlan) -> Result<Option<(LogicalPlan, Vec<Column>)>> {
         LogicalPlan::Aggregate(node) if matches!(node.group_expr.as_slice(), [Expr::GroupingSet(_)]) => {
             keys_of_numbered_sets(plan, node)
         }
-        LogicalPlan::Filter(node) if asks_grouping(&node.predicate) => Ok(None),
+        LogicalPlan::Filter(node) if asks_grouping(node) => Ok(None),
         LogicalPlan::Filter(node) => match with_keys(&node.input)? {
             Some((input, keys)) => Ok(Some((plan.with_new_exprs(plan.expressions(), vec![input])?, keys))),
             None => Ok(None),

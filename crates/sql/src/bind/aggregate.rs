@@ -54,7 +54,7 @@ pub(crate) const AGGREGATES: [AggregateDef; 26] = [
         "ANY_VALUE",
         "'ANY_VALUE(<expr>, [<maxBytesPerStringInt>, [<aggregateMultipleValuesBoolean>]])'",
     ),
-    def("ARRAY_AGG", "'ARRAY_AGG(expr, [size])'"),
+    def("ARRAY_AGG", "'ARRAY_AGG(<ANY>)'\n'ARRAY_AGG(expr, maxSizeBytes)'"),
     def("AVG", "'AVG(<NUMERIC>)'"),
     def("BIT_AND", "'BIT_AND(<INTEGER>)'"),
     def("BIT_OR", "'BIT_OR(<INTEGER>)'"),
@@ -65,13 +65,19 @@ pub(crate) const AGGREGATES: [AggregateDef; 26] = [
     def("GROUPING", "'GROUPING(<ANY>, ...)'"),
     def("LATEST", "'LATEST(expr, [maxBytesPerStringInt])'"),
     def("LATEST_BY", "'LATEST_BY(expr, timeColumn, [maxBytesPerStringInt])'"),
-    def("LISTAGG", "'LISTAGG(expr, [separator, [size]])'"),
+    def(
+        "LISTAGG",
+        "'LISTAGG(expr, separator)'\n'LISTAGG(expr, separator, maxSizeBytes)'",
+    ),
     def("MAX", "'MAX(<COMPARABLE_TYPE>)'"),
     def("MIN", "'MIN(<COMPARABLE_TYPE>)'"),
     def("STDDEV", "'STDDEV(<NUMERIC>)'"),
     def("STDDEV_POP", "'STDDEV_POP(<NUMERIC>)'"),
     def("STDDEV_SAMP", "'STDDEV_SAMP(<NUMERIC>)'"),
-    def("STRING_AGG", "'STRING_AGG(expr, [separator, [size]])'"),
+    def(
+        "STRING_AGG",
+        "'STRING_AGG(expr, separator)'\n'STRING_AGG(expr, separator, maxSizeBytes)'",
+    ),
     def("SUM", "'SUM(<NUMERIC>)'"),
     def("VARIANCE", "'VARIANCE(<NUMERIC>)'"),
     def("VAR_POP", "'VAR_POP(<NUMERIC>)'"),
@@ -200,7 +206,7 @@ impl Binder<'_> {
             )?)),
             None => None,
         };
-        let types: Vec<String> = args.iter().map(|a| format!("<{}>", a.ty.in_message())).collect();
+        let types: Vec<String> = args.iter().map(|arg| format!("<{}>", arg.in_message())).collect();
         let signature = || {
             SqlError::invalid_at(
                 format!(
@@ -239,7 +245,9 @@ impl Binder<'_> {
             let asc = key.options.asc.unwrap_or(true);
             inner_order.push(Sort::new(plain(&typed), asc, key.options.nulls_first.unwrap_or(asc)));
         }
-        let inline = self.engine == crate::EngineKind::Native && cx.scope.is_some_and(|scope| scope.inline);
+        // Windows see rows as those that the statement holds.
+        let inline = self.engine == crate::EngineKind::Native
+            && (function.over.is_some() || cx.scope.is_some_and(|scope| scope.inline));
         let mut order_by: Vec<Sort> = Vec::new();
         let mut is_distinct = distinct;
         let mut fallback = None;
@@ -278,8 +286,8 @@ impl Binder<'_> {
                         SqlType::BigInt,
                     )
                 } else {
-                    arity(1, 1)?;
-                    let counted = self.known(args.remove(0))?;
+                    arity(1, usize::MAX)?;
+                    let counted = self.known(self.only_counted(args, cx)?)?;
                     (df::count::count_udaf(), vec![counted], SqlType::BigInt)
                 }
             }
@@ -369,7 +377,8 @@ impl Binder<'_> {
                     found.ok_or_else(|| {
                         let reason = "LATEST and EARLIEST aggregators implicitly depend on the __time column, but the table queried \
                             doesn't contain a __time column.  Please use LATEST_BY or EARLIEST_BY and specify the column explicitly.";
-                        SqlError::unplannable(reason.to_string())
+                        let error = SqlError::unplannable(reason.to_string());
+                        SqlError::general(crate::Persona::Admin, error.category, error.message.clone())
                     })?
                 };
                 let arg = self.one_value(args[0].clone(), if by { None } else { args.get(2) })?;
@@ -423,6 +432,12 @@ impl Binder<'_> {
             "ARRAY_AGG" | "ARRAY_CONCAT_AGG" => {
                 arity(1, 2)?;
                 let concat = def.name == "ARRAY_CONCAT_AGG";
+                if let Some(most) = args.get(1)
+                    && most.ty != SqlType::Null
+                    && super::literal::as_long(&most.expr).is_none()
+                {
+                    return Err(signature());
+                }
                 let arg = args[0].clone();
                 let ty = match &arg.ty {
                     SqlType::Array(element) if concat => SqlType::Array(element.clone()),
@@ -465,6 +480,12 @@ impl Binder<'_> {
             }
             "STRING_AGG" | "LISTAGG" => {
                 arity(2, 3)?;
+                if args
+                    .get(2)
+                    .is_some_and(|most| !most.ty.is_numeric() && most.ty != SqlType::Null)
+                {
+                    return Err(signature());
+                }
                 let separator = match super::literal::constant(&args[1].expr) {
                     Some(value) if value.is_null() => String::new(),
                     Some(value) => match value.try_as_str() {
@@ -472,14 +493,22 @@ impl Binder<'_> {
                         None => value.to_string(),
                     },
                     None => {
+                        // What is no text is cast below the aggregate, whose columns are numbered then.
+                        let plain = args
+                            .iter()
+                            .all(|arg| arg.ty.is_text() && matches!(arg.expr, Expr::Column(_)));
+                        let in_table = |at: usize| super::gathered::place_in_table(&args[at], cx);
+                        let place = |at: usize| in_table(at).filter(|_| plain).unwrap_or(at);
                         return Err(SqlError::unplannable(format!(
-                            "Aggregation [{}($0, $1)] is not supported",
-                            def.name
+                            "Aggregation [{}(${}, ${})] is not supported",
+                            def.name,
+                            place(0),
+                            place(1)
                         )));
                     }
                 };
                 let most = lit(self.most_bytes(def.name, args.get(2))?);
-                let arg = self.cast(args[0].clone(), &SqlType::Varchar)?;
+                let arg = self.texts_to_join(args[0].clone())?;
                 let own = || inner_order.first().map(|key| key.asc);
                 let ordered = function
                     .within_group
@@ -564,33 +593,12 @@ impl Binder<'_> {
             }
             "BIT_AND" | "BIT_OR" | "BIT_XOR" => {
                 arity(1, 1)?;
-                let ty = &args[0].ty;
-                let counted = ty.is_integer() || ty.is_text() || *ty == SqlType::Null;
-                if !counted || *ty == SqlType::MultiVarchar {
+                let ty = args[0].ty.clone();
+                if !(ty.is_integer() || ty.is_text() || ty == SqlType::Null) {
                     return Err(signature());
                 }
-                let ty = if args[0].ty.is_integer() {
-                    args[0].ty.clone()
-                } else {
-                    SqlType::BigInt
-                };
-                let text = args[0].ty.is_text().then(|| args[0].expr.clone());
-                let arg = self.cast(args.remove(0), &ty)?;
-                // What is no number counts as 0 where it is not NULL.
-                let bits = match text {
-                    Some(text) => Expr::Case(Case::new(
-                        None,
-                        vec![(
-                            Box::new(Expr::IsNotNull(Box::new(text))),
-                            Box::new(datafusion::functions::core::expr_fn::coalesce(vec![
-                                arg.expr,
-                                lit(0i64),
-                            ])),
-                        )],
-                        None,
-                    )),
-                    None => arg.expr,
-                };
+                let bits = self.bits(args.remove(0))?;
+                let ty = if ty.is_integer() { ty } else { SqlType::BigInt };
                 let udaf = match def.name {
                     "BIT_AND" => df::bit_and_or_xor::bit_and_udaf(),
                     "BIT_OR" => df::bit_and_or_xor::bit_or_udaf(),

@@ -87,8 +87,11 @@ impl Binder<'_> {
             return Ok(bound);
         }
         if super::window::WINDOW_FUNCTIONS.iter().any(|(known, _)| *known == upper) {
-            let (args, _, _) = self.arguments(function, cx)?;
-            return Err(self.no_window(&upper, &args, whole));
+            let (args, _, star) = self.arguments(function, cx)?;
+            return Err(match star {
+                true => self.stray_star(whole),
+                false => self.no_window(&upper, &args, whole),
+            });
         }
         if functions::find(&upper).is_none() {
             return Err(self.unknown_function(&upper, function, whole, cx));
@@ -191,11 +194,10 @@ impl Binder<'_> {
     pub(super) fn arguments(&self, function: &ast::Function, cx: &Cx) -> Result<(Vec<Typed>, bool, bool), SqlError> {
         let list = match &function.args {
             ast::FunctionArguments::None => return Ok((Vec::new(), false, false)),
-            ast::FunctionArguments::Subquery(_) => {
-                return Err(SqlError::invalid_at(
-                    "A subquery as argument needs parentheses of its own".to_string(),
-                    self.place_of_start(function.name.span().start),
-                ));
+            // `F(SELECT …)`: the query is the argument.
+            ast::FunctionArguments::Subquery(query) => {
+                let argument = self.expr(&ast::Expr::Subquery(query.clone()), cx)?;
+                return Ok((vec![argument], false, false));
             }
             ast::FunctionArguments::List(list) => list,
         };
@@ -249,6 +251,9 @@ impl Binder<'_> {
                 .join(", "),
             Err(error) => return error,
         };
+        if upper == "JSON_OBJECTAGG" {
+            return SqlError::unplannable("Aggregation [JSON_OBJECTAGG_NULL_ON_NULL($0, $1)] is not supported");
+        }
         if upper == "ROW" {
             return SqlError::unplannable("SQL query requires 'ROW' operator that is not supported.");
         }
@@ -303,6 +308,7 @@ impl Binder<'_> {
                 self.place(whole),
             )
         };
+        self.check_sketch_call(def, &args, whole, &wrong)?;
         let inexact = |ty: &SqlType| ty.is_fraction() && *ty != SqlType::Decimal;
         if def.native == "millis_to_timestamp" && types.iter().any(inexact) {
             return Err(wrong());
@@ -372,6 +378,10 @@ impl Binder<'_> {
         match mapped {
             Some(_) if returned.is_text() => Ok(Typed::new(call, SqlType::MultiVarchar)),
             Some(_) => self.one_of(call, returned),
+            // The multi-stage engine knows what it stores.
+            None if def.native == "hll_sketch_union" && self.engine == crate::EngineKind::Native => {
+                Ok(Typed::new(call, SqlType::Other))
+            }
             None if returned == SqlType::Float => Ok(Typed::new(super::coerce::narrowed(call), returned)),
             None => Ok(Typed::new(call, returned)),
         }

@@ -5,6 +5,7 @@ use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::sql::sqlparser::ast;
 
+use super::expr::Cx;
 use super::{Binder, Typed};
 use crate::{SqlError, SqlType};
 
@@ -17,6 +18,12 @@ impl Binder<'_> {
         keys: &[Expr],
         whole: &ast::Expr,
     ) -> Result<(), SqlError> {
+        if args.is_empty() {
+            return Err(SqlError::invalid_at(
+                "Invalid number of arguments to function 'GROUPING'. Was expecting 1 arguments",
+                self.place(whole),
+            ));
+        }
         if keys.is_empty() {
             return Err(SqlError::invalid_at(
                 "GROUPING operator may only occur in an aggregate query",
@@ -46,7 +53,8 @@ impl Binder<'_> {
         if by {
             self.no_null_literal(function, 1)?;
         }
-        let bytes_at = 1 + usize::from(by);
+        // The last argument is taken for the number of bytes.
+        let bytes_at = if by || args.len() > 2 { 2 } else { 1 };
         self.literal_argument(&full, function, args, bytes_at)?;
         let is_pair = matches!(&args[0].ty, SqlType::Complex(_));
         let timed = !by || is_pair || args[1].ty == SqlType::Timestamp;
@@ -56,10 +64,10 @@ impl Binder<'_> {
         if timed && counted {
             return Ok(());
         }
-        let mut types: Vec<String> = args.iter().map(|arg| format!("<{}>", arg.ty.in_message())).collect();
+        let mut types: Vec<String> = args.iter().map(|arg| format!("<{}>", arg.in_message())).collect();
         if !by {
+            types.drain(1..bytes_at);
             types.insert(1, "<TIMESTAMP(3)>".to_string());
-            types.truncate(3);
         }
         Err(SqlError::invalid_at(
             format!(
@@ -98,11 +106,69 @@ impl Binder<'_> {
             }
             SqlType::Array(_) => {
                 let list = self.cast(arg, &SqlType::Array(Box::new(SqlType::Varchar)))?;
-                let shown = self.call_native("mv_shown", vec![list.expr])?;
+                let shown = self.call_native("array_shown", vec![list.expr])?;
                 Ok(Typed::new(shown, SqlType::Varchar))
             }
             _ => Ok(arg),
         }
+    }
+
+    /// Makes what STRING_AGG joins: the texts of arrays are joined one by one, other values are worded as Druid keeps them.
+    pub(super) fn texts_to_join(&self, arg: Typed) -> Result<Typed, SqlError> {
+        if matches!(arg.ty, SqlType::Array(_)) {
+            let list = self.cast(arg, &SqlType::Array(Box::new(SqlType::Varchar)))?;
+            return Ok(Typed::new(list.expr, SqlType::MultiVarchar));
+        }
+        let kept = self.kept_as_text(arg)?;
+        self.cast(kept, &SqlType::Varchar)
+    }
+
+    /// Gives the only argument of COUNT that is no literal; Druid looks at the others, and cannot count several columns.
+    pub(super) fn only_counted(&self, args: Vec<Typed>, cx: &Cx) -> Result<Typed, SqlError> {
+        let is_known = |arg: &Typed| matches!(&arg.expr, Expr::Literal(value, _) if !value.is_null());
+        let (literals, mut others): (Vec<Typed>, Vec<Typed>) = args.into_iter().partition(is_known);
+        match (others.len(), literals.into_iter().next()) {
+            (0, Some(literal)) => Ok(literal),
+            (1, _) => Ok(others.remove(0)),
+            _ => {
+                let places: Vec<String> = others
+                    .iter()
+                    .enumerate()
+                    .map(|(at, arg)| place_in_table(arg, cx).unwrap_or(at).to_string())
+                    .collect();
+                Err(SqlError::general(
+                    crate::Persona::Admin,
+                    crate::Category::Uncategorized,
+                    format!("expected one element but was: <{}>", places.join(", ")),
+                )
+                .hint(Some(
+                    "COUNT takes one column; count rows where several are not NULL with COUNT(*) FILTER (WHERE …)"
+                        .into(),
+                )))
+            }
+        }
+    }
+
+    /// Reads what BIT_AND and its kin combine. Of a column of text, what is no number counts as 0 where it is one value.
+    pub(super) fn bits(&self, arg: Typed) -> Result<Expr, SqlError> {
+        if arg.ty.is_integer() {
+            return Ok(arg.expr);
+        }
+        let known = match &arg.ty {
+            SqlType::MultiVarchar => {
+                let length = self.call_native("array_length", vec![arg.expr.clone()])?;
+                Some(length.eq(lit(1i64)))
+            }
+            ty if ty.is_text() && matches!(arg.expr, Expr::Column(_)) => {
+                Some(Expr::IsNotNull(Box::new(arg.expr.clone())))
+            }
+            _ => None,
+        };
+        let number = self.cast(self.only_number(arg)?, &SqlType::BigInt)?;
+        let Some(known) = known else { return Ok(number.expr) };
+        let or_zero = datafusion::functions::core::expr_fn::coalesce(vec![number.expr, lit(0i64)]);
+        let only_known = vec![(Box::new(known), Box::new(or_zero))];
+        Ok(Expr::Case(Case::new(None, only_known, None)))
     }
 
     /// Reads the only value of a row's several as a number; no value and several are NULL.
@@ -138,6 +204,12 @@ impl Binder<'_> {
         }
         Ok(())
     }
+}
+
+/// Gives the place of a column in its table, by which Druid names it in messages.
+pub(super) fn place_in_table(arg: &Typed, cx: &Cx) -> Option<usize> {
+    let mut columns = cx.scope.into_iter().flat_map(super::Scope::columns);
+    columns.position(|column| Expr::Column(column.column.clone()) == arg.expr)
 }
 
 /// What is said of an aggregate in an aggregate.

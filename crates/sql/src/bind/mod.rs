@@ -33,6 +33,7 @@ mod query;
 mod refused;
 mod scope;
 mod select;
+mod sketch_calls;
 pub(crate) mod sketches;
 mod special;
 mod stored;

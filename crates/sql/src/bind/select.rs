@@ -12,7 +12,8 @@ use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::{Expr, GroupingSet, LogicalPlan, LogicalPlanBuilder, lit};
-use datafusion::sql::sqlparser::ast::{self, OrderByExpr, Select, SelectItem};
+use datafusion::sql::sqlparser::ast::{self, OrderByExpr, Select, SelectItem, Spanned};
+use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::aggregate::{AGGREGATE, Aggregates};
 use super::expr::Cx;
@@ -86,7 +87,20 @@ impl Binder<'_> {
             values: None,
             grouped: &multi,
         };
-        let mut items = self.items(select, &scope, &cx("SELECT", &[]))?;
+        let mut items = match self.items(select, &scope, &cx("SELECT", &[])) {
+            Ok(items) => items,
+            // HAVING is judged first; what it finds nowhere may be a name that the select list gives.
+            Err(error) => {
+                let having = select
+                    .having
+                    .as_ref()
+                    .map(|having| self.condition_in(having, &cx("HAVING", &[])));
+                return Err(match having {
+                    Some(Err(first)) if !is_later(&first) => first,
+                    _ => error,
+                });
+            }
+        };
         let aliases: Vec<(String, Typed)> = items
             .iter()
             .filter(|item| item.ast.is_some())
@@ -162,7 +176,9 @@ impl Binder<'_> {
                 *expr = self.regroup(expr.clone(), &map, ast.as_ref(), None, &scope)?;
             }
             for expr in &mut window_exprs {
-                *expr = self.regroup(expr.clone(), &map, None, None, &scope)?;
+                *expr = self
+                    .regroup(expr.clone(), &map, None, None, &scope)
+                    .map_err(|error| self.in_window(error, expr, &map, &items, &scope))?;
                 if sets.len() == 1 {
                     // Groups come in the order of their keys, which settles what a window leaves open.
                     super::window::settle_order(expr, map.groups.iter().map(|(_, column)| column));
@@ -614,6 +630,18 @@ impl Binder<'_> {
     }
 }
 
+impl Binder<'_> {
+    /// Gives an error of a window its place: the item that has the window.
+    fn in_window(&self, error: SqlError, window: &Expr, grouped: &Grouped, items: &[Item], scope: &Scope) -> SqlError {
+        let placed = items.iter().filter_map(|item| {
+            let ast = item.ast.as_ref().filter(|ast| super::window::holds_window(ast))?;
+            self.regroup(window.clone(), grouped, Some(ast), None, scope).err()
+        });
+        let placed = placed.into_iter().find(|error| error.position.is_some());
+        placed.unwrap_or(error)
+    }
+}
+
 /// Moves an error of HAVING to where the select list has the column of that name, which HAVING refers to.
 fn in_select_list(error: SqlError, items: &[Item]) -> SqlError {
     let words = error
@@ -627,6 +655,12 @@ fn in_select_list(error: SqlError, items: &[Item]) -> SqlError {
         }
         _ => error,
     }
+}
+
+/// Tells whether HAVING's error comes behind one of the select list: all but those of the aggregates of standard SQL.
+fn is_later(error: &SqlError) -> bool {
+    let of = |name: &&str| error.message.contains(&format!("'{name}'"));
+    !["AVG", "SUM", "MIN", "MAX", "COUNT", "LISTAGG"].iter().any(of)
 }
 
 fn holds_window(expr: &Expr) -> bool {
@@ -692,11 +726,16 @@ fn interval_selected(typed: &Typed) -> SqlError {
     ))
 }
 
-/// Finds a column's name inside an expression: as it is written, and where.
-fn find_name(expr: &ast::Expr, name: &str) -> Option<(String, datafusion::sql::sqlparser::tokenizer::Span)> {
-    let mut found = None;
+/// Finds a column's name inside an expression, outside of aggregates: as it is written, and where.
+fn find_name(expr: &ast::Expr, name: &str) -> Option<(String, Span)> {
+    let (mut found, mut gathered) = (None, Vec::new());
     let _ = ast::visit_expressions(expr, |e| {
         match e {
+            ast::Expr::Function(call)
+                if call.over.is_none() && super::aggregate::find(&super::call::upper_name(call)).is_some() =>
+            {
+                gathered.push(e.span());
+            }
             ast::Expr::Identifier(ident) if ident.value == name => found = Some((name.to_string(), ident.span)),
             ast::Expr::CompoundIdentifier(parts) => {
                 if let (Some(first), Some(last)) = (parts.first(), parts.last())
@@ -708,6 +747,12 @@ fn find_name(expr: &ast::Expr, name: &str) -> Option<(String, datafusion::sql::s
             }
             _ => {}
         }
+        let inside = |(_, span): &(String, Span)| {
+            gathered
+                .iter()
+                .any(|aggregate: &Span| aggregate.start <= span.start && span.end <= aggregate.end)
+        };
+        found = found.take().filter(|found| !inside(found));
         match found {
             Some(_) => std::ops::ControlFlow::Break(()),
             None => std::ops::ControlFlow::Continue(()),

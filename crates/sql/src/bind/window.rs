@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{self, WindowType};
 use super::aggregate::{self, Finish};
 use super::expr::Cx;
 use super::{Binder, Typed};
+use crate::functions;
 use crate::parse::position;
 use crate::{SqlError, SqlType};
 
@@ -127,6 +128,21 @@ impl Binder<'_> {
             _ => frame,
         };
         if is_empty(&frame) {
+            // The rows are put in the window's order all the same.
+            let number = WindowFunctionDefinition::WindowUDF(df::row_number::row_number_udwf());
+            let all = WindowFrame::new((!order_by.is_empty()).then_some(false));
+            windows.borrow_mut().add(Expr::from(WindowFunction {
+                fun: number,
+                params: WindowFunctionParams {
+                    args: Vec::new(),
+                    partition_by,
+                    order_by,
+                    window_frame: all,
+                    filter: None,
+                    null_treatment: None,
+                    distinct: false,
+                },
+            }));
             return match upper.as_str() {
                 "COUNT" => Ok(Typed::new(lit(0i64), SqlType::BigInt)),
                 _ => {
@@ -253,12 +269,18 @@ impl Binder<'_> {
             let Some(def) = aggregate::find(name) else {
                 return Err(self.unknown_function(name, function, whole, cx));
             };
-            let parts = self.aggregate_parts(def, function, whole, cx, false)?;
+            let mut parts = self.aggregate_parts(def, function, whole, cx, false)?;
+            if let ("EARLIEST" | "LATEST" | "EARLIEST_BY" | "LATEST_BY", [time]) = (name, parts.order_by.as_slice()) {
+                // What is earliest in a frame is told by its time, not by the frame's order.
+                parts.args.push(time.expr.clone());
+                parts.udaf = functions::by_time::udaf(name.starts_with("LATEST"));
+            }
+            let over = |udaf| WindowFunctionDefinition::AggregateUDF(functions::sliding::sliding(udaf));
             return Ok(WindowCall {
-                fun: WindowFunctionDefinition::AggregateUDF(parts.udaf),
+                fun: over(parts.udaf),
                 args: parts.args,
                 filter: parts.filter,
-                fallback: parts.fallback.map(WindowFunctionDefinition::AggregateUDF),
+                fallback: parts.fallback.map(over),
                 finish: parts.finish,
                 ty: parts.ty,
             });

@@ -8,6 +8,7 @@
 mod any_value;
 pub(crate) mod args;
 mod array;
+pub(crate) mod by_time;
 mod by_value;
 pub(crate) mod cast;
 pub(crate) mod collect;
@@ -27,6 +28,7 @@ mod regexp;
 mod routines;
 mod scalar;
 pub(crate) mod sketches;
+pub(crate) mod sliding;
 mod string;
 pub(crate) mod time;
 mod zone;
@@ -137,6 +139,7 @@ pub fn aggregate_udfs() -> Vec<Arc<AggregateUDF>> {
         .into_iter()
         .chain(sketches::aggregate::udafs())
         .chain(sketches::pairs::udafs())
+        .chain(by_time::udafs())
         .collect()
 }
 

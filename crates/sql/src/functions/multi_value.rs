@@ -175,26 +175,9 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
     )
     .min(2),
     // What Java prints of a list: the value of an aggregate over rows of several values.
-    ScalarDef::new("", "mv_shown", ONE, returns::varchar, |args| {
-        let list = args.list(0)?;
-        let words = strings(list.values())?;
-        text_result(args.rows(), |row| {
-            if list.is_null(row) {
-                return None;
-            }
-            let (start, end) = range(&list, row);
-            match end - start {
-                0 => None,
-                1 => words.is_valid(start).then(|| words.value(start).to_string()),
-                _ => {
-                    let parts: Vec<&str> = (start..end)
-                        .map(|i| if words.is_null(i) { "null" } else { words.value(i) })
-                        .collect();
-                    Some(format!("[{}]", parts.join(", ")))
-                }
-            }
-        })
-    }),
+    ScalarDef::new("", "mv_shown", ONE, returns::varchar, |args| shown(args, true)),
+    // The same of an array, which one element does not stand for.
+    ScalarDef::new("", "array_shown", ONE, returns::varchar, |args| shown(args, false)),
     // The one value of a row that is grouped as a whole.
     ScalarDef::new(
         "",
@@ -255,6 +238,28 @@ fn several_values(column: &str, engine: &str) -> crate::SqlError {
             "Encountered multi-value dimension [{column}] that cannot be processed with 'groupByEnableMultiValueUnnesting' set to false. Consider setting 'groupByEnableMultiValueUnnesting' to true in your query context."
         ),
     )
+}
+
+/// Words lists as Java does; `bare` where a list of one is worded as its value, and an empty one is NULL.
+fn shown(args: &Args, bare: bool) -> Result<ArrayRef> {
+    let list = args.list(0)?;
+    let words = strings(list.values())?;
+    text_result(args.rows(), |row| {
+        if list.is_null(row) {
+            return None;
+        }
+        let (start, end) = range(&list, row);
+        match end - start {
+            0 if bare => None,
+            1 if bare => words.is_valid(start).then(|| words.value(start).to_string()),
+            _ => {
+                let parts: Vec<&str> = (start..end)
+                    .map(|i| if words.is_null(i) { "null" } else { words.value(i) })
+                    .collect();
+                Some(format!("[{}]", parts.join(", ")))
+            }
+        }
+    })
 }
 
 /// Words every element.

@@ -310,6 +310,12 @@ impl Recipe {
                 let value = variance.variance(self.population);
                 ScalarValue::Float64(value.map(|value| if self.root { value.sqrt() } else { value }))
             }
+            Complex::QuantilesDoubles(sketch) if sketch.is_empty() => {
+                // The sketch of a query's buffer, which has room for values, says so where none came.
+                let mut image = sketch.image();
+                image[0] = 2;
+                ScalarValue::Binary(Some(image))
+            }
             other => ScalarValue::Binary(Some(other.image())),
         })
     }
@@ -399,6 +405,15 @@ impl Accumulator for Gathering {
         }
         if self.recipe.kind == Kind::TupleSketch {
             return self.tuple(values);
+        }
+        if self.recipe.kind.gathers() == ComplexType::Theta
+            && column.data_type() == &DataType::Float32
+            && column.null_count() < column.len()
+        {
+            return Err(super::thrown(
+                "org.apache.druid.java.util.common.ISE",
+                "Illegal type received while theta sketch merging [class java.lang.Float]",
+            ));
         }
         let encoding = self.recipe.encoding;
         let empty_text = self.recipe.empty_text;
@@ -494,6 +509,12 @@ pub(super) fn each(column: &ArrayRef, with: &mut dyn FnMut(usize, Option<Value<'
                     with(row, value);
                 }
             })?;
+            // A row without values holds one NULL.
+            for row in 0..lists.len() {
+                if lists.is_null(row) || offsets[row] == offsets[row + 1] {
+                    with(row, None);
+                }
+            }
         }
         DataType::Dictionary(_, value) => each(&cast(column, value)?, with)?,
         DataType::LargeUtf8 | DataType::Utf8View => each(&cast(column, &DataType::Utf8)?, with)?,

@@ -22,6 +22,7 @@ use super::{failed, refused, thrown};
 use crate::{Category, Persona, SqlType};
 
 const ONE: &[Param] = &[Param::Any];
+const TWO: &[Param] = &[Param::Any, Param::Any];
 const AND_NUMBER: &[Param] = &[Param::Any, Param::Double];
 
 /// The family.
@@ -42,7 +43,7 @@ pub(in super::super) const FUNCTIONS: &[ScalarDef] = &[
         hll_bounds,
     )
     .min(1),
-    ScalarDef::new("HLL_SKETCH_UNION", "hll_sketch_union", ONE, hll, hll_union).variadic(),
+    ScalarDef::new("HLL_SKETCH_UNION", "hll_sketch_union", TWO, hll, hll_union).variadic(),
     ScalarDef::new(
         "HLL_SKETCH_TO_STRING",
         "hll_sketch_to_string",
@@ -72,19 +73,19 @@ pub(in super::super) const FUNCTIONS: &[ScalarDef] = &[
         theta_type,
         theta_bounds,
     ),
-    ScalarDef::new("THETA_SKETCH_UNION", "theta_sketch_union", ONE, theta_type, |args| {
+    ScalarDef::new("THETA_SKETCH_UNION", "theta_sketch_union", TWO, theta_type, |args| {
         theta_set(args, Theta::union)
     })
     .variadic(),
     ScalarDef::new(
         "THETA_SKETCH_INTERSECT",
         "theta_sketch_intersect",
-        ONE,
+        TWO,
         theta_type,
         |args| theta_set(args, Theta::intersect),
     )
     .variadic(),
-    ScalarDef::new("THETA_SKETCH_NOT", "theta_sketch_not", ONE, theta_type, |args| {
+    ScalarDef::new("THETA_SKETCH_NOT", "theta_sketch_not", TWO, theta_type, |args| {
         theta_set(args, Theta::a_not_b)
     })
     .variadic(),
@@ -133,25 +134,37 @@ pub(in super::super) const FUNCTIONS: &[ScalarDef] = &[
     ScalarDef::new(
         "DS_TUPLE_DOUBLES_UNION",
         "ds_tuple_doubles_union",
-        ONE,
+        TWO,
         tuple_type,
-        |args| tuple_set(args, TupleDoubles::union),
+        |args| {
+            tuple_set(
+                args,
+                TupleDoubles::union,
+                Some(|values| format!("Incompatible sketches: number of values mismatch 1 and {values}")),
+            )
+        },
     )
     .variadic(),
     ScalarDef::new(
         "DS_TUPLE_DOUBLES_INTERSECT",
         "ds_tuple_doubles_intersect",
-        ONE,
+        TWO,
         tuple_type,
-        |args| tuple_set(args, TupleDoubles::intersect),
+        |args| {
+            tuple_set(
+                args,
+                TupleDoubles::intersect,
+                Some(|_| "Input tupleSketch cannot have different numValues from the internal numValues.".into()),
+            )
+        },
     )
     .variadic(),
     ScalarDef::new(
         "DS_TUPLE_DOUBLES_NOT",
         "ds_tuple_doubles_not",
-        ONE,
+        TWO,
         tuple_type,
-        |args| tuple_set(args, TupleDoubles::a_not_b),
+        |args| tuple_set(args, TupleDoubles::a_not_b, None),
     )
     .variadic(),
     ScalarDef::new(
@@ -198,11 +211,7 @@ impl Sketches {
                 let text = self.0.as_string::<i32>().value(row);
                 match STANDARD.decode(text) {
                     Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
-                    Err(error) => Err(refused(
-                        Persona::User,
-                        Category::InvalidInput,
-                        format!("a sketch is given as text that is no base64: {error}"),
-                    )),
+                    Err(error) => Err(no_base64(text, error)),
                 }
             }
             DataType::Null => Ok(None),
@@ -218,6 +227,20 @@ impl Sketches {
                 ),
             )),
         }
+    }
+}
+
+fn no_base64(text: &str, error: base64::DecodeError) -> datafusion::common::DataFusionError {
+    thrown("java.lang.IllegalArgumentException", java_base64(text, error))
+}
+
+/// Words what Java says to text that is no base64.
+fn java_base64(text: &str, error: base64::DecodeError) -> String {
+    use base64::DecodeError;
+    match error {
+        _ if text.len() == 1 => "Input byte[] should at least have 2 bytes for base64 bytes".to_string(),
+        DecodeError::InvalidByte(_, byte) => format!("Illegal base64 character {byte:x}"),
+        _ => "Last unit does not have enough valid bits".to_string(),
     }
 }
 
@@ -389,13 +412,30 @@ fn theta_set(args: &Args, operation: fn(&[Theta], usize) -> SketchResult<Theta>)
     })
 }
 
-fn tuple_set(args: &Args, operation: fn(&[TupleDoubles], usize) -> SketchResult<TupleDoubles>) -> Result<ArrayRef> {
+/// Words the refusal of sketches of several values.
+type Refusal = fn(usize) -> String;
+
+fn tuple_set(
+    args: &Args,
+    operation: fn(&[TupleDoubles], usize) -> SketchResult<TupleDoubles>,
+    several: Option<Refusal>,
+) -> Result<ArrayRef> {
     let (entries, columns) = operands(args, tuple::DEFAULT_ENTRIES)?;
     binary(args.rows(), |row| {
         let mut sketches = Vec::with_capacity(columns.len());
         for column in &columns {
             if let Some(bytes) = column.get(row)? {
-                sketches.push(TupleDoubles::parse(&bytes, entries).map_err(failed)?);
+                let sketch = TupleDoubles::parse(&bytes, entries).map_err(failed)?;
+                // Druid's set operations are made for one value a key.
+                if sketch.values_per_key() != 1
+                    && let Some(refused) = several
+                {
+                    return Err(thrown(
+                        "java.lang.IllegalArgumentException",
+                        refused(sketch.values_per_key()),
+                    ));
+                }
+                sketches.push(sketch);
             }
         }
         Ok(Some(operation(&sketches, entries).map_err(failed)?.to_bytes()))
@@ -465,7 +505,8 @@ fn bloom_test(args: &Args) -> Result<ArrayRef> {
             continue;
         };
         if known.as_ref().is_none_or(|(of, _)| of != text) {
-            let bytes = STANDARD.decode(text).map_err(|_| unreadable())?;
+            let unread = |error| refused(Persona::Admin, Category::Uncategorized, java_base64(text, error));
+            let bytes = STANDARD.decode(text).map_err(unread)?;
             known = Some((text.to_string(), Bloom::parse(&bytes).map_err(|_| unreadable())?));
         }
         let Some((_, filter)) = &known else { continue };
