@@ -22,6 +22,7 @@ mod group_order;
 pub mod limits;
 mod lookup;
 mod native;
+mod optimise;
 mod parse;
 mod planner;
 mod statement;

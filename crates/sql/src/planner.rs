@@ -12,7 +12,7 @@ use crate::bind::{self, Binder};
 use crate::parse::{self, Tokens};
 use crate::{
     EngineKind, OutputColumn, Planned, QueryContext, SchemaCatalog, SqlError, SqlRequest, Statement, functions,
-    group_order, native, wide_floats,
+    group_order, native, optimise, wide_floats,
 };
 
 /// Plans statements against a catalog. Cheap to keep, made once for each engine.
@@ -151,7 +151,7 @@ impl Planner {
 
     fn optimise(&self, plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
         let plan = wide_floats::computed_wide(plan)?;
-        self.session.optimize(&plan).map_err(|e| bind::from_datafusion(&e))
+        optimise::optimise(plan, &self.session).map_err(|e| bind::from_datafusion(&e))
     }
 }
 

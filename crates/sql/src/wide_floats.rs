@@ -3,7 +3,7 @@
 
 use arrow::datatypes::DataType;
 use datafusion::common::Result;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
@@ -14,6 +14,9 @@ use crate::SqlError;
 /// # Errors
 /// DataFusion's, where a node cannot be built anew.
 pub(crate) fn computed_wide(plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
+    if !narrows(&plan).map_err(|e| crate::bind::from_datafusion(&e))? {
+        return Ok(plan);
+    }
     plan.transform_up_with_subqueries(|plan| {
         let names = NamePreserver::new(&plan);
         let mut changed = false;
@@ -30,6 +33,26 @@ pub(crate) fn computed_wide(plan: LogicalPlan) -> Result<LogicalPlan, SqlError> 
     })
     .map(|transformed| transformed.data)
     .map_err(|e| crate::bind::from_datafusion(&e))
+}
+
+/// Tells whether anything is narrowed and widened again: most plans are left as they are.
+fn narrows(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            found |= expr.exists(|e| Ok(is_narrowed(e)))?;
+            Ok(match found {
+                true => TreeNodeRecursion::Stop,
+                false => TreeNodeRecursion::Continue,
+            })
+        })
+    })?;
+    Ok(found)
+}
+
+fn is_narrowed(expr: &Expr) -> bool {
+    matches!(expr, Expr::Cast(outer) if *outer.field.data_type() == DataType::Float64
+        && matches!(outer.expr.as_ref(), Expr::Cast(inner) if *inner.field.data_type() == DataType::Float32))
 }
 
 fn unnarrowed(expr: Expr) -> Transformed<Expr> {

@@ -304,6 +304,9 @@ pub(crate) fn without_numbers_of_values<'t>(
 ) -> Result<LogicalPlan, SqlError> {
     let types: Vec<&SqlType> = types.collect();
     let plan = plan.transform_down(|node| match &node {
+        LogicalPlan::Projection(projection) if !projection.expr.iter().any(is_of_one_value) => {
+            Ok(Transformed::no(node))
+        }
         LogicalPlan::Projection(projection) => {
             let mut computed = 0;
             let mut exprs = Vec::with_capacity(projection.expr.len());
@@ -326,6 +329,11 @@ pub(crate) fn without_numbers_of_values<'t>(
         _ => Ok(Transformed::new(node, false, TreeNodeRecursion::Stop)),
     });
     Ok(plan.map_err(|e| super::from_datafusion(&e))?.data)
+}
+
+fn is_of_one_value(expr: &Expr) -> bool {
+    let found = expr.exists(|e| Ok(matches!(e, Expr::ScalarFunction(call) if call.func.name() == "mv_one")));
+    found.unwrap_or(true)
 }
 
 fn failing(expr: Expr, name: &str, ty: &str) -> datafusion::common::Result<Expr> {

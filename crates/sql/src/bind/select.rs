@@ -286,8 +286,9 @@ impl Binder<'_> {
             .zip(&names)
             .map(|(expr, name)| expr.alias(name.as_str()))
             .collect();
+        // Columns are resolved, and what a grouping computed is named already.
         let mut builder = LogicalPlanBuilder::from(plan)
-            .project(exprs)
+            .project_with_validation(exprs.into_iter().map(|expr| (expr, false)).collect())
             .map_err(|e| from_datafusion(&e))?;
         if distinct {
             builder = builder.distinct().map_err(|e| from_datafusion(&e))?;
