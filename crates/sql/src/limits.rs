@@ -12,6 +12,8 @@ pub const MAX_GRAMMAR_DEPTH: usize = 60_000;
 pub const MAX_GRAMMAR_STEPS: usize = 200_000_000;
 /// Stack for checking a statement against the grammar; reserved, not committed.
 pub const GRAMMAR_STACK_BYTES: usize = 128 * 1024 * 1024;
+/// Shapes of statements that are remembered to follow the grammar, of 16 bytes each; then they are forgotten.
+pub const MAX_KNOWN_SHAPES: usize = 4_096;
 /// Deepest nesting of parentheses, calls and subqueries (Calcite overflows the stack somewhere beyond a thousand).
 pub const MAX_NESTING: usize = 1_000;
 /// Longest chain of one operator that cannot be balanced (`a + b + …`); AND and OR chains are balanced and not bounded.

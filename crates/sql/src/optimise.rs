@@ -23,7 +23,19 @@ pub(crate) fn optimise(plan: LogicalPlan, session: &SessionState) -> Result<Logi
     }
     let mut one_pass = session.clone();
     one_pass.config_mut().options_mut().optimizer.max_passes = 1;
-    optimizer.optimize(plan, &one_pass, |_, _| {})
+    let plan = optimizer.optimize(plan, &one_pass, |_, _| {})?;
+    match reads_nothing(&plan) {
+        true => optimizer.optimize(plan, session, |_, _| {}),
+        false => Ok(plan),
+    }
+}
+
+/// Tells a block whose condition turned out to be never true.
+fn reads_nothing(plan: &LogicalPlan) -> bool {
+    match plan.inputs().as_slice() {
+        [] => matches!(plan, LogicalPlan::EmptyRelation(_)),
+        inputs => inputs.iter().any(|input| reads_nothing(input)),
+    }
 }
 
 /// What a plan is made of.

@@ -18,11 +18,14 @@ mod notation;
 mod recogniser;
 mod wording;
 
-use std::sync::OnceLock;
+use std::collections::HashSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::{SqlError, limits};
 
 pub(crate) use forbidden::PERCENT;
+use lexer::Lexeme;
 use nodes::Grammar;
 
 /// Index of a kind of token in [`Grammar::images`].
@@ -57,9 +60,13 @@ pub(crate) fn check(sql: &str) -> Result<(), SqlError> {
     if text.lexemes.len() > limits::MAX_CHECKED_TOKENS {
         return Ok(());
     }
-    let found = stacker::grow(limits::GRAMMAR_STACK_BYTES, || {
-        recogniser::recognise(grammar, &text.lexemes)
-    });
+    let shape = Shape::of(&text.lexemes);
+    let found = match shape.is_accepted() {
+        true => None,
+        false => stacker::grow(limits::GRAMMAR_STACK_BYTES, || {
+            recogniser::recognise(grammar, &text.lexemes)
+        }),
+    };
     let reached = match &found {
         None => text.lexemes.len(),
         Some(
@@ -72,8 +79,46 @@ pub(crate) fn check(sql: &str) -> Result<(), SqlError> {
     };
     forbidden::check(grammar, &text, reached, found.is_some())?;
     match found {
-        None => Ok(()),
+        None => {
+            shape.accept();
+            Ok(())
+        }
         Some(refusal) => Err(wording::error(grammar, &text, refusal)),
+    }
+}
+
+/// The kinds of a statement's tokens, as a fingerprint. They alone decide whether it follows the grammar, and clients send the
+/// same statements with other literals over and over.
+struct Shape(u64, u64);
+
+impl Shape {
+    fn of(lexemes: &[Lexeme]) -> Self {
+        // Two keys that nobody knows: no text can be made to look like another.
+        static KEYS: LazyLock<(RandomState, RandomState)> = LazyLock::new(Default::default);
+        let (mut first, mut second) = (KEYS.0.build_hasher(), KEYS.1.build_hasher());
+        for lexeme in lexemes {
+            let kind = lexeme.kind.map_or(u32::MAX, u32::from);
+            first.write_u32(kind);
+            second.write_u32(kind);
+        }
+        Shape(first.finish(), second.finish())
+    }
+
+    fn accepted() -> MutexGuard<'static, HashSet<(u64, u64)>> {
+        static ACCEPTED: LazyLock<Mutex<HashSet<(u64, u64)>>> = LazyLock::new(Default::default);
+        ACCEPTED.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_accepted(&self) -> bool {
+        Self::accepted().contains(&(self.0, self.1))
+    }
+
+    fn accept(&self) {
+        let mut accepted = Self::accepted();
+        if accepted.len() >= limits::MAX_KNOWN_SHAPES {
+            accepted.clear();
+        }
+        accepted.insert((self.0, self.1));
     }
 }
 
@@ -103,6 +148,16 @@ mod tests {
             "VALUES (1, 2), (3, 4)",
         ] {
             assert_eq!(check(sql).map_err(|e| e.message.clone()), Ok(()), "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_was_accepted_is_told_by_its_tokens() {
+        for _ in 0..2 {
+            assert!(check("SELECT a_shape, 1 FROM t WHERE b = 'x'").is_ok());
+            assert!(check("SELECT b_shape, 2 FROM u WHERE c = 'y'").is_ok());
+            assert!(check("SELECT a_shape, 1 FROM t WHERE b = =").is_err());
+            assert!(check("SELECT a_shape 1 FROM t WHERE b = 'x'").is_err());
         }
     }
 
