@@ -7,7 +7,7 @@
 use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, LogicalPlan, Sort};
 use datafusion::optimizer::Optimizer;
 
 /// Coerces the types of a bound plan, then rewrites it with the rules of the session that it needs.
@@ -51,8 +51,8 @@ struct Contents {
     /// An aggregate over distinct values.
     distinct_values: bool,
     grouping: bool,
-    /// Keys of a sort or a grouping, of which one may say nothing new.
-    several_keys: bool,
+    /// A key of a sort or a grouping that may say nothing new.
+    idle_keys: bool,
     /// A node this list does not know.
     other: bool,
 }
@@ -69,10 +69,10 @@ impl Contents {
                 LogicalPlan::Distinct(_) => found.distinct = true,
                 LogicalPlan::EmptyRelation(_) => found.empty = true,
                 LogicalPlan::Subquery(_) => found.subquery = true,
-                LogicalPlan::Sort(sort) => found.several_keys |= sort.expr.len() > 1,
+                LogicalPlan::Sort(sort) => found.idle_keys |= may_have_idle_keys(sort),
                 LogicalPlan::Aggregate(node) => {
                     found.grouping |= !node.group_expr.is_empty();
-                    found.several_keys |= has_twins(&node.group_expr);
+                    found.idle_keys |= has_twins(node.group_expr.iter());
                 }
                 LogicalPlan::Projection(_)
                 | LogicalPlan::TableScan(_)
@@ -113,7 +113,7 @@ impl Contents {
             | "eliminate_cross_join"
             | "filter_null_join_keys"
             | "eliminate_outer_join" => joins,
-            "eliminate_duplicated_expr" => self.several_keys || self.distinct || joins,
+            "eliminate_duplicated_expr" => self.idle_keys || self.distinct || joins,
             "eliminate_filter" | "push_down_filter" => self.filter || joins,
             "eliminate_limit" | "push_down_limit" => self.limit || joins,
             "propagate_empty_relation" => self.empty || self.filter || self.limit || self.union || joins,
@@ -126,8 +126,16 @@ impl Contents {
     }
 }
 
-fn has_twins(exprs: &[Expr]) -> bool {
-    exprs.iter().enumerate().any(|(at, expr)| exprs[..at].contains(expr))
+fn has_twins<'e>(exprs: impl Iterator<Item = &'e Expr> + Clone) -> bool {
+    let twin = |(at, expr)| exprs.clone().take(at).any(|earlier| earlier == expr);
+    exprs.clone().enumerate().any(twin)
+}
+
+/// A sort's key is idle where it stands twice, or where the keys before it decide it, as those of a grouping decide the rest.
+fn may_have_idle_keys(sort: &Sort) -> bool {
+    let rules = sort.input.schema().functional_dependencies();
+    let deciding = rules.iter().map(|rule| rule.source_indices.len()).min();
+    deciding.is_some_and(|keys| sort.expr.len() > keys) || has_twins(sort.expr.iter().map(|key| &key.expr))
 }
 
 /// Tells a plan in which no rule makes work for an earlier one: one SELECT over one table, with a condition on its rows at most.
@@ -170,7 +178,7 @@ mod tests {
     use super::*;
 
     /// A statement for each rule that is left out somewhere, and plain ones, which one pass settles.
-    const STATEMENTS: [&str; 27] = [
+    const STATEMENTS: [&str; 30] = [
         "SELECT a, b + 1 AS c FROM t",
         "SELECT a, COUNT(*), SUM(b * 2), MAX(b * 2 + 1) FROM t WHERE b > 1 + 1 GROUP BY a",
         "SELECT x.a, SUM(x.b) FROM t AS x WHERE x.a = 'u' AND true GROUP BY x.a ORDER BY 1, 2",
@@ -183,6 +191,9 @@ mod tests {
         "SELECT a, COUNT(DISTINCT b) FROM t GROUP BY a",
         "SELECT 'k', COUNT(*) FROM t GROUP BY 'k', a",
         "SELECT a, COUNT(*) FROM t GROUP BY a, a ORDER BY a, a DESC",
+        "SELECT a, COUNT(*) AS n FROM t GROUP BY a ORDER BY a, n",
+        "SELECT a, b, COUNT(*) AS n FROM t GROUP BY a, b ORDER BY n, a",
+        "SELECT a FROM t ORDER BY b, b DESC",
         "SELECT a, COUNT(*) FROM t GROUP BY a HAVING a > 'b' AND COUNT(*) > 1",
         "SELECT c + 1 FROM (SELECT b + 1 AS c, a FROM t WHERE b > 0) WHERE a = 'x' AND c > 3",
         "SELECT a, n FROM (SELECT a, COUNT(*) AS n FROM t GROUP BY a) WHERE n > 2 AND a <> 'q'",
