@@ -139,7 +139,7 @@ impl ApiError {
                 ),
             ),
             // Java's ArithmeticException has no category of its own; a task's report does say one.
-            FaultCode::DruidException if message == "/ by zero" => {
+            FaultCode::DruidException if message == "/ by zero" && fault.raised.is_none() => {
                 Self::from_sql(&SqlError::general(Persona::Admin, Category::Uncategorized, message))
             }
             FaultCode::UnknownError => {

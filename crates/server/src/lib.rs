@@ -19,6 +19,7 @@ mod jackson;
 pub mod json;
 pub mod limits;
 mod lookups;
+mod raised;
 mod report;
 mod request;
 pub mod results;

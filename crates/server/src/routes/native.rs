@@ -172,7 +172,7 @@ async fn time_boundary(state: &AppState, query: &Value) -> Response {
     };
     let batch = match first_batch(&mut rows.stream).await {
         Ok(batch) => batch,
-        Err(error) => return super::sql::query_error(&error, &id, host).into_response(),
+        Err(error) => return super::sql::query_error(&error, None, &id, host).into_response(),
     };
     let time = |column: usize| {
         let array = batch

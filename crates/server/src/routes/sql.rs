@@ -9,9 +9,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, delete, get, on, post};
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{LogicalPlan, TableType};
 use futures::StreamExt as _;
 use henge_engine::{EngineError, Fault, FaultCode, PlanKind, QueryRows};
 use henge_sql::{OutputColumn, Planned, QueryContext, SqlError, SqlRequest, SqlType};
@@ -21,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::answer::{body_of, empty, json, only};
 use crate::error::{ApiError, legacy};
 use crate::json::Zone;
+use crate::raised::Place;
 use crate::request::{self, SqlBody};
 use crate::results::{ResultColumn, ResultOptions, ResultWriter, RowWriter, StreamFailure, first_batch, into_body};
 use crate::state::{AppState, QueryTicket, timeout_of};
@@ -209,21 +208,18 @@ async fn run(
 ) -> Result<Response, ApiError> {
     let host = state.info.advertised.clone();
     let options = options_of(&planned, body);
-    let context = if touches_segments(&planned.plan) {
-        MISSING_NOTHING
-    } else {
-        "{}"
-    };
+    let place = Place::of(&planned.plan);
+    let context = if place.segments { MISSING_NOTHING } else { "{}" };
     let deadline = deadline_of(&planned.context);
     let engine = &state.engine;
     let started = async {
         let mut rows = engine
             .query(id, planned)
             .await
-            .map_err(|error| ApiError::from_engine(&error, id, &host))?;
+            .map_err(|error| engine_error(error, place, id, &host))?;
         let first = first_batch(&mut rows.stream)
             .await
-            .map_err(|error| query_error(&error, id, &host))?;
+            .map_err(|error| query_error(&error, Some(place), id, &host))?;
         Ok::<_, ApiError>((rows, first))
     };
     let (rows, first) = tokio::select! {
@@ -367,31 +363,31 @@ fn with_headers(body: Body, query_id: &str, header_included: bool, context: &'st
     (headers, body).into_response()
 }
 
-/// Tells whether a plan reads segments. Constants, and plans that fold to nothing, have no native query behind them.
-fn touches_segments(plan: &LogicalPlan) -> bool {
-    let mut found = false;
-    let visited = plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node
-            // System tables call themselves views: they have no segments behind them.
-            && scan.source.table_type() == TableType::Base
-        {
-            found = true;
-            return Ok(TreeNodeRecursion::Stop);
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    visited.is_ok() && found
+/// Words what went wrong before there were rows.
+fn engine_error(error: EngineError, place: Place, query_id: &str, host: &str) -> ApiError {
+    match error {
+        EngineError::Fault(fault) => ApiError::from_fault(&place.worded(fault), query_id, host),
+        other => ApiError::from_engine(&other, query_id, host),
+    }
 }
 
 /// Words what went wrong while rows were made.
-pub fn query_error(error: &DataFusionError, query_id: &str, host: &str) -> ApiError {
+pub fn query_error(error: &DataFusionError, place: Option<Place>, query_id: &str, host: &str) -> ApiError {
+    let worded = |fault: Fault| match place {
+        Some(place) => place.worded(fault),
+        None => fault,
+    };
     if let Some(error) = SqlError::in_datafusion(error) {
-        return ApiError::from_sql(&error);
+        let fault = worded(Fault::from(error.clone()));
+        return match fault.raised.is_some() && !error.is_legacy() {
+            true => ApiError::from_fault(&fault, query_id, host),
+            false => ApiError::from_sql(&error),
+        };
     }
     match error.find_root() {
         DataFusionError::External(inner) => {
             if let Some(fault) = inner.downcast_ref::<Fault>() {
-                return ApiError::from_fault(fault, query_id, host);
+                return ApiError::from_fault(&worded(fault.clone()), query_id, host);
             }
             if let Some(error) = inner.downcast_ref::<EngineError>() {
                 return ApiError::from_engine(error, query_id, host);

@@ -89,7 +89,11 @@ impl Binder<'_> {
             grouped: cx.grouped,
         };
         let spec = self.window_spec(over, cx)?;
-        self.arguments(function, &inner)?;
+        let nested = |error: SqlError| match error.message.starts_with("Windowed aggregate expression is illegal in") {
+            true => super::gathered::nested(self.place(whole)),
+            false => error,
+        };
+        self.arguments(function, &inner).map_err(nested)?;
         let upper = name.to_ascii_uppercase();
         self.check_window(&upper, function, &spec, whole)?;
         let mut partition_by = Vec::new();
@@ -108,12 +112,7 @@ impl Binder<'_> {
                 frame = Some(self.frame(found, whole)?);
             }
         }
-        let call = self.window_function(&upper, function, whole, &inner).map_err(|error| {
-            if error.message.starts_with("Windowed aggregate expression is illegal in") {
-                return super::gathered::nested(self.place(whole));
-            }
-            error
-        })?;
+        let call = self.window_function(&upper, function, whole, &inner).map_err(nested)?;
         let picks = matches!(upper.as_str(), "FIRST_VALUE" | "LAST_VALUE");
         let frame = match frame {
             // Druid reads frames only where there is an order.

@@ -238,6 +238,7 @@ fn several_values(column: &str, engine: &str) -> crate::SqlError {
             "Encountered multi-value dimension [{column}] that cannot be processed with 'groupByEnableMultiValueUnnesting' set to false. Consider setting 'groupByEnableMultiValueUnnesting' to true in your query context."
         ),
     )
+    .raised("org.apache.druid.query.groupby.epinephelinae.UnexpectedMultiValueDimensionException")
 }
 
 /// Words lists as Java does; `bare` where a list of one is worded as its value, and an empty one is NULL.
