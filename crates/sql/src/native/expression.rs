@@ -88,11 +88,7 @@ pub(super) fn worded_with(expr: &Expr, named: &dyn Fn(&Expr) -> Option<String>) 
             };
             format!("({} + {span})", word(time)?)
         }
-        Expr::ScalarFunction(call) => {
-            let args = call.args.iter().map(word).collect::<Option<Vec<_>>>()?;
-            let name = call.func.name();
-            format!("{}({})", name.strip_prefix("map_").unwrap_or(name), args.join(","))
-        }
+        Expr::ScalarFunction(call) => super::calls::call(call.func.name(), &call.args, &word)?,
         Expr::Case(case) if case.expr.is_none() => {
             let mut parts = Vec::new();
             for (when, then) in &case.when_then_expr {
@@ -211,6 +207,8 @@ fn cut(expr: &Expr) -> Option<(&str, &str, henge_time::Granularity)> {
 pub(super) struct AggregateTypes {
     /// Of its first argument.
     pub argument: String,
+    /// Of the column below the cast of its first argument.
+    pub uncast: String,
     /// Of its value.
     pub output: String,
 }
@@ -341,7 +339,11 @@ fn aggregator(
                    "filter": {"type": "not", "field": {"type": "null", "column": field}}, "name": name})
         }
         function @ ("sum" | "min" | "max") => {
-            let arg = arg?;
+            let arg = match arg? {
+                // Aggregators read numbers of any type.
+                Expr::Cast(cast) if matches!(types.uncast.as_str(), "LONG" | "FLOAT" | "DOUBLE") => &cast.expr,
+                arg => arg,
+            };
             let (ty, number) = match types.output.as_str() {
                 "DOUBLE" => ("DOUBLE", "double"),
                 "FLOAT" => ("FLOAT", "float"),

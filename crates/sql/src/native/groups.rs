@@ -104,6 +104,7 @@ impl Grouping {
                 .map(|(i, expr)| {
                     let types = expression::AggregateTypes {
                         argument: argument_type(expr, aggregate.input.schema()),
+                        uncast: uncast_type(expr, aggregate.input.schema()),
                         output: native_type_of(&aggregate.schema, place(groups + i)),
                     };
                     (expr.clone(), types)
@@ -443,7 +444,7 @@ fn cut_text(expr: &Expr) -> Option<(&datafusion::common::Column, i64)> {
 }
 
 /// Gives the native type of an aggregate's first argument.
-fn argument_type(aggregate: &Expr, schema: &DFSchema) -> String {
+pub(super) fn argument_type(aggregate: &Expr, schema: &DFSchema) -> String {
     let argument = match aggregate {
         Expr::AggregateFunction(call) => call.params.args.first(),
         _ => None,
@@ -479,4 +480,22 @@ fn limit_spec(keys: &[(String, bool, bool)], skip: usize, fetch: Option<usize>) 
         spec.insert("limit".into(), json!(fetch));
     }
     Value::Object(spec)
+}
+
+/// Gives the native type of the column below the cast of an aggregate's first argument; empty where that is no cast of a column.
+pub(super) fn uncast_type(aggregate: &Expr, schema: &DFSchema) -> String {
+    let argument = match aggregate {
+        Expr::AggregateFunction(call) => call.params.args.first(),
+        _ => None,
+    };
+    let Some(Expr::Cast(cast)) = argument else {
+        return String::new();
+    };
+    match cast.expr.as_ref() {
+        column @ Expr::Column(_) => column.to_field(schema).map_or_else(
+            |_| String::new(),
+            |(_, field)| crate::SqlType::from_field(&field).native(),
+        ),
+        _ => String::new(),
+    }
 }

@@ -67,7 +67,8 @@ fn of_groups(query: &Value, mappings: &Value) -> StoredKeys {
 }
 
 fn computed(query: &Value, name: Option<&Value>) -> Option<ComputedKey> {
-    let column = list(query.get("virtualColumns")).find(|column| column.get("name") == name)?;
+    let column =
+        list(query.get("virtualColumns")).find(|column| column.get("name").or(column.get("outputName")) == name)?;
     Some(ComputedKey {
         name: name?.as_str()?.to_string(),
         virtual_column: column.clone(),

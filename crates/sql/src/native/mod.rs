@@ -3,6 +3,7 @@
 //! The bound plan is read from the top: limit, sort, projection, grouping, filter, source. What has a native wording is
 //! `scan`, `groupBy`, and for the interactive engine `timeseries` and `topN`; other shapes are shown as the relational plan.
 
+mod calls;
 mod combining;
 mod expression;
 mod filter;
@@ -10,6 +11,7 @@ mod groups;
 mod keys;
 mod simplify;
 mod source;
+mod windows;
 
 use std::collections::{HashMap, HashSet};
 
@@ -209,11 +211,20 @@ impl Virtual {
         if let Expr::Column(column) = plain(expr) {
             return Some(column.name.clone());
         }
+        let name = format!("{}{}", self.prefix, self.columns.len());
+        if let Some(column) = calls::virtual_column(plain(expr), &name) {
+            let text = plain(expr).to_string();
+            if let Some(name) = self.names.get(&text) {
+                return Some(name.clone());
+            }
+            self.columns.push(column);
+            self.names.insert(text, name.clone());
+            return Some(name);
+        }
         let text = worded(plain(expr))?;
         if let Some(name) = self.names.get(&text) {
             return Some(name.clone());
         }
-        let name = format!("{}{}", self.prefix, self.columns.len());
         if let Some(object) = expression::nested_object(plain(expr)) {
             self.columns
                 .push(json!({"type": "nested-object", "name": name, "object": object}));
@@ -293,6 +304,9 @@ impl Input<'_> {
 
     /// Words a query that yields those of `fields`, names and native types, that are read. `top` is the query of the statement itself.
     fn words(&self, plan: &LogicalPlan, fields: &[(String, String)], read: &[bool], top: bool) -> Option<Words> {
+        if let Some(words) = self.windows(plan, fields, read) {
+            return Some(words);
+        }
         let layers = layers(plan)?;
         let mut source = self.source(layers.source?, &layers.used())?;
         let mut filter: Option<Expr> = None;

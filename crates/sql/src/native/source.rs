@@ -398,7 +398,8 @@ impl Input<'_> {
         })
     }
 
-    fn subquery(&self, plan: &LogicalPlan, used: &HashSet<Column>) -> Option<Source> {
+    /// Words a plan as a query to read from.
+    pub(super) fn subquery(&self, plan: &LogicalPlan, used: &HashSet<Column>) -> Option<Source> {
         let schema = plan.schema();
         let fields: Vec<(String, String)> = schema
             .fields()

@@ -37,9 +37,8 @@ fn recorded_plans_are_given() {
             .file_stem()
             .map(|n| n.to_string_lossy().into_owned())
             .unwrap_or_default();
-        // Plans of Calcite's own nodes, the engine that henge does not have, and shapes without a native wording yet: windows.
-        let shapes = ["native-resources-join", "msq-window"];
-        if shapes.contains(&name.as_str()) || ["native-infoschema", "native-legacy", "dart"].contains(&name.as_str()) {
+        // Plans of Calcite's own nodes, and the engine that henge does not have.
+        if ["native-resources-join", "native-infoschema", "native-legacy", "dart"].contains(&name.as_str()) {
             continue;
         }
         let golden: Value = serde_json::from_str(&std::fs::read_to_string(&file).expect("readable")).expect("JSON");
@@ -124,4 +123,108 @@ fn averages_having_offsets_and_any_values_are_worded() {
         json!({"type": "default", "columns": [
             {"dimension": "a0", "direction": "descending", "dimensionOrder": {"type": "numeric"}}], "offset": 1, "limit": 5})
     );
+}
+
+fn native_query(engine: EngineKind, sql: &str) -> Value {
+    let planned = plan(engine, &format!("EXPLAIN PLAN FOR {sql}"), Map::new(), Vec::new()).expect("a plan");
+    let native: Value = serde_json::from_str(&planned.explain_row()[0]).expect("a native query");
+    native[0]["query"].clone()
+}
+
+/// Worded from `DruidQuery.toTimeseriesQuery`, `toTopNQuery`, `toGroupByQuery`, `Filtration.optimize`.
+#[test]
+fn groups_over_time_first_rows_and_grouping_sets_are_worded() {
+    let query = native_query(
+        EngineKind::Native,
+        "SELECT FLOOR(__time TO DAY), SUM(n) FROM api_base WHERE n > 1 AND country IN ('AU', 'BR') AND n < 9 \
+         AND (__time < TIMESTAMP '2015-02-01' OR FLOOR(__time TO MONTH) = TIMESTAMP '2015-03-01') GROUP BY 1 ORDER BY 1 DESC LIMIT 3",
+    );
+    assert_eq!(query["queryType"], "timeseries");
+    assert_eq!(
+        (&query["granularity"], &query["descending"], &query["limit"]),
+        (&json!("DAY"), &json!(true), &json!(3))
+    );
+    assert!(query.get("virtualColumns").is_none());
+    assert_eq!(query["context"]["timestampResultField"], "d0");
+    assert_eq!(query["context"]["skipEmptyBuckets"], true);
+    assert_eq!(
+        query["intervals"]["intervals"],
+        json!([
+            "-146136543-09-08T08:23:32.096Z/2015-02-01T00:00:00.000Z",
+            "2015-03-01T00:00:00.000Z/2015-04-01T00:00:00.000Z"
+        ])
+    );
+    assert_eq!(
+        query["filter"]["fields"],
+        json!([
+            {"type": "inType", "column": "country", "matchValueType": "STRING", "sortedValues": ["AU", "BR"]},
+            {"type": "range", "column": "n", "matchValueType": "LONG", "lower": 1, "lowerOpen": true, "upper": 9, "upperOpen": true},
+        ])
+    );
+    let query = native_query(
+        EngineKind::Native,
+        "SELECT country, COUNT(*) FROM api_base GROUP BY 1 ORDER BY 2 LIMIT 3",
+    );
+    assert_eq!(
+        query["metric"],
+        json!({"type": "inverted", "metric": {"type": "numeric", "metric": "a0"}})
+    );
+    let by_name = "SELECT country, COUNT(*) FROM api_base GROUP BY 1 ORDER BY 1 LIMIT 3";
+    assert_eq!(native_query(EngineKind::Native, by_name)["queryType"], "groupBy");
+    let query = native_query(
+        EngineKind::Native,
+        "SELECT country, city, COUNT(*), GROUPING(country, city) FROM api_base GROUP BY ROLLUP(country, city)",
+    );
+    assert_eq!(query["subtotalsSpec"], json!([["d0", "d1"], ["d0"], []]));
+    assert_eq!(
+        query["aggregations"][1],
+        json!({"type": "grouping", "name": "a1", "groupings": ["country", "city"]})
+    );
+}
+
+/// Worded from `Windowing`, `DruidCorrelateUnnestRel` and `DruidJoinQueryRel`.
+#[test]
+fn windows_unnest_and_queries_of_values_are_worded() {
+    let query = native_query(
+        EngineKind::Native,
+        "SELECT country, SUM(n) OVER (PARTITION BY country ORDER BY n ROWS 1 PRECEDING), LAG(n, 2) OVER (ORDER BY n) + 1 FROM api_base",
+    );
+    assert_eq!(
+        (&query["queryType"], &query["columns"]),
+        (&json!("scan"), &json!(["country", "w0", "v0"]))
+    );
+    assert_eq!(
+        query["dataSource"]["query"]["operatorDefinition"],
+        json!([
+            {"type": "naiveSort", "columns": [{"column": "country", "direction": "ASC"}, {"column": "n", "direction": "ASC"}]},
+            {"type": "naivePartition", "partitionColumns": ["country"]},
+            {"type": "window", "processor": {
+                "type": "framedAgg", "frame": {"type": "rows", "lowerOffset": -1, "upperOffset": 0},
+                "aggregations": [{"type": "longSum", "name": "w0", "fieldName": "n"}],
+            }},
+            {"type": "naiveSort", "columns": [{"column": "n", "direction": "ASC"}]},
+            {"type": "naivePartition", "partitionColumns": []},
+            {"type": "window", "processor": {"type": "offset", "inputColumn": "n", "outputColumn": "w1", "offset": -2}},
+        ])
+    );
+    let query = native_query(
+        EngineKind::Native,
+        "SELECT u.tag FROM api_base, UNNEST(MV_TO_ARRAY(mv)) AS u(tag) WHERE u.tag = 'a' AND country = 'AU'",
+    );
+    assert_eq!(
+        query["dataSource"],
+        json!({
+            "type": "unnest", "base": {"type": "table", "name": "api_base"},
+            "virtualColumn": {"type": "expression", "name": "j0.unnest", "expression": "\"mv\"", "outputType": "STRING"},
+            "unnestFilter": {"type": "equals", "column": "j0.unnest", "matchValueType": "STRING", "matchValue": "a"},
+        })
+    );
+    assert_eq!(query["filter"]["column"], "country");
+    let query = native_query(
+        EngineKind::Native,
+        "SELECT COUNT(*) FROM api_base WHERE country IN (SELECT city FROM api_base WHERE n = 1)",
+    );
+    let source = &query["dataSource"];
+    assert_eq!(source["condition"], "(\"country\" == \"j0.d0\")");
+    assert_eq!(source["right"]["query"]["queryType"], "groupBy");
 }
