@@ -15,8 +15,10 @@
 pub(crate) mod bind;
 mod catalog;
 mod context;
+mod correlated;
 mod error;
 mod explain;
+mod false_keys;
 pub mod functions;
 mod group_order;
 pub mod limits;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use datafusion::common::DataFusionError;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
@@ -14,6 +15,7 @@ use crate::{
     EngineKind, OutputColumn, Planned, QueryContext, SchemaCatalog, SqlError, SqlRequest, Statement, functions,
     group_order, native, optimise, wide_floats,
 };
+use crate::{correlated, false_keys};
 
 /// Plans statements against a catalog. Cheap to keep, made once for each engine.
 pub struct Planner {
@@ -151,7 +153,26 @@ impl Planner {
 
     fn optimise(&self, plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
         let plan = wide_floats::computed_wide(plan)?;
-        optimise::optimise(plan, &self.session).map_err(|e| bind::from_datafusion(&e))
+        let planned = move || -> datafusion::common::Result<LogicalPlan> {
+            let correlated = correlated::is_correlated(&plan);
+            let joins = plan.exists(|node| Ok(matches!(node, LogicalPlan::Join(_))))?;
+            if !correlated && !joins {
+                return optimise::optimise(plan, &self.session);
+            }
+            let plan = false_keys::hidden(plan)?;
+            if !correlated {
+                return optimise::optimise(plan, &self.session);
+            }
+            let optimised = optimise::optimise(plan.clone(), &self.session);
+            if optimised.as_ref().is_ok_and(|plan| !correlated::is_correlated(plan)) {
+                return optimised;
+            }
+            match correlated::joined(&plan)? {
+                Some(joined) => optimise::optimise(false_keys::hidden(joined)?, &self.session),
+                None => optimised,
+            }
+        };
+        planned().map_err(|e| bind::from_datafusion(&e))
     }
 }
 

@@ -40,6 +40,14 @@ impl Tokens {
         if list.iter().any(|t| t.token == Token::Ampersand) {
             list = unicode_names(list)?;
         }
+        // Names may begin with a dollar.
+        for token in &mut list {
+            if let Token::Placeholder(text) = &token.token
+                && text.starts_with('$')
+            {
+                token.token = Token::make_word(text, None);
+            }
+        }
         list = own_escapes(list)?;
         in_units_of_utf16(sql, &mut list);
         if list.len() > limits::MAX_TOKENS {
