@@ -1,72 +1,106 @@
 //! How an interactive query says what its rows raised, which in Druid depends on where the expression was computed:
 //!
 //! 1. While the statement is planned, where everything is constant: a `general` error of the message alone.
-//! 2. On a data server, in scans, time series and top lists: `legacyQueryException` of the exception's class.
+//! 2. On a data server, in scans, time series and top lists: `legacyQueryException` of the exception's class. In scans, a function
+//!    around a division says that it met an unknown exception.
 //! 3. On a data server that groups: a `RuntimeException` around an `ExecutionException` around the exception.
+//! 4. Behind groups: `legacyQueryException` again, but a function around a division is to blame itself.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, TableType};
 use henge_engine::Fault;
 
 const DIVISION_BY_ZERO: &str = "/ by zero";
 
 /// Where Druid computes the rows of a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// Whether segments are read at all.
     pub segments: bool,
-    /// Whether rows are grouped, other than by time alone or for a top list.
-    grouped: bool,
-    /// Whether a division is of constants only, which WHERE gives to columns.
-    divides_constants: bool,
+    stage: Stage,
+    /// Whether what fails is computed from groups that are there already.
+    behind: bool,
+    division: Option<Division>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Scan,
+    /// A time series, a top list, or groups of rows that the broker has.
+    Series,
+    Groups,
+}
+
+/// The first division of a plan that is not of constants only, which WHERE gives to columns, or one that is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Division {
+    of_constants: bool,
+    /// The function around it.
+    function: Option<String>,
+    behind: bool,
 }
 
 impl Place {
     /// Looks at an optimised plan.
     pub fn of(plan: &LogicalPlan) -> Self {
-        let mut place = Place {
-            segments: false,
-            grouped: false,
-            divides_constants: false,
-        };
-        let (mut pinned, mut divisions) = (HashSet::new(), Vec::new());
+        let mut walk = Walk::default();
+        walk.node(plan);
+        let mut segments = false;
         let visited = plan.apply_with_subqueries(|node| {
-            match node {
-                // System tables call themselves views: they have no segments behind them.
-                LogicalPlan::TableScan(scan) => {
-                    place.segments |= scan.source.table_type() == TableType::Base;
-                    scan.filters.iter().for_each(|filter| pin(filter, &mut pinned));
-                }
-                LogicalPlan::Filter(filter) => pin(&filter.predicate, &mut pinned),
-                LogicalPlan::Aggregate(aggregate) => {
-                    place.grouped |= match aggregate.group_expr.as_slice() {
-                        [] => false,
-                        [only] => !is_time(only),
-                        _ => true,
-                    };
-                }
-                LogicalPlan::Distinct(_) => place.grouped = true,
-                _ => {}
-            }
-            for expr in node.expressions() {
-                divided(&expr, &mut divisions);
-            }
+            // System tables call themselves views: they have no segments behind them.
+            segments |= matches!(node, LogicalPlan::TableScan(scan) if scan.source.table_type() == TableType::Base);
             Ok(TreeNodeRecursion::Continue)
         });
-        place.segments &= visited.is_ok();
-        place.grouped &= !is_top_list(plan);
-        place.divides_constants = divisions.iter().any(|columns| columns.is_subset(&pinned));
-        place
+        let stage = match walk.grouped {
+            None => Stage::Scan,
+            Some(true) if !is_top_list(plan) => Stage::Groups,
+            Some(_) => Stage::Series,
+        };
+        let found = walk.divisions.iter().map(|(columns, function, behind)| Division {
+            of_constants: (!*behind || columns.is_empty()) && columns.is_subset(&walk.pinned),
+            function: function.clone(),
+            behind: *behind,
+        });
+        let (folded, computed): (Vec<Division>, Vec<Division>) = found.partition(|division| division.of_constants);
+        Place {
+            segments: segments && visited.is_ok(),
+            stage,
+            behind: walk.behind && !walk.inside,
+            division: computed.into_iter().chain(folded).next(),
+        }
     }
 
     /// Words a failure as it is raised there.
-    pub fn worded(self, mut fault: Fault) -> Fault {
-        if fault.message.as_deref() == Some(DIVISION_BY_ZERO) && self.segments && !self.divides_constants {
+    pub fn worded(&self, mut fault: Fault) -> Fault {
+        let mut behind = self.behind;
+        if fault.message.as_deref() == Some(DIVISION_BY_ZERO) {
+            let Some(division) = self.division.as_ref() else {
+                // It is in a query of its own.
+                if self.segments {
+                    fault.raised = Some("java.lang.ArithmeticException".into());
+                }
+                return fault;
+            };
+            if division.of_constants || !(self.segments || division.behind) {
+                return fault;
+            }
+            behind = division.behind;
             fault.raised = Some("java.lang.ArithmeticException".into());
+            if let Some(function) = &division.function
+                && (behind || self.stage == Stage::Scan)
+            {
+                fault.message = Some(format!("Function[{function}] encountered unknown exception."));
+                fault.raised = (!behind).then(|| "".into());
+                fault.fields.insert("persona".into(), "DEVELOPER".into());
+                fault.fields.insert("category".into(), "DEFENSIVE".into());
+            }
         }
-        if let Some(class) = fault.raised.take_if(|_| self.segments && self.grouped) {
+        if !self.segments || behind || self.stage != Stage::Groups {
+            return fault;
+        }
+        if let Some(class) = fault.raised.take() {
             let class = match &*class {
                 "" => "org.apache.druid.error.DruidException",
                 class => class,
@@ -76,6 +110,121 @@ impl Place {
             fault.raised = Some("java.lang.RuntimeException".into());
         }
         fault
+    }
+}
+
+/// Columns of a division, the function around it, whether it is behind groups.
+type Found = (HashSet<String>, Option<String>, bool);
+
+/// What is met on the way up from the tables.
+#[derive(Default)]
+struct Walk {
+    /// Columns that WHERE gives one value to.
+    pinned: HashSet<String>,
+    divisions: Vec<Found>,
+    /// Expressions that the optimiser computes once, by name, with the columns of their division.
+    shared: HashMap<String, HashSet<String>>,
+    /// Whether the innermost aggregation groups rows on data servers.
+    grouped: Option<bool>,
+    /// Whether functions are called inside of it, and behind.
+    inside: bool,
+    behind: bool,
+}
+
+impl Walk {
+    /// Visits a node behind its inputs. Tells whether there is an aggregation in it or below, and whether a limit is.
+    fn node(&mut self, node: &LogicalPlan) -> (bool, bool) {
+        let (mut aggregated, mut limited) = (false, false);
+        for input in node.inputs() {
+            let below = self.node(input);
+            (aggregated, limited) = (aggregated | below.0, limited | below.1);
+        }
+        match node {
+            LogicalPlan::TableScan(scan) => scan.filters.iter().for_each(|filter| pin(filter, &mut self.pinned)),
+            LogicalPlan::Filter(filter) => pin(&filter.predicate, &mut self.pinned),
+            _ => {}
+        }
+        for expr in node.expressions() {
+            self.expression(&expr, None, aggregated);
+        }
+        match node {
+            LogicalPlan::Aggregate(aggregate) => {
+                let by_more_than_time = match aggregate.group_expr.as_slice() {
+                    [] => false,
+                    [only] => !is_time(only),
+                    _ => true,
+                };
+                self.grouped.get_or_insert(by_more_than_time && !limited);
+                (true, limited)
+            }
+            LogicalPlan::Distinct(_) => {
+                self.grouped.get_or_insert(!limited);
+                (true, limited)
+            }
+            LogicalPlan::Limit(_) => (aggregated, true),
+            LogicalPlan::Sort(sort) => (aggregated, limited | sort.fetch.is_some()),
+            LogicalPlan::TableScan(scan) => (aggregated, limited | scan.fetch.is_some()),
+            _ => (aggregated, limited),
+        }
+    }
+
+    /// Collects the divisions of an expression.
+    fn expression(&mut self, expr: &Expr, function: Option<&str>, behind: bool) {
+        let columns = |expr: &Expr| {
+            expr.column_refs()
+                .into_iter()
+                .map(|column| column.name.clone())
+                .collect()
+        };
+        let owned = || function.map(str::to_string);
+        let mut around = owned();
+        match expr {
+            Expr::BinaryExpr(binary) if matches!(binary.op, Operator::Divide | Operator::Modulo) => {
+                self.divisions.push((columns(expr), owned(), behind));
+            }
+            Expr::ScalarFunction(call) => {
+                let name = call.func.name();
+                match name {
+                    "mod" => self.divisions.push((columns(expr), owned(), behind)),
+                    // Sums of times and spans are no calls.
+                    _ if name.starts_with("timestamp_plus") => {}
+                    _ => around = Some(native_name(name)),
+                }
+                self.inside |= !behind;
+                self.behind |= behind;
+            }
+            Expr::Case(_) => around = Some("case_searched".into()),
+            Expr::Column(column) => {
+                if let Some(shared) = self.shared.get(&column.name) {
+                    self.divisions.push((shared.clone(), owned(), behind));
+                }
+            }
+            Expr::Alias(alias) if alias.name.starts_with("__common_expr") => {
+                let known = self.divisions.len();
+                self.expression(&alias.expr, function, behind);
+                let found = self.divisions.split_off(known);
+                if let Some((columns, ..)) = found.into_iter().next() {
+                    self.shared.insert(alias.name.clone(), columns);
+                }
+                return;
+            }
+            _ => {}
+        }
+        let visited = expr.apply_children(|child| {
+            self.expression(child, around.as_deref(), behind);
+            Ok(TreeNodeRecursion::Continue)
+        });
+        debug_assert!(visited.is_ok(), "the visitor does not fail");
+    }
+}
+
+/// Gives the name that Druid's messages have for a function.
+fn native_name(name: &str) -> String {
+    match name {
+        "make_array" => "array".into(),
+        "coalesce" | "nullif" | "nvl" => "case_searched".into(),
+        name if name.starts_with("cast_") => "CAST".into(),
+        name => name.into(),
     }
 }
 
@@ -95,23 +244,6 @@ fn pin(condition: &Expr, pinned: &mut HashSet<String>) {
         }
         _ => {}
     }
-}
-
-/// Collects the columns of every division in an expression.
-fn divided(expr: &Expr, divisions: &mut Vec<HashSet<String>>) {
-    use datafusion::common::tree_node::TreeNode;
-    let found = expr.apply(|e| {
-        let divides = match e {
-            Expr::BinaryExpr(binary) => matches!(binary.op, Operator::Divide | Operator::Modulo),
-            Expr::ScalarFunction(call) => matches!(call.func.name(), "div" | "mod"),
-            _ => false,
-        };
-        if divides {
-            divisions.push(e.column_refs().into_iter().map(|column| column.name.clone()).collect());
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    debug_assert!(found.is_ok(), "the visitor does not fail");
 }
 
 /// Tells whether a key is the time, or floors it.
@@ -186,7 +318,8 @@ mod tests {
 
     #[test]
     fn groups_wrap_what_their_rows_raise() {
-        let by = |keys: Vec<Expr>| rows().aggregate(keys, Vec::<Expr>::new()).unwrap();
+        let divided = || vec![datafusion::functions_aggregate::expr_fn::sum(col("n") / col("n"))];
+        let by = |keys: Vec<Expr>| rows().aggregate(keys, divided()).unwrap();
         let (class, message) = said(by(vec![col("city")]), None, DIVISION_BY_ZERO);
         assert_eq!(class.as_deref(), Some("java.lang.RuntimeException"));
         assert_eq!(
@@ -207,11 +340,30 @@ mod tests {
         let first = rows()
             .aggregate(
                 vec![col("city")],
-                vec![datafusion::functions_aggregate::expr_fn::sum(col("n"))],
+                vec![datafusion::functions_aggregate::expr_fn::sum(col("n") / col("n"))],
             )
             .unwrap()
-            .sort_with_limit(vec![col("sum(t.n)").sort(false, true)], Some(3))
+            .sort_with_limit(vec![col("sum(t.n / t.n)").sort(false, true)], Some(3))
             .unwrap();
         assert_eq!(said(first, None, DIVISION_BY_ZERO).1, "/ by zero");
+    }
+
+    #[test]
+    fn a_function_around_a_division_is_named_in_scans_and_behind_groups() {
+        let case = |by: Expr| {
+            let case = datafusion::logical_expr::when(col("n").gt(lit(1_i64)), col("n") / by);
+            case.end().unwrap()
+        };
+        let (class, message) = said(rows().project([case(col("n"))]).unwrap(), None, DIVISION_BY_ZERO);
+        assert_eq!(class.as_deref(), Some(""));
+        assert_eq!(message, "Function[case_searched] encountered unknown exception.");
+        let groups = || rows().aggregate(vec![col("n")], Vec::<Expr>::new()).unwrap();
+        let behind = groups().project([col("n") / col("n")]).unwrap();
+        assert_eq!(said(behind, None, DIVISION_BY_ZERO).1, "/ by zero");
+        let (class, message) = said(groups().project([case(col("n"))]).unwrap(), None, DIVISION_BY_ZERO);
+        assert_eq!(
+            (class, message.as_str()),
+            (None, "Function[case_searched] encountered unknown exception.")
+        );
     }
 }

@@ -216,10 +216,10 @@ async fn run(
         let mut rows = engine
             .query(id, planned)
             .await
-            .map_err(|error| engine_error(error, place, id, &host))?;
+            .map_err(|error| engine_error(error, &place, id, &host))?;
         let first = first_batch(&mut rows.stream)
             .await
-            .map_err(|error| query_error(&error, Some(place), id, &host))?;
+            .map_err(|error| query_error(&error, Some(&place), id, &host))?;
         Ok::<_, ApiError>((rows, first))
     };
     let (rows, first) = tokio::select! {
@@ -364,7 +364,7 @@ fn with_headers(body: Body, query_id: &str, header_included: bool, context: &'st
 }
 
 /// Words what went wrong before there were rows.
-fn engine_error(error: EngineError, place: Place, query_id: &str, host: &str) -> ApiError {
+fn engine_error(error: EngineError, place: &Place, query_id: &str, host: &str) -> ApiError {
     match error {
         EngineError::Fault(fault) => ApiError::from_fault(&place.worded(fault), query_id, host),
         other => ApiError::from_engine(&other, query_id, host),
@@ -372,7 +372,7 @@ fn engine_error(error: EngineError, place: Place, query_id: &str, host: &str) ->
 }
 
 /// Words what went wrong while rows were made.
-pub fn query_error(error: &DataFusionError, place: Option<Place>, query_id: &str, host: &str) -> ApiError {
+pub fn query_error(error: &DataFusionError, place: Option<&Place>, query_id: &str, host: &str) -> ApiError {
     let worded = |fault: Fault| match place {
         Some(place) => place.worded(fault),
         None => fault,

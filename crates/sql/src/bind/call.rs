@@ -53,6 +53,15 @@ impl Binder<'_> {
                 self.place(whole),
             ));
         }
+        if let Some(treatment) = function.null_treatment {
+            let place = self.token_within(whole, |token| {
+                crate::parse::is_word(token, "IGNORE") || crate::parse::is_word(token, "RESPECT")
+            });
+            return Err(SqlError::invalid_at(
+                format!("No match found for function signature {treatment}"),
+                place,
+            ));
+        }
         super::refused::check_call(function, &upper, is_aggregate)?;
         if let Some(bound) = self.calcite_form(&upper, function, whole, cx)? {
             return Ok(bound);

@@ -1,5 +1,7 @@
 //! What Druid refuses about windows: frames, orders and arguments that a function cannot have, and names in WINDOW.
 
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Expr;
 use datafusion::sql::sqlparser::ast::{self, Select, Spanned, WindowFrameBound};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -7,7 +9,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use super::window::{WINDOW_FUNCTIONS, arity, holds_window, literal_of, wrong_count};
 use super::{Binder, Typed, aggregate};
 use crate::parse::position;
-use crate::{Position, SqlError};
+use crate::{Position, SqlError, SqlType};
 
 /// Where the parts of a window stand.
 #[derive(Default)]
@@ -81,7 +83,15 @@ impl Binder<'_> {
                 places.units,
             ));
         }
-        if orders.count() > 1 && frame.units == ast::WindowFrameUnits::Range {
+        let counts = std::iter::once(&frame.start_bound)
+            .chain(&frame.end_bound)
+            .any(|bound| {
+                matches!(
+                    bound,
+                    WindowFrameBound::Preceding(Some(_)) | WindowFrameBound::Following(Some(_))
+                )
+            });
+        if counts && orders.count() > 1 && frame.units == ast::WindowFrameUnits::Range {
             return Err(SqlError::invalid_at(
                 "RANGE clause cannot be used with compound ORDER BY clause",
                 places.units,
@@ -148,12 +158,26 @@ impl Binder<'_> {
             _ => None,
         };
         let Some(counted) = counted else { return Ok(()) };
-        let count = super::literal::as_long(&counted.expr);
+        if counted.ty == SqlType::Null {
+            return Err(match name {
+                "NTILE" => SqlError::invalid_at("Argument to function 'NTILE' must not be NULL", self.place(whole)),
+                _ => SqlError::general(
+                    crate::Persona::Admin,
+                    crate::Category::Uncategorized,
+                    "Cannot invoke \"java.lang.Number.intValue()\" because the return value of \
+                     \"org.apache.calcite.rex.RexLiteral.getValue()\" is null",
+                ),
+            });
+        }
+        let count = match name {
+            "NTILE" => super::literal::as_long(&counted.expr),
+            _ => distance(&counted.expr),
+        };
         match count {
             None if name == "NTILE" && counted.ty.is_fraction() => Err(SqlError::invalid_at(
                 format!(
                     "Cannot apply 'NTILE' to arguments of type 'NTILE(<{}>)'. Supported form(s): 'NTILE(<INTEGER>)'",
-                    counted.ty.in_message()
+                    counted.in_message()
                 ),
                 self.place(whole),
             )),
@@ -294,4 +318,13 @@ fn holds_aggregate(expr: &ast::Expr) -> bool {
         }
     });
     found
+}
+
+/// Reads the distance of LAG and LEAD: a constant, whose fraction is cut.
+pub(super) fn distance(expr: &Expr) -> Option<i64> {
+    match super::literal::constant(expr)? {
+        ScalarValue::Int64(value) => value,
+        ScalarValue::Float64(value) => value.map(|value| value as i64),
+        _ => None,
+    }
 }

@@ -4,7 +4,8 @@ use std::cell::RefCell;
 
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
-use datafusion::sql::sqlparser::ast::{self, GroupByExpr, Select, SelectItem};
+use datafusion::sql::sqlparser::ast::{self, GroupByExpr, Select, SelectItem, Spanned};
+use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::aggregate::Aggregates;
 use super::expr::Cx;
@@ -217,4 +218,39 @@ impl Binder<'_> {
         }
         self.expr(expr, cx)
     }
+}
+
+/// Finds a column's name inside an expression, outside of aggregates: as it is written, and where.
+pub(super) fn find_name(expr: &ast::Expr, name: &str) -> Option<(String, Span)> {
+    let (mut found, mut gathered) = (None, Vec::new());
+    let _ = ast::visit_expressions(expr, |e| {
+        match e {
+            ast::Expr::Function(call)
+                if call.over.is_none() && super::aggregate::find(&super::call::upper_name(call)).is_some() =>
+            {
+                gathered.push(e.span());
+            }
+            ast::Expr::Identifier(ident) if ident.value == name => found = Some((name.to_string(), ident.span)),
+            ast::Expr::CompoundIdentifier(parts) => {
+                if let (Some(first), Some(last)) = (parts.first(), parts.last())
+                    && last.value == name
+                {
+                    let words: Vec<&str> = parts.iter().map(|part| part.value.as_str()).collect();
+                    found = Some((words.join("."), first.span.union(&last.span)));
+                }
+            }
+            _ => {}
+        }
+        let inside = |(_, span): &(String, Span)| {
+            gathered
+                .iter()
+                .any(|aggregate: &Span| aggregate.start <= span.start && span.end <= aggregate.end)
+        };
+        found = found.take().filter(|found| !inside(found));
+        match found {
+            Some(_) => std::ops::ControlFlow::Break(()),
+            None => std::ops::ControlFlow::Continue(()),
+        }
+    });
+    found
 }

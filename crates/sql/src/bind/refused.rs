@@ -98,11 +98,8 @@ pub(super) fn check_factor(factor: &TableFactor) -> Result<(), SqlError> {
 /// Checks what is written around the arguments of a call.
 pub(super) fn check_call(function: &Function, upper: &str, is_aggregate: bool) -> Result<(), SqlError> {
     let joins = matches!(upper, "LISTAGG" | "STRING_AGG" | "ARRAY_AGG");
-    refuse(&[
-        (function.null_treatment.is_some(), "IGNORE NULLS or RESPECT NULLS"),
-        (
-            !function.within_group.is_empty() && is_aggregate && !joins,
-            "WITHIN GROUP of this aggregate",
-        ),
-    ])
+    refuse(&[(
+        !function.within_group.is_empty() && is_aggregate && !joins,
+        "WITHIN GROUP of this aggregate",
+    )])
 }

@@ -12,8 +12,7 @@ use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::{Expr, GroupingSet, LogicalPlan, LogicalPlanBuilder, lit};
-use datafusion::sql::sqlparser::ast::{self, OrderByExpr, Select, SelectItem, Spanned};
-use datafusion::sql::sqlparser::tokenizer::Span;
+use datafusion::sql::sqlparser::ast::{self, OrderByExpr, Select, SelectItem};
 
 use super::aggregate::{AGGREGATE, Aggregates};
 use super::expr::Cx;
@@ -190,7 +189,8 @@ impl Binder<'_> {
         }
         if !window_exprs.is_empty() {
             let before = plan.schema().fields().len();
-            let order = super::window::order_of_rows(&window_exprs);
+            let listed: Vec<&Expr> = items.iter().map(|item| &item.typed.expr).collect();
+            let order = super::window::order_of_rows(&window_exprs, &plan, &listed);
             let sources: Vec<String> = window_exprs.iter().map(|e| e.schema_name().to_string()).collect();
             // What needs no order sees the rows as they come, before other windows sort them.
             let (unsorted, sorted): (Vec<Expr>, Vec<Expr>) =
@@ -404,7 +404,11 @@ impl Binder<'_> {
                         ast::Expr::Function(function) if super::call::bare_name(function).is_some() => {
                             super::call::bare_name(function).map_or(String::new(), |ident| ident.value.clone())
                         }
-                        _ => format!("EXPR${}", items.len()),
+                        _ => {
+                            // Calcite counts the names so far, each once.
+                            let names: HashSet<&String> = items.iter().map(|item| &item.name).collect();
+                            format!("EXPR${}", names.len())
+                        }
                     };
                     items.push(Item {
                         name,
@@ -610,7 +614,7 @@ impl Binder<'_> {
             .columns()
             .find(|known| known.column == column)
             .map_or(column.name.clone(), |known| known.name.clone());
-        let written = ast.and_then(|ast| find_name(ast, &name));
+        let written = ast.and_then(|ast| super::grouping::find_name(ast, &name));
         let (shown, place) = match written {
             Some((shown, span)) => (shown, Some(position(span))),
             // A star's column has its table's name.
@@ -725,41 +729,6 @@ fn interval_selected(typed: &Typed) -> SqlError {
     SqlError::input(format!(
         "Cannot handle literal [{value}:INTERVAL {unit}] of unsupported type [{name}]."
     ))
-}
-
-/// Finds a column's name inside an expression, outside of aggregates: as it is written, and where.
-fn find_name(expr: &ast::Expr, name: &str) -> Option<(String, Span)> {
-    let (mut found, mut gathered) = (None, Vec::new());
-    let _ = ast::visit_expressions(expr, |e| {
-        match e {
-            ast::Expr::Function(call)
-                if call.over.is_none() && super::aggregate::find(&super::call::upper_name(call)).is_some() =>
-            {
-                gathered.push(e.span());
-            }
-            ast::Expr::Identifier(ident) if ident.value == name => found = Some((name.to_string(), ident.span)),
-            ast::Expr::CompoundIdentifier(parts) => {
-                if let (Some(first), Some(last)) = (parts.first(), parts.last())
-                    && last.value == name
-                {
-                    let words: Vec<&str> = parts.iter().map(|part| part.value.as_str()).collect();
-                    found = Some((words.join("."), first.span.union(&last.span)));
-                }
-            }
-            _ => {}
-        }
-        let inside = |(_, span): &(String, Span)| {
-            gathered
-                .iter()
-                .any(|aggregate: &Span| aggregate.start <= span.start && span.end <= aggregate.end)
-        };
-        found = found.take().filter(|found| !inside(found));
-        match found {
-            Some(_) => std::ops::ControlFlow::Break(()),
-            None => std::ops::ControlFlow::Continue(()),
-        }
-    });
-    found
 }
 
 /// Reads an ordinal of GROUP BY and ORDER BY.

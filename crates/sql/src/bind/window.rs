@@ -3,7 +3,9 @@
 use datafusion::common::{Column, ScalarValue, TableReference};
 use datafusion::functions_window as df;
 use datafusion::logical_expr::expr::{Sort, WindowFunction, WindowFunctionParams};
-use datafusion::logical_expr::{Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit};
+use datafusion::logical_expr::{
+    Expr, LogicalPlan, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit,
+};
 use datafusion::sql::sqlparser::ast::{self, WindowType};
 
 use super::aggregate::{self, Finish};
@@ -93,8 +95,11 @@ impl Binder<'_> {
             true => super::gathered::nested(self.place(whole)),
             false => error,
         };
-        self.arguments(function, &inner).map_err(nested)?;
+        let (_, _, star) = self.arguments(function, &inner).map_err(nested)?;
         let upper = name.to_ascii_uppercase();
+        if star && upper != "COUNT" {
+            return Err(self.stray_star(whole));
+        }
         self.check_window(&upper, function, &spec, whole)?;
         let mut partition_by = Vec::new();
         let mut order_by = Vec::new();
@@ -313,8 +318,13 @@ impl Binder<'_> {
             ),
             _ => {
                 let mut numbers = numbers;
-                // Druid reads no value for rows outside of the partition: they give NULL.
+                // Druid reads no value for rows outside of the partition: they give NULL. Distances are whole.
                 numbers.truncate(2);
+                if let Some(distance) = numbers.get_mut(1)
+                    && let Some(whole) = super::framing::distance(distance)
+                {
+                    *distance = lit(whole);
+                }
                 if numbers.len() == 1 {
                     numbers.push(lit(1i64));
                 }
@@ -391,17 +401,26 @@ fn is_empty(frame: &WindowFrame) -> bool {
     }
 }
 
-/// Gives the order in which Druid's windows leave the rows: by the keys of the last that had to sort them.
-pub(super) fn order_of_rows(windows: &[Expr]) -> Vec<Sort> {
+/// Gives the order in which Druid's windows leave the rows: those without partitions sort first, and every later one that has to
+/// sort keeps the order of what is equal to it. Partitions are sorted by the table's columns, then by what is computed.
+pub(super) fn order_of_rows(windows: &[Expr], input: &LogicalPlan, listed: &[&Expr]) -> Vec<Sort> {
+    let calls = windows.iter().filter_map(|window| match window {
+        Expr::WindowFunction(call) => Some(call),
+        _ => None,
+    });
+    let (open, parted): (Vec<_>, Vec<_>) = calls.partition(|call| call.params.partition_by.is_empty());
     let mut order: Vec<Sort> = Vec::new();
-    for window in windows {
-        let Expr::WindowFunction(call) = window else { continue };
+    for call in open.into_iter().chain(parted) {
+        let mut partitions: Vec<&Expr> = call.params.partition_by.iter().collect();
+        partitions.sort_by_key(|key| match key {
+            Expr::Column(column) => (0, place_in_table(input, column).unwrap_or(usize::MAX)),
+            computed => (
+                1,
+                listed.iter().position(|item| *item == *computed).unwrap_or(usize::MAX),
+            ),
+        });
+        let partitions = partitions.into_iter().map(|key| Sort::new(key.clone(), true, true));
         let mut keys: Vec<Sort> = Vec::new();
-        let partitions = call
-            .params
-            .partition_by
-            .iter()
-            .map(|key| Sort::new(key.clone(), true, true));
         for key in partitions.chain(call.params.order_by.iter().cloned()) {
             let is_constant = matches!(key.expr, Expr::Literal(..));
             if !is_constant && !keys.iter().any(|known| known.expr == key.expr) {
@@ -409,10 +428,34 @@ pub(super) fn order_of_rows(windows: &[Expr]) -> Vec<Sort> {
             }
         }
         if !order.starts_with(&keys) {
+            for before in order {
+                if !keys.iter().any(|known| known.expr == before.expr) {
+                    keys.push(before);
+                }
+            }
             order = keys;
         }
     }
     order
+}
+
+/// Gives the place of a column among those of the table that it comes from, or of the groups.
+fn place_in_table(plan: &LogicalPlan, column: &Column) -> Option<usize> {
+    let at = plan.schema().maybe_index_of_column(column)?;
+    let place = match plan {
+        LogicalPlan::Projection(projection) => match projection.expr.get(at)?.clone().unalias() {
+            Expr::Column(inner) => return place_in_table(&projection.input, &inner),
+            _ => at,
+        },
+        LogicalPlan::SubqueryAlias(alias) => {
+            let inner = alias.input.schema().columns().into_iter().nth(at)?;
+            return place_in_table(&alias.input, &inner);
+        }
+        LogicalPlan::Filter(filter) => return place_in_table(&filter.input, column),
+        LogicalPlan::Sort(sort) => return place_in_table(&sort.input, column),
+        _ => at,
+    };
+    Some(place)
 }
 
 /// Tells whether a window is all rows as they come.

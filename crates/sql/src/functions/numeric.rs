@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::common::Result;
 
 use super::args::{Args, double_result, long_result, try_text_result};
+use super::failure::Failure;
 use super::scalar::{Param, ScalarDef, returns};
 use crate::SqlType;
 
@@ -96,7 +97,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         }
         let (a, b) = (args.long(0)?, args.long(1)?);
         super::args::try_long_result(args.rows(), |row| match (a.get(row), b.get(row)) {
-            (Some(_), Some(0)) => Err(unknown_exception("div")),
+            (Some(_), Some(0)) => Err(Failure::Unknown.of(args, "Function[div] encountered unknown exception.")),
             (Some(a), Some(b)) => Ok(Some(a.wrapping_div(b))),
             _ => Ok(None),
         })
@@ -215,15 +216,6 @@ pub(super) fn division_by_zero() -> datafusion::common::DataFusionError {
         crate::Persona::Admin,
         crate::Category::Uncategorized,
         "/ by zero",
-    )))
-}
-
-/// The error of a function that fails for what it does not foresee, as Druid words it.
-fn unknown_exception(name: &str) -> datafusion::common::DataFusionError {
-    datafusion::common::DataFusionError::External(Box::new(crate::SqlError::general(
-        crate::Persona::Developer,
-        crate::Category::Defensive,
-        format!("Function[{name}] encountered unknown exception."),
     )))
 }
 

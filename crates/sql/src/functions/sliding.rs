@@ -37,11 +37,13 @@ impl AggregateUDFImpl for Sliding {
     }
 
     fn return_field(&self, arg_fields: &[FieldRef]) -> Result<FieldRef> {
-        self.inner.return_field(arg_fields)
+        // A frame without rows has no value.
+        let field = self.inner.return_field(arg_fields)?;
+        Ok(Arc::new(field.as_ref().clone().with_nullable(true)))
     }
 
     fn is_nullable(&self) -> bool {
-        self.inner.is_nullable()
+        true
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {

@@ -142,7 +142,11 @@ impl AggregateUDFImpl for SketchAggregate {
     }
 
     fn default_value(&self, _: &DataType) -> Result<ScalarValue> {
-        ScalarValue::try_from(&self.kind.returns())
+        match self.kind.returns() {
+            // Nothing has no distinct values.
+            DataType::Int64 => Ok(ScalarValue::Int64(Some(0))),
+            other => ScalarValue::try_from(&other),
+        }
     }
 }
 
