@@ -326,10 +326,16 @@ impl Binder<'_> {
             SqlError::invalid_at(message.to_string(), self.place(whole))
         })?;
         let exprs: Vec<Expr> = args.into_iter().map(|arg| arg.expr).collect();
-        let expr = if exprs.len() == 1 {
-            exprs.into_iter().next().unwrap_or(lit(ScalarValue::Null))
-        } else {
-            datafusion::functions::core::expr_fn::coalesce(exprs)
+        let filled = match exprs.as_slice() {
+            [value, Expr::Literal(literal, _)] if !matches!(value, Expr::Literal(..)) => {
+                functions::or_literal(value.clone(), literal.clone())
+            }
+            _ => None,
+        };
+        let expr = match filled {
+            Some(filled) => filled,
+            None if exprs.len() == 1 => exprs.into_iter().next().unwrap_or(lit(ScalarValue::Null)),
+            None => datafusion::functions::core::expr_fn::coalesce(exprs),
         };
         Ok(Typed::new(expr, ty))
     }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, StringBuilder,
-    TimestampMillisecondArray,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Float64Array, Int64Array, ListArray, PrimitiveArray,
+    StringArray, StringBuilder,
 };
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimeUnit, TimestampMillisecondType};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
@@ -281,17 +282,40 @@ pub(crate) fn check_bytes(bytes: usize) -> Result<()> {
 
 /// Makes a whole number column.
 pub(crate) fn long_result(rows: usize, of: impl Fn(usize) -> Option<i64>) -> Result<ArrayRef> {
-    Ok(Arc::new((0..rows).map(of).collect::<Int64Array>()))
+    try_long_result(rows, |row| Ok(of(row)))
 }
 
 /// Makes a whole number column from a fallible closure.
 pub(crate) fn try_long_result(rows: usize, of: impl Fn(usize) -> Result<Option<i64>>) -> Result<ArrayRef> {
-    Ok(Arc::new((0..rows).map(of).collect::<Result<Int64Array>>()?))
+    Ok(Arc::new(primitives::<Int64Type>(rows, of)?))
 }
 
 /// Makes a fraction column.
 pub(crate) fn double_result(rows: usize, of: impl Fn(usize) -> Option<f64>) -> Result<ArrayRef> {
-    Ok(Arc::new((0..rows).map(of).collect::<Float64Array>()))
+    Ok(Arc::new(primitives::<Float64Type>(rows, |row| Ok(of(row)))?))
+}
+
+/// Makes a column of numbers; which rows have one is gathered by the word, not by the row.
+fn primitives<T: ArrowPrimitiveType>(
+    rows: usize,
+    mut of: impl FnMut(usize) -> Result<Option<T::Native>>,
+) -> Result<PrimitiveArray<T>> {
+    let mut values: Vec<T::Native> = Vec::with_capacity(rows);
+    let mut known: Vec<u64> = Vec::with_capacity(rows.div_ceil(64));
+    let mut nulls = 0;
+    for start in (0..rows).step_by(64) {
+        let end = rows.min(start + 64);
+        let mut word = 0u64;
+        for row in start..end {
+            let value = of(row)?;
+            word |= u64::from(value.is_some()) << (row - start);
+            values.push(value.unwrap_or_default());
+        }
+        nulls += end - start - word.count_ones() as usize;
+        known.push(word);
+    }
+    let known = (nulls > 0).then(|| NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(known), 0, rows)));
+    Ok(PrimitiveArray::new(values.into(), known))
 }
 
 /// Makes a boolean column.
@@ -300,13 +324,13 @@ pub(crate) fn boolean_result(rows: usize, of: impl Fn(usize) -> Option<bool>) ->
 }
 
 /// Makes a column of instants.
-pub(crate) fn time_result(rows: usize, of: impl FnMut(usize) -> Option<i64>) -> Result<ArrayRef> {
-    Ok(Arc::new((0..rows).map(of).collect::<TimestampMillisecondArray>()))
+pub(crate) fn time_result(rows: usize, mut of: impl FnMut(usize) -> Option<i64>) -> Result<ArrayRef> {
+    Ok(Arc::new(primitives::<TimestampMillisecondType>(rows, |row| {
+        Ok(of(row))
+    })?))
 }
 
 /// Makes a column of instants from a fallible closure.
 pub(crate) fn try_time_result(rows: usize, of: impl Fn(usize) -> Result<Option<i64>>) -> Result<ArrayRef> {
-    Ok(Arc::new(
-        (0..rows).map(of).collect::<Result<TimestampMillisecondArray>>()?,
-    ))
+    Ok(Arc::new(primitives::<TimestampMillisecondType>(rows, of)?))
 }

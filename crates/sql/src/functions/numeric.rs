@@ -83,7 +83,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             let (a, b) = (args.long(0)?, args.long(1)?);
             return super::args::try_long_result(args.rows(), |row| match (a.get(row), b.get(row)) {
                 (Some(_), Some(0)) => Err(division_by_zero()),
-                (Some(a), Some(b)) => Ok(Some(a.wrapping_rem(b))),
+                (Some(a), Some(b)) => Ok(Some(remainder(a, b))),
                 _ => Ok(None),
             });
         }
@@ -98,7 +98,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         let (a, b) = (args.long(0)?, args.long(1)?);
         super::args::try_long_result(args.rows(), |row| match (a.get(row), b.get(row)) {
             (Some(_), Some(0)) => Err(Failure::Unknown.of(args, "Function[div] encountered unknown exception.")),
-            (Some(a), Some(b)) => Ok(Some(a.wrapping_div(b))),
+            (Some(a), Some(b)) => Ok(Some(quotient(a, b))),
             _ => Ok(None),
         })
     }),
@@ -112,7 +112,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
                 let (a, b) = (args.long(0)?, args.long(1)?);
                 return long_result(args.rows(), |row| {
                     let (a, b) = (a.get(row)?, b.get(row)?);
-                    (b != 0).then(|| a.wrapping_div(b))
+                    (b != 0).then(|| quotient(a, b))
                 });
             }
             let (a, b) = (args.double(0)?, args.double(1)?);
@@ -231,6 +231,21 @@ fn modulo_type(types: &[SqlType]) -> SqlType {
         [a, b] if a.is_integer() && b.is_integer() => b.clone(),
         // MOD takes exact numbers only: a fraction becomes a DECIMAL.
         _ => SqlType::Decimal,
+    }
+}
+
+/// Divides what fits 32 bits there, which takes a fraction of the time.
+fn quotient(a: i64, b: i64) -> i64 {
+    match (u32::try_from(a), u32::try_from(b)) {
+        (Ok(a), Ok(b)) => i64::from(a / b),
+        _ => a.wrapping_div(b),
+    }
+}
+
+fn remainder(a: i64, b: i64) -> i64 {
+    match (u32::try_from(a), u32::try_from(b)) {
+        (Ok(a), Ok(b)) => i64::from(a % b),
+        _ => a.wrapping_rem(b),
     }
 }
 
