@@ -32,8 +32,17 @@ pub(crate) fn is_correlated(plan: &LogicalPlan) -> bool {
         })
         .unwrap_or(false)
     };
-    plan.exists(|node| Ok(node.expressions().iter().any(looks_out)))
-        .unwrap_or(false)
+    let mut found = false;
+    let walked = plan.apply(|node| {
+        node.apply_expressions(|expr| {
+            found |= looks_out(expr);
+            Ok(match found {
+                true => TreeNodeRecursion::Stop,
+                false => TreeNodeRecursion::Continue,
+            })
+        })
+    });
+    found && walked.is_ok()
 }
 
 /// Joins the correlated subqueries of a plan to the rows that they look at. Gives nothing where there is none that this file knows.

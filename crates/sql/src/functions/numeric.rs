@@ -20,8 +20,9 @@ macro_rules! unary {
     ($name:literal, $native:literal, $f:expr) => {
         ScalarDef::new($name, $native, DOUBLE, returns::double, |args| {
             let x = args.double(0)?;
-            let f: fn(f64) -> f64 = $f;
-            double_result(args.rows(), |row| x.get(row).map(f))
+            // Not by a pointer: the function is to go into the loop.
+            let f = $f;
+            double_result(args.rows(), |row| x.get(row).map(|x: f64| -> f64 { f(x) }))
         })
     };
 }
@@ -30,7 +31,7 @@ macro_rules! bits {
     ($name:literal, $native:literal, $f:expr) => {
         ScalarDef::new($name, $native, INTS, returns::bigint, |args| {
             let (a, b) = (args.long(0)?, args.long(1)?);
-            let f: fn(i64, i64) -> i64 = $f;
+            let f = $f;
             long_result(args.rows(), |row| Some(f(a.get(row)?, b.get(row)?)))
         })
     };
@@ -141,18 +142,18 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
     unary!("SIN", "sin", f64::sin),
     unary!("COS", "cos", f64::cos),
     unary!("TAN", "tan", f64::tan),
-    unary!("COT", "cot", |x| x.cos() / x.sin()),
+    unary!("COT", "cot", |x: f64| x.cos() / x.sin()),
     unary!("ASIN", "asin", f64::asin),
     unary!("ACOS", "acos", f64::acos),
     unary!("ATAN", "atan", f64::atan),
     unary!("DEGREES", "toDegrees", f64::to_degrees),
     unary!("RADIANS", "toRadians", f64::to_radians),
-    bits!("BITWISE_AND", "bitwiseAnd", |a, b| a & b),
-    bits!("BITWISE_OR", "bitwiseOr", |a, b| a | b),
-    bits!("BITWISE_XOR", "bitwiseXor", |a, b| a ^ b),
-    bits!("BITWISE_SHIFT_LEFT", "bitwiseShiftLeft", |a, b| a
+    bits!("BITWISE_AND", "bitwiseAnd", |a: i64, b: i64| a & b),
+    bits!("BITWISE_OR", "bitwiseOr", |a: i64, b: i64| a | b),
+    bits!("BITWISE_XOR", "bitwiseXor", |a: i64, b: i64| a ^ b),
+    bits!("BITWISE_SHIFT_LEFT", "bitwiseShiftLeft", |a: i64, b: i64| a
         .wrapping_shl(b as u32)),
-    bits!("BITWISE_SHIFT_RIGHT", "bitwiseShiftRight", |a, b| a
+    bits!("BITWISE_SHIFT_RIGHT", "bitwiseShiftRight", |a: i64, b: i64| a
         .wrapping_shr(b as u32)),
     ScalarDef::new(
         "BITWISE_COMPLEMENT",
@@ -254,14 +255,14 @@ fn modulo_longs(args: &Args) -> bool {
 }
 
 /// Applies a function of integers or of fractions, by the argument's type.
-fn same(args: &Args, long: fn(i64) -> i64, double: fn(f64) -> f64) -> Result<ArrayRef> {
+fn same(args: &Args, long: impl Fn(i64) -> i64, double: impl Fn(f64) -> f64) -> Result<ArrayRef> {
     let array = args.array(0)?;
     Ok(match array.data_type() {
         DataType::Int64 => Arc::new(array.as_primitive::<Int64Type>().unary::<_, Int64Type>(long)),
         DataType::Float64 => Arc::new(array.as_primitive::<Float64Type>().unary::<_, Float64Type>(double)),
         _ => {
             let x = args.double(0)?;
-            return double_result(args.rows(), |row| x.get(row).map(double));
+            return double_result(args.rows(), |row| x.get(row).map(&double));
         }
     })
 }
@@ -275,7 +276,7 @@ fn by_digits(args: &Args, double: impl Fn(f64, usize) -> f64, long: impl Fn(i64,
     double_result(args.rows(), |row| x.get(row).map(|x| double(x, row)))
 }
 
-fn scaled(args: &Args, step: fn(f64) -> f64) -> Result<ArrayRef> {
+fn scaled(args: &Args, step: impl Fn(f64) -> f64) -> Result<ArrayRef> {
     if args.data_type(0) == DataType::Int64 {
         return args.array(0);
     }
