@@ -48,6 +48,9 @@ impl Binder<'_> {
         let is_aggregate = aggregate::find(&upper).is_some();
         if function.filter.is_some() && !is_aggregate && function.over.is_none() {
             self.arguments(function, cx)?;
+            if let Some(filter) = &function.filter {
+                self.expr(filter, &cx.inside("FILTER"))?;
+            }
             return Err(SqlError::invalid_at(
                 "FILTER must be applied to aggregate function",
                 self.place(whole),

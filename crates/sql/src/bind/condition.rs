@@ -5,7 +5,7 @@ use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{Expr, Operator, lit};
 use datafusion::sql::sqlparser::ast::{self, BinaryOperator as B};
 
-use super::expr::Cx;
+use super::expr::{Cx, Truth};
 use super::{Binder, Scope, Typed};
 use crate::{SqlError, SqlType};
 
@@ -14,6 +14,10 @@ impl Binder<'_> {
     pub(super) fn condition(&self, expr: &ast::Expr, scope: &Scope, clause: &'static str) -> Result<Expr, SqlError> {
         let cx = Cx {
             clause,
+            truth: match clause {
+                "WHERE" => Truth::Conjunct,
+                _ => Truth::Matters,
+            },
             ..Cx::plain(scope)
         };
         self.condition_in(expr, &cx)

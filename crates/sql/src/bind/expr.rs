@@ -18,6 +18,29 @@ use super::{Binder, Ctes, Scope, Typed, literal};
 use crate::parse::position;
 use crate::{SqlError, SqlType, limits};
 
+/// How the truth of an expression decides over a row of WHERE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Truth {
+    /// It must be true: what is unknown is as good as false.
+    Conjunct,
+    /// It makes the condition true where it is true: what is unknown is as good as false.
+    Positive,
+    /// What is unknown matters.
+    Matters,
+}
+
+impl Truth {
+    /// What is left of it inside of an expression.
+    fn within(self, expr: &ast::Expr) -> Truth {
+        match (self, expr) {
+            (Truth::Matters, _) => Truth::Matters,
+            (_, ast::Expr::Nested(_) | ast::Expr::InSubquery { .. } | ast::Expr::BinaryOp { op: B::And, .. }) => self,
+            (_, ast::Expr::BinaryOp { op: B::Or, .. }) => Truth::Positive,
+            _ => Truth::Matters,
+        }
+    }
+}
+
 /// What an expression may see and hold.
 #[derive(Clone, Copy)]
 pub(crate) struct Cx<'s, 'p> {
@@ -39,6 +62,7 @@ pub(crate) struct Cx<'s, 'p> {
     pub values: Option<&'s RefCell<Values>>,
     /// Multi-value strings that are grouped by: they have one value in every group.
     pub grouped: &'s [Expr],
+    pub truth: Truth,
 }
 
 impl<'s, 'p> Cx<'s, 'p> {
@@ -63,6 +87,7 @@ impl<'s, 'p> Cx<'s, 'p> {
             unfinished: false,
             values: None,
             grouped: &[],
+            truth: Truth::Matters,
         }
     }
 
@@ -79,6 +104,7 @@ impl<'s, 'p> Cx<'s, 'p> {
             unfinished: false,
             values: None,
             grouped: &[],
+            truth: Truth::Matters,
         }
     }
 }
@@ -86,6 +112,10 @@ impl<'s, 'p> Cx<'s, 'p> {
 impl Binder<'_> {
     /// Binds an expression.
     pub(crate) fn expr(&self, expr: &ast::Expr, cx: &Cx) -> Result<Typed, SqlError> {
+        let cx = &Cx {
+            truth: cx.truth.within(expr),
+            ..*cx
+        };
         let query = match expr {
             ast::Expr::Subquery(query) => Some(query),
             ast::Expr::InSubquery { subquery, .. } | ast::Expr::Exists { subquery, .. } => Some(subquery),

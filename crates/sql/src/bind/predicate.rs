@@ -8,7 +8,7 @@ use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuild
 use datafusion::sql::sqlparser::ast::{self, BinaryOperator as B};
 
 use super::any_value::values_of;
-use super::expr::Cx;
+use super::expr::{Cx, Truth};
 use super::{Binder, Ctes, Typed, literal};
 use crate::functions::collect;
 use crate::{SqlError, SqlType};
@@ -275,8 +275,15 @@ impl Binder<'_> {
                 .map_err(|e| super::from_datafusion(&e))?;
             subquery.subquery = std::sync::Arc::new(plan);
         }
-        // Filters become joins; anywhere else the answer is counted.
-        if !["WHERE", "HAVING", "ON", "QUALIFY"].contains(&cx.clause) {
+        // Filters become joins; anywhere else the answer is counted. A join knows of no unknown, but for NOT IN of a query that looks at
+        // no row around it.
+        let is_counted = match (cx.clause, cx.truth) {
+            ("WHERE", Truth::Conjunct) => negated && !subquery.outer_ref_columns.is_empty(),
+            ("WHERE", Truth::Positive) => negated,
+            ("WHERE", Truth::Matters) => true,
+            (clause, _) => !["HAVING", "ON", "QUALIFY"].contains(&clause),
+        };
+        if is_counted {
             let found = self.counted_in(value, subquery, cx)?;
             return Ok(Typed::new(
                 if negated { Expr::Not(Box::new(found)) } else { found },

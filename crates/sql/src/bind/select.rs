@@ -85,6 +85,7 @@ impl Binder<'_> {
             unfinished: clause == "SELECT" && tail.stored.unfinished,
             values: None,
             grouped: &multi,
+            truth: super::expr::Truth::Matters,
         };
         let mut items = match self.items(select, &scope, &cx("SELECT", &[])) {
             Ok(items) => items,

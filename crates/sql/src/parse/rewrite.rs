@@ -81,13 +81,18 @@ const TYPES: [&str; 19] = [
 
 /// Makes all rewrites.
 pub(super) fn plain(tokens: &Tokens, list: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
-    refuse_chains(tokens, &list)?;
-    refuse_defaults(tokens, &list)?;
-    refuse_null_treatment(tokens, &list)?;
-    refuse_named_stars(tokens, &list)?;
     let ingests = list
         .first()
         .is_some_and(|t| is_word(&t.token, "INSERT") || is_word(&t.token, "REPLACE"));
+    [
+        refuse_chains,
+        refuse_defaults,
+        refuse_null_treatment,
+        refuse_named_stars,
+    ]
+    .into_iter()
+    .try_for_each(|refuse| refuse(tokens, &list))
+    .map_err(|error| if ingests { error.of_ingestion() } else { error })?;
     let list = whole_tables(list);
     let list = grouped_by_all(list);
     let list = query_arguments(list, ingests);
@@ -118,6 +123,12 @@ fn refuse_chains(tokens: &Tokens, list: &[TokenWithSpan]) -> Result<(), SqlError
     while continued(last + 1) {
         last += 1;
     }
+    // The name of a character set belongs to the text behind it.
+    let introduced = first.checked_sub(1).is_some_and(|at| {
+        matches!(&list[at].token, Token::Word(word) if word.quote_style.is_none() && word.value.starts_with('_'))
+            && list[at].span.end == list[first].span.start
+    });
+    let first = first - usize::from(introduced);
     let index = |at: usize| tokens.at(list[at].span.start);
     let place = index(first).zip(index(last)).and_then(|(a, b)| tokens.range(a, b));
     Err(
