@@ -219,6 +219,7 @@ impl Binder<'_> {
         }
         let cx = Cx {
             clause: "WHERE",
+            truth: super::condition::Truth::Conjunct,
             ..Cx::plain(scope)
         };
         let (mut rows, mut rest): (Option<Expr>, Option<ast::Expr>) = (None, None);

@@ -5,9 +5,32 @@ use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{Expr, Operator, lit};
 use datafusion::sql::sqlparser::ast::{self, BinaryOperator as B};
 
-use super::expr::{Cx, Truth};
+use super::expr::Cx;
 use super::{Binder, Scope, Typed};
 use crate::{SqlError, SqlType};
+
+/// How the truth of an expression decides over a row of WHERE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Truth {
+    /// It must be true: what is unknown is as good as false.
+    Conjunct,
+    /// It makes the condition true where it is true: what is unknown is as good as false.
+    Positive,
+    /// What is unknown matters.
+    Matters,
+}
+
+impl Truth {
+    /// What is left of it inside of an expression.
+    pub(super) fn within(self, expr: &ast::Expr) -> Truth {
+        match (self, expr) {
+            (Truth::Matters, _) => Truth::Matters,
+            (_, ast::Expr::Nested(_) | ast::Expr::InSubquery { .. } | ast::Expr::BinaryOp { op: B::And, .. }) => self,
+            (_, ast::Expr::BinaryOp { op: B::Or, .. }) => Truth::Positive,
+            _ => Truth::Matters,
+        }
+    }
+}
 
 impl Binder<'_> {
     /// Binds a condition.
@@ -171,4 +194,29 @@ impl Binder<'_> {
 /// Tells whether a value may decide: a truth value, or NULL.
 fn is_condition(typed: &Typed) -> bool {
     matches!(typed.ty, SqlType::Boolean | SqlType::Null)
+}
+
+/// Tells whether an expression is a condition by its form.
+pub(super) fn decides(expr: &ast::Expr) -> bool {
+    use ast::Expr as E;
+    match expr {
+        E::BinaryOp { op, .. } => matches!(
+            op,
+            B::And | B::Or | B::Eq | B::NotEq | B::Lt | B::LtEq | B::Gt | B::GtEq
+        ),
+        E::UnaryOp { op, .. } => *op == ast::UnaryOperator::Not,
+        E::Like { .. }
+        | E::ILike { .. }
+        | E::InList { .. }
+        | E::Between { .. }
+        | E::IsNull(_)
+        | E::IsNotNull(_)
+        | E::IsTrue(_)
+        | E::IsNotTrue(_)
+        | E::IsFalse(_)
+        | E::IsNotFalse(_)
+        | E::IsDistinctFrom(..)
+        | E::IsNotDistinctFrom(..) => true,
+        _ => false,
+    }
 }

@@ -12,34 +12,12 @@ use datafusion::sql::sqlparser::ast::{
 use super::aggregate::Aggregates;
 use super::by_value::Values;
 use super::coerce::sql_type;
+use super::condition::{Truth, decides};
 use super::foreign::uncategorized;
+use super::unit::{check_unit, unit_name, unit_period, unit_shown};
 use super::window::Windows;
 use super::{Binder, Ctes, Scope, Typed, literal};
-use crate::parse::position;
 use crate::{SqlError, SqlType, limits};
-
-/// How the truth of an expression decides over a row of WHERE.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Truth {
-    /// It must be true: what is unknown is as good as false.
-    Conjunct,
-    /// It makes the condition true where it is true: what is unknown is as good as false.
-    Positive,
-    /// What is unknown matters.
-    Matters,
-}
-
-impl Truth {
-    /// What is left of it inside of an expression.
-    fn within(self, expr: &ast::Expr) -> Truth {
-        match (self, expr) {
-            (Truth::Matters, _) => Truth::Matters,
-            (_, ast::Expr::Nested(_) | ast::Expr::InSubquery { .. } | ast::Expr::BinaryOp { op: B::And, .. }) => self,
-            (_, ast::Expr::BinaryOp { op: B::Or, .. }) => Truth::Positive,
-            _ => Truth::Matters,
-        }
-    }
-}
 
 /// What an expression may see and hold.
 #[derive(Clone, Copy)]
@@ -116,6 +94,10 @@ impl Binder<'_> {
             truth: cx.truth.within(expr),
             ..*cx
         };
+        // What is shown of a condition, and grouped by, is looked at once a value.
+        if cx.values.is_none() && matches!(cx.clause, "SELECT" | "GROUP BY") && decides(expr) {
+            return self.by_value(cx, |cx| self.deeper(|| self.expr_inner(expr, cx)));
+        }
         let query = match expr {
             ast::Expr::Subquery(query) => Some(query),
             ast::Expr::InSubquery { subquery, .. } | ast::Expr::Exists { subquery, .. } => Some(subquery),
@@ -786,44 +768,4 @@ fn without_constants(subquery: &mut Subquery) {
 /// Tells whether an expression is a call of a function of the table.
 pub(super) fn is_call(expr: &Expr, native: &str) -> bool {
     matches!(expr, Expr::ScalarFunction(call) if call.func.name() == native)
-}
-
-/// Refuses a unit that there is not.
-fn check_unit(field: &DateTimeField) -> Result<(), SqlError> {
-    match field {
-        DateTimeField::Custom(name) => Err(SqlError::invalid_at(
-            format!("'{}' is not a valid time frame", name.value),
-            Some(position(name.span)),
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// Gives the upper case name of a unit.
-pub(super) fn unit_name(field: &DateTimeField) -> String {
-    field.to_string().to_ascii_uppercase()
-}
-
-/// Gives a unit as messages show it: one that there is not in quotes.
-fn unit_shown(field: &DateTimeField) -> String {
-    let name = unit_name(field);
-    match check_unit(field) {
-        Ok(()) => name,
-        Err(_) => format!("`{name}`"),
-    }
-}
-
-/// Gives the period of a unit.
-pub(super) fn unit_period(unit: &str) -> Option<&'static str> {
-    Some(match unit {
-        "SECOND" => "PT1S",
-        "MINUTE" => "PT1M",
-        "HOUR" => "PT1H",
-        "DAY" => "P1D",
-        "WEEK" => "P1W",
-        "MONTH" => "P1M",
-        "QUARTER" => "P3M",
-        "YEAR" => "P1Y",
-        _ => return None,
-    })
 }

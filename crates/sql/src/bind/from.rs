@@ -258,8 +258,6 @@ impl Binder<'_> {
         let (schema, table) = match parts.as_slice() {
             [table] => ("druid", table.as_str()),
             [schema, table] => (schema.as_str(), table.as_str()),
-            // The catalog's own name may stand in front.
-            [catalog, schema, table] if catalog == "druid" => (schema.as_str(), table.as_str()),
             _ => {
                 return Err(self.no_object(&parts, place));
             }

@@ -6,9 +6,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{self, CeilFloorKind};
 use henge_time::{Granularity, Period};
 
-use super::expr::{unit_name, unit_period};
 use super::overwrite::{calcite, operator};
 use super::stored::Stored;
+use super::unit::{unit_name, unit_period};
 use super::{Binder, BoundQuery};
 use crate::parse::{Body, IngestAst, OverwriteAst, PartitionAst, Target, clustered_first};
 use crate::statement::{Export, Ingest, Overwrite, Rollup, Statement};

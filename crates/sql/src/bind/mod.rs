@@ -37,6 +37,7 @@ mod sketch_calls;
 pub(crate) mod sketches;
 mod special;
 mod stored;
+mod unit;
 mod window;
 
 use std::cell::RefCell;

@@ -8,8 +8,8 @@ use datafusion::sql::sqlparser::ast::{self, BinaryOperator as B, CeilFloorKind};
 use henge_time::{Granularity, Interval};
 
 use super::Binder;
-use super::expr::unit_name;
 use super::ingest::shown;
+use super::unit::unit_name;
 use crate::SqlError;
 
 /// A condition, as a filter.

@@ -8,7 +8,8 @@ use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuild
 use datafusion::sql::sqlparser::ast::{self, BinaryOperator as B};
 
 use super::any_value::values_of;
-use super::expr::{Cx, Truth};
+use super::condition::Truth;
+use super::expr::Cx;
 use super::{Binder, Ctes, Typed, literal};
 use crate::functions::collect;
 use crate::{SqlError, SqlType};

@@ -65,6 +65,7 @@ impl Binder<'_> {
             let cx = Cx {
                 clause: "WHERE",
                 ctes: Some(ctes),
+                truth: super::condition::Truth::Conjunct,
                 ..Cx::plain(&scope)
             };
             let condition = self.condition_in(selection, &cx)?;
@@ -85,7 +86,7 @@ impl Binder<'_> {
             unfinished: clause == "SELECT" && tail.stored.unfinished,
             values: None,
             grouped: &multi,
-            truth: super::expr::Truth::Matters,
+            truth: super::condition::Truth::Matters,
         };
         let mut items = match self.items(select, &scope, &cx("SELECT", &[])) {
             Ok(items) => items,

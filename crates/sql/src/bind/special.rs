@@ -238,9 +238,15 @@ impl Binder<'_> {
         if FRAMES.contains(&unit.trim_start_matches("SQL_TSI_")) {
             return Ok(());
         }
-        let place = match list.args.first() {
-            Some(ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr))) => self.place(expr),
-            _ => None,
+        let (place, unit) = match list.args.first() {
+            Some(ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr))) => {
+                let unit = match expr {
+                    ast::Expr::Identifier(ident) => ident.value.as_str(),
+                    _ => unit,
+                };
+                (self.place(expr), unit)
+            }
+            _ => (None, unit),
         };
         Err(SqlError::invalid_at(
             format!("'{unit}' is not a valid time frame"),

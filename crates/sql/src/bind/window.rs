@@ -89,7 +89,7 @@ impl Binder<'_> {
             unfinished: false,
             values: None,
             grouped: cx.grouped,
-            truth: super::expr::Truth::Matters,
+            truth: super::condition::Truth::Matters,
         };
         let spec = self.window_spec(over, cx)?;
         let nested = |error: SqlError| match error.message.starts_with("Windowed aggregate expression is illegal in") {
