@@ -197,6 +197,12 @@ impl Binder<'_> {
             return Err(self.stray_star(whole));
         }
         let filter = match &function.filter {
+            Some(filter) if super::gathered::is_null(filter) => {
+                return Err(SqlError::invalid_at(
+                    "FILTER clause must be a condition",
+                    self.place(filter),
+                ));
+            }
             Some(filter) => Some(Box::new(self.condition_in(
                 filter,
                 &Cx {
@@ -318,6 +324,9 @@ impl Binder<'_> {
             }
             "MIN" | "MAX" => {
                 arity(1, 1)?;
+                if matches!(args[0].ty, SqlType::Complex(_)) {
+                    return Err(signature());
+                }
                 let arg = args.remove(0);
                 let ty = match arg.ty.clone() {
                     SqlType::Null => SqlType::BigInt,

@@ -256,6 +256,9 @@ impl Binder<'_> {
     ) -> SqlError {
         let types = match self.arguments(function, cx) {
             Ok((_, _, true)) => return self.stray_star(whole),
+            Ok((args, _, _)) if matches!(upper, "JSON_OBJECTAGG" | "JSON_ARRAYAGG") => {
+                return super::gathered::no_json_aggregate(upper, &args, cx);
+            }
             Ok((args, _, _)) => args
                 .iter()
                 .map(|arg| format!("<{}>", arg.ty.family()))
@@ -263,9 +266,6 @@ impl Binder<'_> {
                 .join(", "),
             Err(error) => return error,
         };
-        if upper == "JSON_OBJECTAGG" {
-            return SqlError::unplannable("Aggregation [JSON_OBJECTAGG_NULL_ON_NULL($0, $1)] is not supported");
-        }
         if upper == "ROW" {
             return SqlError::unplannable("SQL query requires 'ROW' operator that is not supported.");
         }

@@ -119,6 +119,13 @@ impl Binder<'_> {
             let list = self.cast(arg, &SqlType::Array(Box::new(SqlType::Varchar)))?;
             return Ok(Typed::new(list.expr, SqlType::MultiVarchar));
         }
+        if let (SqlType::Complex(_), Expr::Column(column)) = (&arg.ty, &arg.expr) {
+            return Err(SqlError::invalid(format!(
+                "Aggregation [STRING_AGG] does not support type [{}], column [{}]",
+                arg.ty.native(),
+                column.flat_name()
+            )));
+        }
         let kept = self.kept_as_text(arg)?;
         self.cast(kept, &SqlType::Varchar)
     }
@@ -194,7 +201,7 @@ impl Binder<'_> {
         };
         for argument in list.args.iter().skip(from) {
             if let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) = argument
-                && matches!(expr, ast::Expr::Value(value) if value.value == ast::Value::Null)
+                && is_null(expr)
             {
                 return Err(SqlError::invalid_at(
                     "Illegal use of 'NULL'".to_string(),
@@ -210,6 +217,28 @@ impl Binder<'_> {
 pub(super) fn place_in_table(arg: &Typed, cx: &Cx) -> Option<usize> {
     let mut columns = cx.scope.into_iter().flat_map(super::Scope::columns);
     columns.position(|column| Expr::Column(column.column.clone()) == arg.expr)
+}
+
+/// Makes the error for the aggregates of JSON, which Druid reads and does not have.
+pub(super) fn no_json_aggregate(upper: &str, args: &[Typed], cx: &Cx) -> SqlError {
+    let nulls = if upper == "JSON_ARRAYAGG" { "ABSENT" } else { "NULL" };
+    // What is computed is a column of its own below the aggregate.
+    let plain = args.iter().all(|arg| matches!(arg.expr, Expr::Column(_)));
+    let places: Vec<String> = args
+        .iter()
+        .enumerate()
+        .map(|(at, arg)| place_in_table(arg, cx).filter(|_| plain).unwrap_or(at))
+        .map(|place| format!("${place}"))
+        .collect();
+    SqlError::unplannable(format!(
+        "Aggregation [{upper}_{nulls}_ON_NULL({})] is not supported",
+        places.join(", ")
+    ))
+}
+
+/// Tells whether an expression is the word NULL.
+pub(super) fn is_null(expr: &ast::Expr) -> bool {
+    matches!(expr, ast::Expr::Value(value) if value.value == ast::Value::Null)
 }
 
 /// What is said of an aggregate in an aggregate.

@@ -1,8 +1,10 @@
 //! GROUP BY: its keys, its sets, and the values of multi-value strings that are grouped by.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 
 use datafusion::common::Column;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{self, GroupByExpr, Select, SelectItem, Spanned};
 use datafusion::sql::sqlparser::tokenizer::Span;
@@ -105,24 +107,21 @@ impl Binder<'_> {
                 ast::Expr::Rollup(list) => {
                     self.check_sets(list.len() + 1, list.len() * list.len() / 2, expr)?;
                     let parts = parts_of(list)?;
-                    (0..=parts.len()).rev().map(|n| parts[..n].concat()).collect()
+                    each_once((0..=parts.len()).rev().map(|n| parts[..n].concat()))
                 }
                 ast::Expr::Cube(list) => {
                     let sets = u32::try_from(list.len()).ok().and_then(|n| 1usize.checked_shl(n));
                     self.check_sets(sets.filter(|sets| *sets > 0).unwrap_or(usize::MAX), 0, expr)?;
                     let parts = parts_of(list)?;
-                    (0..1usize << parts.len())
-                        .rev()
-                        .map(|mask| {
-                            let mut set = Vec::new();
-                            for (i, part) in parts.iter().enumerate() {
-                                if mask & (1 << (parts.len() - 1 - i)) != 0 {
-                                    set.extend(part.iter().cloned());
-                                }
+                    each_once((0..1usize << parts.len()).rev().map(|mask| {
+                        let mut set = Vec::new();
+                        for (i, part) in parts.iter().enumerate() {
+                            if mask & (1 << (parts.len() - 1 - i)) != 0 {
+                                set.extend(part.iter().cloned());
                             }
-                            set
-                        })
-                        .collect()
+                        }
+                        set
+                    }))
                 }
                 ast::Expr::Tuple(list) => vec![self.group_set(list, select, scope, &cx, &key)?],
                 single => vec![vec![key(self.group_key(single, select, scope, &cx)?)]],
@@ -218,6 +217,38 @@ impl Binder<'_> {
         }
         self.expr(expr, cx)
     }
+}
+
+/// Gives the sets of a ROLLUP or CUBE: a key that is written twice counts once, and so does the set that this leaves twice.
+fn each_once(sets: impl Iterator<Item = Vec<Expr>>) -> Vec<Vec<Expr>> {
+    let mut seen = HashSet::new();
+    let sets = sets.map(|set| {
+        let mut keys: Vec<Expr> = Vec::with_capacity(set.len());
+        for key in set {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        keys
+    });
+    sets.filter(|keys| seen.insert(keys.clone())).collect()
+}
+
+/// Gives a column of an expression that is neither selected itself nor within something that is.
+pub(super) fn unlisted_column(expr: &Expr, listed: &dyn Fn(&Expr) -> bool) -> Option<Column> {
+    let mut stray = None;
+    let visited = expr.apply(|e| {
+        if listed(e) {
+            return Ok(TreeNodeRecursion::Jump);
+        }
+        if let Expr::Column(column) = e {
+            stray = Some(column.clone());
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    debug_assert!(visited.is_ok(), "the visitor does not fail");
+    stray
 }
 
 /// Finds a column's name inside an expression, outside of aggregates: as it is written, and where.

@@ -275,11 +275,8 @@ impl Binder<'_> {
         for i in 0..hidden.len() {
             names.push(unique(&format!("__henge_key_{i}"), &mut taken));
         }
-        if distinct && let Some((_, key)) = keys.iter().find(|(key, _)| matches!(key, Key::Hidden(_))) {
-            return Err(SqlError::invalid_at(
-                format!("Expression '{}' is not in the select clause", key.expr),
-                self.place(&key.expr),
-            ));
+        if distinct {
+            self.check_distinct_order(&items, &hidden, &keys)?;
         }
         let exprs: Vec<Expr> = items
             .iter()
@@ -330,6 +327,32 @@ impl Binder<'_> {
             keys: cluster_keys,
             metrics: None,
         })
+    }
+
+    /// Refuses what DISTINCT rows cannot be sorted by: all but what their columns determine.
+    fn check_distinct_order(
+        &self,
+        items: &[Item],
+        hidden: &[(Expr, Option<ast::Expr>)],
+        keys: &[(Key, &OrderByExpr)],
+    ) -> Result<(), SqlError> {
+        let listed = |expr: &Expr| items.iter().any(|item| item.typed.expr == *expr);
+        for (key, by) in keys {
+            let Key::Hidden(at) = key else { continue };
+            let (shown, place) = match super::grouping::unlisted_column(&hidden[*at].0, &listed) {
+                Some(stray) => match super::grouping::find_name(&by.expr, &stray.name) {
+                    Some((name, span)) => (name, Some(position(span))),
+                    None => (by.expr.to_string(), self.place(&by.expr)),
+                },
+                None if hidden[*at].0.column_refs().is_empty() => (by.expr.to_string(), self.place(&by.expr)),
+                None => continue,
+            };
+            return Err(SqlError::invalid_at(
+                format!("Expression '{shown}' is not in the select clause"),
+                place,
+            ));
+        }
+        Ok(())
     }
 
     pub(super) fn items(&self, select: &Select, scope: &Scope, cx: &Cx) -> Result<Vec<Item>, SqlError> {

@@ -381,6 +381,10 @@ impl Call<'_> {
         let arg = &self.args[0];
         match &arg.ty {
             SqlType::Complex(name) if ComplexType::from_name(name) == Some(kind.gathers()) => Ok(arg.expr.clone()),
+            // COUNT(DISTINCT …) has words of its own.
+            SqlType::Complex(_) if self.def.name.starts_with("APPROX_COUNT_DISTINCT") && !self.is_count() => {
+                Err(self.signature())
+            }
             SqlType::Complex(name) => Err(SqlError::unplannable(format!(
                 "Using APPROX_COUNT_DISTINCT() or enabling approximation with COUNT(DISTINCT) is not supported for column \
                  type [COMPLEX<{name}>]. You can disable approximation by setting [useApproximateCountDistinct: false] in the query context."
@@ -460,6 +464,11 @@ impl Call<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Tells whether the statement says COUNT.
+    fn is_count(&self) -> bool {
+        matches!(self.whole, ast::Expr::Function(function) if super::call::upper_name(function) == "COUNT")
     }
 
     fn is_by_type(&self) -> bool {
