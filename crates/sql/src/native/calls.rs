@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 /// Words a call. `word` words an argument. None where there are no words for it.
 pub(super) fn call(name: &str, args: &[Expr], word: &dyn Fn(&Expr) -> Option<String>) -> Option<String> {
+    let name = name.strip_prefix("map_").unwrap_or(name);
     let text = |at: usize| match args.get(at) {
         Some(Expr::Literal(ScalarValue::Utf8(Some(text)), _)) => Some(text.as_str()),
         _ => None,
@@ -34,9 +35,46 @@ pub(super) fn call(name: &str, args: &[Expr], word: &dyn Fn(&Expr) -> Option<Str
         "json_of" | "timestamp_to_millis" | "millis_to_timestamp" => arg(0),
         "mv_harmonize" => Some(format!("mv_harmonize_nulls({})", all()?)),
         "textcat" => Some(format!("concat({})", all()?)),
+        "substring" | "substr" => {
+            let start = match args.get(1)? {
+                Expr::Literal(ScalarValue::Int64(Some(start)), _) => (start - 1).to_string(),
+                start => format!("({} - 1)", word(start)?),
+            };
+            let length = args.get(2).map_or(Some("-1".to_string()), word)?;
+            Some(format!("substring({}, {start}, {length})", arg(0)?))
+        }
+        "coalesce" if args.len() == 2 => Some(format!("nvl({})", all()?)),
+        "concat" => {
+            // Chains of || are one call.
+            let mut parts = Vec::new();
+            for arg in args {
+                match arg {
+                    Expr::ScalarFunction(inner) if inner.func.name() == "concat" && args.len() == 2 => {
+                        let inner = word(arg)?;
+                        parts.push(inner.strip_prefix("concat(")?.strip_suffix(')')?.to_string());
+                    }
+                    other => parts.push(word(other)?),
+                }
+            }
+            Some(format!("concat({})", parts.join(",")))
+        }
+        "timestamp_diff" => {
+            let (from, to) = (arg(1)?, arg(2)?);
+            let millis: i64 = match text(0)? {
+                "MONTH" => return Some(format!("subtract_months({to},{from},{})", arg(3)?)),
+                "SECOND" => 1000,
+                "MINUTE" => 60_000,
+                "HOUR" => 3_600_000,
+                "DAY" => 86_400_000,
+                "WEEK" => 604_800_000,
+                _ => return None,
+            };
+            Some(format!("div(({to} - {from}),{millis})"))
+        }
         "mod" => Some(format!("({} % {})", arg(0)?, arg(1)?)),
-        "trim" => blank("btrim"),
-        "ltrim" | "rtrim" => blank(name),
+        "trim" | "ltrim" | "rtrim" => blank(name),
+        "sqrt" => Some(format!("pow({},0.5)", arg(0)?)),
+        "strpos" => Some(format!("(strpos({}) + 1)", all()?)),
         "timestamp_plus_months" => match args.get(1)? {
             Expr::Literal(ScalarValue::Int64(Some(months)), _) => {
                 Some(format!("timestamp_shift({},'P{months}M',1,{})", arg(0)?, arg(2)?))
@@ -49,17 +87,7 @@ pub(super) fn call(name: &str, args: &[Expr], word: &dyn Fn(&Expr) -> Option<Str
             )),
         },
         "date_trunc" => {
-            let period = match text(0)?.to_ascii_lowercase().as_str() {
-                "second" => "PT1S",
-                "minute" => "PT1M",
-                "hour" => "PT1H",
-                "day" => "P1D",
-                "week" => "P1W",
-                "month" => "P1M",
-                "quarter" => "P3M",
-                "year" => "P1Y",
-                _ => return None,
-            };
+            let period = period_of(text(0)?)?;
             let zone = args.get(2).map_or(Some("'UTC'".to_string()), word)?;
             Some(format!("timestamp_floor({},'{period}',null,{zone})", arg(1)?))
         }
@@ -71,13 +99,41 @@ pub(super) fn call(name: &str, args: &[Expr], word: &dyn Fn(&Expr) -> Option<Str
         // Values one by one, and names that are expressions themselves.
         "mv_any" | "mv_one" | "mv_like" | "mv_shown" | "mv_single" | "any_true" | "to_list" => None,
         _ if name.contains(' ') => None,
-        _ => Some(format!("{}({})", name.strip_prefix("map_").unwrap_or(name), all()?)),
+        _ => Some(format!("{name}({})", all()?)),
     }
+}
+
+/// Gives the period of a unit of DATE_TRUNC.
+pub(super) fn period_of(unit: &str) -> Option<&'static str> {
+    Some(match unit.to_ascii_lowercase().as_str() {
+        "second" => "PT1S",
+        "minute" => "PT1M",
+        "hour" => "PT1H",
+        "day" => "P1D",
+        "week" => "P1W",
+        "month" => "P1M",
+        "quarter" => "P3M",
+        "year" => "P1Y",
+        _ => return None,
+    })
 }
 
 /// Words what Druid has a virtual column of its own for: fields of JSON columns, and multi-value strings with some of their values.
 pub(super) fn virtual_column(expr: &Expr, name: &str) -> Option<Value> {
     let Expr::ScalarFunction(call) = expr else { return None };
+    if let ("cast_long" | "cast_double", [Expr::ScalarFunction(inner)]) = (call.func.name(), call.args.as_slice())
+        && inner.func.name() == "json_value"
+    {
+        // Fields are read as what is wanted of them.
+        let mut read = virtual_column(call.args.first()?, name)?;
+        let wanted = if call.func.name() == "cast_long" {
+            "LONG"
+        } else {
+            "DOUBLE"
+        };
+        read["expectedType"] = json!(wanted);
+        return Some(read);
+    }
     let column = match call.args.first()? {
         Expr::Column(column) => &column.name,
         Expr::ScalarFunction(of) if of.func.name() == "json_of" => match of.args.as_slice() {
@@ -92,6 +148,7 @@ pub(super) fn virtual_column(expr: &Expr, name: &str) -> Option<Value> {
     };
     let expected = match call.func.name() {
         "json_value" => "STRING",
+        "json_query" => "COMPLEX<json>",
         "json_value_long" => "LONG",
         "json_value_double" => "DOUBLE",
         "json_value_string_array" => "ARRAY<STRING>",
@@ -114,6 +171,11 @@ pub(super) fn virtual_column(expr: &Expr, name: &str) -> Option<Value> {
                 "isAllowList": filter == "filtered",
             }));
         }
+        "filtered_regex_whole" => {
+            return Some(json!({
+                "type": "mv-regex-filtered", "name": name, "delegate": delegate(column), "pattern": text(1)?,
+            }));
+        }
         "filtered_prefix" => {
             return Some(json!({
                 "type": "mv-prefix-filtered", "name": name, "delegate": delegate(column), "prefix": text(1)?,
@@ -123,7 +185,7 @@ pub(super) fn virtual_column(expr: &Expr, name: &str) -> Option<Value> {
     };
     Some(json!({
         "type": "nested-field", "columnName": column, "outputName": name, "expectedType": expected,
-        "pathParts": path_parts(text(1)?)?, "processFromRaw": false,
+        "pathParts": path_parts(text(1)?)?, "processFromRaw": expected == "COMPLEX<json>",
     }))
 }
 

@@ -22,6 +22,13 @@ pub(super) fn worded_with(expr: &Expr, named: &dyn Fn(&Expr) -> Option<String>) 
         Expr::Alias(alias) => word(&alias.expr)?,
         Expr::Column(column) => format!("\"{}\"", column.name),
         Expr::Literal(value, _) => literal(value)?,
+        // How whole numbers are negated.
+        Expr::BinaryExpr(binary)
+            if binary.op == Operator::Minus
+                && matches!(binary.left.as_ref(), Expr::Literal(ScalarValue::Int64(Some(0)), _)) =>
+        {
+            format!("(- {})", word(&binary.right)?)
+        }
         Expr::BinaryExpr(binary) => {
             let op = match binary.op {
                 Operator::Eq => "==",
@@ -39,10 +46,25 @@ pub(super) fn worded_with(expr: &Expr, named: &dyn Fn(&Expr) -> Option<String>) 
                 Operator::GtEq => ">=",
                 _ => return None,
             };
-            format!("({} {op} {})", word(&binary.left)?, word(&binary.right)?)
+            // A whole number is what the statement wrote, where only henge needs a fraction.
+            let side = |side: &Expr, other: &Expr| match (side, other) {
+                (Expr::Literal(ScalarValue::Float64(Some(number)), _), Expr::Cast(cast))
+                    if number.fract() == 0.0
+                        && number.abs() < 1e15
+                        && *cast.field.data_type() == arrow::datatypes::DataType::Float64 =>
+                {
+                    Some((*number as i64).to_string())
+                }
+                _ => word(side),
+            };
+            format!(
+                "({} {op} {})",
+                side(&binary.left, &binary.right)?,
+                side(&binary.right, &binary.left)?
+            )
         }
         Expr::Not(inner) => format!("(! {})", word(inner)?),
-        Expr::Negative(inner) => format!("-{}", word(inner)?),
+        Expr::Negative(inner) => format!("(- {})", word(inner)?),
         Expr::IsNull(inner) => format!("isnull({})", word(inner)?),
         Expr::IsNotNull(inner) => format!("notnull({})", word(inner)?),
         // Constants are folded.
@@ -57,13 +79,11 @@ pub(super) fn worded_with(expr: &Expr, named: &dyn Fn(&Expr) -> Option<String>) 
         {
             word(&cast.expr)?
         }
-        // Druid computes in 64 bits and says by the column that it wants 32.
-        Expr::Cast(cast) if *cast.field.data_type() == arrow::datatypes::DataType::Float32 => {
-            match cast.expr.as_ref() {
-                Expr::Column(_) => format!("CAST({}, 'DOUBLE')", word(&cast.expr)?),
-                computed => word(computed)?,
-            }
+        // Numbers of columns are read as what they are, and the column says what it wants.
+        Expr::Cast(cast) if is_fraction(cast.field.data_type()) && matches!(cast.expr.as_ref(), Expr::Column(_)) => {
+            word(&cast.expr)?
         }
+        Expr::Cast(cast) if *cast.field.data_type() == arrow::datatypes::DataType::Float32 => word(&cast.expr)?,
         Expr::Cast(cast)
             if *cast.field.data_type() == arrow::datatypes::DataType::Float64
                 && matches!(cast.expr.as_ref(), Expr::Cast(inner) if *inner.field.data_type() == arrow::datatypes::DataType::Float32) =>
@@ -98,9 +118,35 @@ pub(super) fn worded_with(expr: &Expr, named: &dyn Fn(&Expr) -> Option<String>) 
             parts.push(case.else_expr.as_ref().map_or(Some("null".into()), |e| word(e))?);
             format!("case_searched({})", parts.join(","))
         }
+        Expr::InList(list) => {
+            let values = list.list.iter().map(word).collect::<Option<Vec<_>>>()?;
+            let worded = match values.as_slice() {
+                [one] => format!("({} == {one})", word(&list.expr)?),
+                _ => format!("scalar_in_array({},array({}))", word(&list.expr)?, values.join(",")),
+            };
+            if list.negated { format!("(! {worded})") } else { worded }
+        }
         Expr::Like(like) => format!("like({},{})", word(&like.expr)?, word(&like.pattern)?),
         _ => return None,
     })
+}
+
+fn is_fraction(ty: &arrow::datatypes::DataType) -> bool {
+    matches!(
+        ty,
+        arrow::datatypes::DataType::Float32 | arrow::datatypes::DataType::Float64
+    )
+}
+
+/// Takes casts to fractions off a column.
+pub(super) fn uncast(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Cast(cast) if is_fraction(cast.field.data_type()) => match uncast(&cast.expr) {
+            column @ Expr::Column(_) => column,
+            _ => expr,
+        },
+        other => other,
+    }
 }
 
 fn literal(value: &ScalarValue) -> Option<String> {
@@ -185,6 +231,17 @@ pub(super) fn cut_to(expr: &Expr) -> Option<henge_time::Granularity> {
 
 fn cut(expr: &Expr) -> Option<(&str, &str, henge_time::Granularity)> {
     let Expr::ScalarFunction(call) = expr else { return None };
+    if let ("date_trunc", [Expr::Literal(unit, _), Expr::Column(time), rest @ ..]) =
+        (call.func.name(), call.args.as_slice())
+        && time.name == "__time"
+    {
+        let period = super::calls::period_of(unit.try_as_str().flatten()?)?;
+        let zone = match rest.first() {
+            Some(Expr::Literal(zone, _)) => zone.try_as_str().flatten().unwrap_or("UTC"),
+            _ => "UTC",
+        };
+        return Some((period, zone, period.parse().ok()?));
+    }
     let [
         Expr::Column(time),
         Expr::Literal(period, _),
@@ -256,6 +313,11 @@ pub(super) fn aggregation(
     {
         return average(call, name, column);
     }
+    if let Expr::AggregateFunction(call) = expr
+        && call.func.name() == "approx_quantile_ds"
+    {
+        return quantile(call, name, column);
+    }
     Some(Aggregation {
         aggregators: vec![aggregator(expr, name, types, column)?],
         post: None,
@@ -281,7 +343,7 @@ fn average(
         other => column(other, "DOUBLE")?,
     };
     let (sum, count) = (format!("{name}:sum"), format!("{name}:count"));
-    let access = |field: &str| json!({"type": "fieldAccess", "name": null, "fieldName": field});
+    let access = |field: &str| json!({"type": "fieldAccess", "fieldName": field});
     let post = json!({"type": "arithmetic", "name": name, "fn": "quotient", "fields": [access(&sum), access(&count)]});
     let summed = json!({"type": "doubleSum", "name": sum, "fieldName": field});
     let counted = json!({"type": "filtered", "aggregator": {"type": "count", "name": count},
@@ -293,6 +355,74 @@ fn average(
         ],
         post: Some(post),
     })
+}
+
+/// Words APPROX_QUANTILE_DS: a sketch, and what is read off it.
+fn quantile(
+    call: &AggregateFunction,
+    name: &str,
+    column: &mut dyn FnMut(&Expr, &str) -> Option<String>,
+) -> Option<Aggregation> {
+    let [
+        arg,
+        Expr::Literal(ScalarValue::Float64(Some(fraction)), _),
+        Expr::Literal(ScalarValue::Int64(Some(k)), _),
+        ..,
+    ] = call.params.args.as_slice()
+    else {
+        return None;
+    };
+    let field = column(uncast(arg), "DOUBLE")?;
+    let sketch_name = format!("{name}:agg");
+    let sketch = json!({
+        "type": "quantilesDoublesSketch", "name": sketch_name, "fieldName": field, "k": k,
+        "maxStreamLength": 1_000_000_000,
+    });
+    let access = json!({"type": "fieldAccess", "name": sketch_name, "fieldName": sketch_name});
+    Some(Aggregation {
+        aggregators: vec![filtered(sketch, call, &sketch_name, column)?],
+        post: Some(json!({
+            "type": "quantilesDoublesSketchToQuantile", "name": name, "field": access,
+            // Druid keeps it in 32 bits.
+            "fraction": f64::from(*fraction as f32),
+        })),
+    })
+}
+
+/// Words ARRAY_AGG as the expressions that fold values into an array.
+fn array_of(
+    call: &AggregateFunction,
+    name: &str,
+    types: &AggregateTypes,
+    column: &mut dyn FnMut(&Expr, &str) -> Option<String>,
+) -> Option<Value> {
+    let [arg, Expr::Literal(ScalarValue::Int64(Some(bytes)), _)] = call.params.args.as_slice() else {
+        return None;
+    };
+    let (ty, is_text) = match types.argument.as_str() {
+        "STRING" => ("STRING", true),
+        "LONG" => ("LONG", false),
+        "DOUBLE" | "FLOAT" => ("DOUBLE", false),
+        _ => return None,
+    };
+    let arg = match arg {
+        Expr::Cast(cast) if is_text => &cast.expr,
+        other => uncast(other),
+    };
+    let field = column(arg, &types.argument)?;
+    let initial = format!("ARRAY<{ty}>[]");
+    let (fold, combine) = match call.params.distinct {
+        true => ("array_set_add", "array_set_add_all"),
+        false => ("array_append", "array_concat"),
+    };
+    let worded = json!({
+        "type": "expression", "name": name, "fields": [field], "accumulatorIdentifier": "__acc",
+        "initialValue": initial, "initialCombineValue": initial, "isNullUnlessAggregated": true,
+        "shouldAggregateNullInputs": true, "shouldCombineAggregateNullInputs": false,
+        "fold": format!("{fold}(\"__acc\", \"{field}\")"), "combine": format!("{combine}(\"__acc\", \"{name}\")"),
+        "maxSizeBytes": bytes,
+    });
+    filtered(worded, call, name, column)
 }
 
 /// Words an aggregate that is a single native aggregator.
@@ -311,6 +441,9 @@ fn aggregator(
     if !call.params.order_by.is_empty() {
         return None;
     }
+    if call.func.name() == "collect" {
+        return array_of(call, name, types, column);
+    }
     if call.params.distinct {
         return match (call.func.name(), call.params.args.as_slice()) {
             // Counted exactly, for which there is no aggregator; Druid's own wording estimates.
@@ -328,6 +461,9 @@ fn aggregator(
     }
     if let Some(worded) = sketch(call, name, types, column) {
         return filtered(worded, call, name, column);
+    }
+    if let Some(worded) = of_case(call, name, types, column) {
+        return Some(worded);
     }
     let arg = call.params.args.first();
     let constant = matches!(arg, Some(Expr::Literal(value, _)) if !value.is_null());
@@ -360,6 +496,45 @@ fn aggregator(
         _ => return None,
     };
     filtered(inner, call, name, column)
+}
+
+/// Words SUM and COUNT of CASE with one condition as filtered aggregators (Calcite's `AggregateCaseToFilterRule`).
+fn of_case(
+    call: &AggregateFunction,
+    name: &str,
+    types: &AggregateTypes,
+    column: &mut dyn FnMut(&Expr, &str) -> Option<String>,
+) -> Option<Value> {
+    let ([Expr::Case(case)], None) = (call.params.args.as_slice(), &call.params.filter) else {
+        return None;
+    };
+    let ([(when, then)], None) = (case.when_then_expr.as_slice(), &case.expr) else {
+        return None;
+    };
+    let otherwise = case.else_expr.as_deref();
+    let is_null = otherwise.is_none_or(|other| matches!(other, Expr::Literal(value, _) if value.is_null()));
+    let is_zero = matches!(otherwise, Some(Expr::Literal(ScalarValue::Int64(Some(0)), _)));
+    let (inner, condition) = match (call.func.name(), then.as_ref()) {
+        ("sum", Expr::Column(_)) if types.output == "LONG" && (is_null || is_zero) => (
+            json!({"type": "longSum", "name": name, "fieldName": column(then, "LONG")?}),
+            super::filter::json(when, column)?,
+        ),
+        ("count", Expr::Literal(value, _)) if is_null && !value.is_null() => (
+            json!({"type": "count", "name": name}),
+            super::filter::json(when, column)?,
+        ),
+        ("count", Expr::Column(_)) if is_null => {
+            let there = json!({"type": "not", "field": {"type": "null", "column": column(then, "STRING")?}});
+            let when = super::filter::json(when, column)?;
+            (
+                json!({"type": "count", "name": name}),
+                json!({"type": "and", "fields": [there, when]}),
+            )
+        }
+        _ => return None,
+    };
+    let filter = super::simplify::filter_only(condition);
+    Some(json!({"type": "filtered", "aggregator": inner, "filter": filter, "name": name}))
 }
 
 /// Puts the FILTER of a call around its aggregator.

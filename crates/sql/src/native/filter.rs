@@ -1,6 +1,7 @@
 //! Conditions in Druid's native wording. [`super::simplify`] takes the time bounds out as intervals.
 
 use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use serde_json::{Value, json};
 
@@ -58,7 +59,7 @@ pub(super) fn json(expr: &Expr, column: &mut dyn FnMut(&Expr, &str) -> Option<St
     match expr {
         Expr::BinaryExpr(binary) if matches!(binary.op, Operator::And | Operator::Or) => {
             let kind = if binary.op == Operator::And { "and" } else { "or" };
-            let mut fields = Vec::new();
+            let (mut parts, mut there) = (Vec::new(), Vec::new());
             let mut stack = vec![expr];
             while let Some(at) = stack.pop() {
                 match at {
@@ -66,8 +67,15 @@ pub(super) fn json(expr: &Expr, column: &mut dyn FnMut(&Expr, &str) -> Option<St
                         stack.push(&inner.right);
                         stack.push(&inner.left);
                     }
-                    other => fields.push(json(other, column)?),
+                    // Calcite puts what has to be there last.
+                    Expr::IsNotNull(_) if binary.op == Operator::And => there.push(at),
+                    other => parts.push(other),
                 }
+            }
+            parts.append(&mut there);
+            let mut fields = Vec::new();
+            for part in parts {
+                fields.push(json(part, column)?);
             }
             Some(json!({"type": kind, "fields": fields}))
         }
@@ -87,9 +95,17 @@ pub(super) fn json(expr: &Expr, column: &mut dyn FnMut(&Expr, &str) -> Option<St
                 let swapped = Expr::BinaryExpr(BinaryExpr::new(binary.right.clone(), op, binary.left.clone()));
                 return json(&swapped, column);
             }
-            let Expr::Literal(value, _) = binary.right.as_ref() else {
+            // A number that a 32-bit column is compared with is brought to its type.
+            let right = match binary.right.as_ref() {
+                Expr::Cast(cast) if matches!(cast.expr.as_ref(), Expr::Literal(ScalarValue::Float64(_), _)) => {
+                    cast.expr.as_ref()
+                }
+                other => other,
+            };
+            let Expr::Literal(value, _) = right else {
                 return Some(json!({"type": "expression", "expression": worded(expr)?}));
             };
+            let is_brought = right != binary.right.as_ref();
             if let ScalarValue::TimestampMillisecond(Some(at), _) = value
                 && let Some(range) = time_range(binary.op, &binary.left, *at)
             {
@@ -102,24 +118,26 @@ pub(super) fn json(expr: &Expr, column: &mut dyn FnMut(&Expr, &str) -> Option<St
             };
             let is_equality = matches!(binary.op, Operator::Eq | Operator::NotEq);
             let (left, ty, literal) = match (binary.left.as_ref(), value) {
-                // Numbers of a column are compared with a literal as it is written, without a cast: whole ones as such, but an
-                // equality is one of the column's type.
+                // Numbers of a column are compared with a literal as it is written, without a cast: whole ones as such, but
+                // where they are to be equal as one of the column's type.
                 (left, ScalarValue::Float64(Some(number))) => {
-                    let (left, is_float) = match left {
-                        Expr::Cast(cast)
-                            if matches!(cast.expr.as_ref(), Expr::Column(_))
-                                && *cast.field.data_type() == arrow::datatypes::DataType::Float64 =>
-                        {
-                            (cast.expr.as_ref(), true)
-                        }
-                        other => (other, false),
-                    };
+                    let below = super::expression::uncast(left);
+                    let is_cast = below != left || is_brought;
                     let is_whole = number.fract() == 0.0 && number.abs() < 1e15;
-                    match is_equality {
-                        true if is_float => (left, "FLOAT", json!(number)),
-                        false if is_whole && matches!(left, Expr::Column(_)) => (left, "LONG", json!(*number as i64)),
-                        _ => (left, "DOUBLE", json!(number)),
+                    match is_whole {
+                        true if is_equality && is_cast => (below, "FLOAT", json!(number)),
+                        true if !is_equality && matches!(below, Expr::Column(_)) => {
+                            (below, "LONG", json!(*number as i64))
+                        }
+                        _ => (below, "DOUBLE", json!(number)),
                     }
+                }
+                // Text is compared with a column as its text.
+                (Expr::ScalarFunction(call), ScalarValue::Utf8(_))
+                    if call.func.name() == "cast_string"
+                        && matches!(call.args.first().map(super::expression::uncast), Some(Expr::Column(_))) =>
+                {
+                    (super::expression::uncast(&call.args[0]), ty, literal_json(value))
                 }
                 (left, value) => (left, ty, literal_json(value)),
             };
@@ -149,16 +167,25 @@ pub(super) fn json(expr: &Expr, column: &mut dyn FnMut(&Expr, &str) -> Option<St
         Expr::InList(list) => {
             let mut values = Vec::new();
             let mut ty = "STRING";
+            let below = super::expression::uncast(&list.expr);
             for item in &list.list {
                 let Expr::Literal(value, _) = item else { return None };
-                if matches!(value, ScalarValue::Int64(_)) {
-                    ty = "LONG";
+                match value {
+                    ScalarValue::Int64(_) => ty = "LONG",
+                    ScalarValue::Float64(_) if *below != *list.expr => ty = "FLOAT",
+                    ScalarValue::Float64(_) => ty = "DOUBLE",
+                    _ => {}
                 }
                 values.push(value.clone());
             }
+            if let ([_], false) = (values.as_slice(), values.iter().any(ScalarValue::is_null)) {
+                let op = if list.negated { Operator::NotEq } else { Operator::Eq };
+                let one = BinaryExpr::new(list.expr.clone(), op, Box::new(list.list[0].clone()));
+                return json(&Expr::BinaryExpr(one), column);
+            }
             values.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
             let sorted: Vec<Value> = values.iter().map(literal_json).collect();
-            let name = column(&list.expr, ty)?;
+            let name = column(below, ty)?;
             let filter = json!({"type": "inType", "column": name, "matchValueType": ty, "sortedValues": sorted});
             Some(if list.negated {
                 json!({"type": "not", "field": filter})
@@ -179,7 +206,102 @@ pub(super) fn json(expr: &Expr, column: &mut dyn FnMut(&Expr, &str) -> Option<St
                 filter
             })
         }
+        Expr::ScalarFunction(call) if listed(call, column).is_some() => listed(call, column),
         other => Some(json!({"type": "expression", "expression": worded(other)?})),
+    }
+}
+
+/// Words conditions on the values of a column, each by itself: MV_CONTAINS, MV_OVERLAP, SCALAR_IN_ARRAY, comparisons.
+fn listed(call: &ScalarFunction, column: &mut dyn FnMut(&Expr, &str) -> Option<String>) -> Option<Value> {
+    let below = match call.args.first()? {
+        Expr::ScalarFunction(inner) if inner.func.name() == "mv_harmonize" => inner.args.first()?,
+        other => other,
+    };
+    let is_column = matches!(super::expression::uncast(below), Expr::Column(_));
+    match (call.func.name(), &call.args[1..]) {
+        ("mv_any", [Expr::Literal(ScalarValue::Utf8(Some(op)), _), value @ Expr::Literal(..)]) if is_column => {
+            let op = match op.as_str() {
+                "=" => Operator::Eq,
+                "<>" => Operator::NotEq,
+                "<" => Operator::Lt,
+                "<=" => Operator::LtEq,
+                ">" => Operator::Gt,
+                ">=" => Operator::GtEq,
+                _ => return None,
+            };
+            let plain = BinaryExpr::new(Box::new(below.clone()), op, Box::new(value.clone()));
+            json(&Expr::BinaryExpr(plain), column)
+        }
+        ("regexp_like", [Expr::Literal(ScalarValue::Utf8(Some(pattern)), _)]) => {
+            let name = column(below, "STRING")?;
+            Some(json!({"type": "regex", "dimension": name, "pattern": pattern, "extractionFn": null}))
+        }
+        (name @ ("contains_string" | "icontains_string"), [Expr::Literal(ScalarValue::Utf8(Some(text)), _)]) => {
+            let query = json!({"type": "contains", "value": text, "caseSensitive": name == "contains_string"});
+            let name = column(below, "STRING")?;
+            Some(json!({"type": "search", "dimension": name, "query": query, "extractionFn": null}))
+        }
+        (name @ ("array_contains" | "array_overlap"), [values]) if is_column => {
+            let values = match values {
+                Expr::ScalarFunction(values) if values.func.name() == "array" => values.args.as_slice(),
+                one => std::slice::from_ref(one),
+            };
+            let mut fields = Vec::new();
+            for value in values {
+                let Expr::Literal(value, _) = value else { return None };
+                let ty = match value {
+                    ScalarValue::Utf8(Some(_)) => "STRING",
+                    ScalarValue::Int64(Some(_)) => "LONG",
+                    ScalarValue::Float64(Some(_)) => "DOUBLE",
+                    _ => return None,
+                };
+                fields.push(json!({
+                    "type": "arrayContainsElement", "column": column(below, ty)?, "elementMatchValueType": ty,
+                    "elementMatchValue": literal_json(value),
+                }));
+            }
+            let of = if name == "array_contains" { "and" } else { "or" };
+            match fields.len() {
+                0 => None,
+                1 => fields.pop(),
+                _ => Some(json!({"type": of, "fields": fields})),
+            }
+        }
+        ("timestamp_in_interval", [Expr::Literal(ScalarValue::Utf8(Some(text)), _)]) if matches!(below, Expr::Column(column) if column.name == "__time") =>
+        {
+            let span: henge_time::Interval = text.parse().ok()?;
+            let (lower, upper) = (span.start_ms, span.end_ms);
+            Some(json!({
+                "type": "range", "column": "__time", "matchValueType": "LONG", "lower": lower, "upper": upper,
+                "upperOpen": true,
+            }))
+        }
+        ("mv_overlap" | "scalar_in_array", [Expr::ScalarFunction(values)])
+            if is_column && values.func.name() == "array" =>
+        {
+            let mut literals: Vec<&ScalarValue> = Vec::new();
+            for value in &values.args {
+                match value {
+                    Expr::Literal(value, _) if !value.is_null() => literals.push(value),
+                    _ => return None,
+                }
+            }
+            let ty = match literals.first()? {
+                ScalarValue::Utf8(_) => "STRING",
+                ScalarValue::Int64(_) => "LONG",
+                ScalarValue::Float64(_) => "DOUBLE",
+                _ => return None,
+            };
+            literals.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+            literals.dedup();
+            let name = column(super::expression::uncast(below), ty)?;
+            let values: Vec<Value> = literals.into_iter().map(literal_json).collect();
+            Some(match values.as_slice() {
+                [one] => json!({"type": "equals", "column": name, "matchValueType": ty, "matchValue": one}),
+                _ => json!({"type": "inType", "column": name, "matchValueType": ty, "sortedValues": values}),
+            })
+        }
+        _ => None,
     }
 }
 
@@ -213,16 +335,20 @@ fn negated(inner: &Expr, column: &mut dyn FnMut(&Expr, &str) -> Option<String>) 
     }
 }
 
-/// Finds the columns that a condition gives one value: those that have to be equal to a number. Text stays a column, since a literal
-/// has another type (CHAR) to Druid's planner.
+/// Finds the columns that a condition gives one value: those that have to be equal to a number. Text that is all of
+/// the condition stays a column, since a literal has another type (CHAR) to Druid's planner.
 pub(super) fn known_values(condition: &Expr) -> Vec<(datafusion::common::Column, Expr)> {
     let mut found = Vec::new();
+    let is_and = matches!(condition, Expr::BinaryExpr(binary) if binary.op == Operator::And);
     let mut stack = vec![condition];
     while let Some(expr) = stack.pop() {
         let Expr::BinaryExpr(binary) = expr else { continue };
         match (binary.op, binary.left.as_ref(), binary.right.as_ref()) {
             (Operator::And, left, right) => stack.extend([right, left]),
             (Operator::Eq, Expr::Column(column), value @ Expr::Literal(ScalarValue::Int64(Some(_)), _)) => {
+                found.push((column.clone(), value.clone()));
+            }
+            (Operator::Eq, Expr::Column(column), value @ Expr::Literal(ScalarValue::Utf8(Some(_)), _)) if is_and => {
                 found.push((column.clone(), value.clone()));
             }
             _ => {}

@@ -235,7 +235,7 @@ impl Input<'_> {
         let reads_query = source.json.get("type") == Some(&json!("query"));
         let kind = match reads_query && layers.fetch != Some(0) {
             // Groups of what a query gives are made by the query that makes groups best.
-            true if groups > 0 => Kind::GroupBy,
+            true => Kind::GroupBy,
             _ => self.kind(layers, &grouping, source, &keys, having.is_some(), &d),
         };
         if let Kind::Timeseries { granularity, .. } = &kind

@@ -15,7 +15,8 @@ mod windows;
 
 use std::collections::{HashMap, HashSet};
 
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, FetchType, LogicalPlan, Operator, SkipType};
@@ -52,13 +53,38 @@ pub(crate) fn translate(input: &Input) -> Value {
             .iter()
             .map(|branch| input.query(unwrap_cast_projection(branch)))
             .collect::<Option<Vec<Value>>>()
-            .map(Value::Array),
+            .map(|queries| Value::Array(tables_together(&queries).map_or(queries, |query| vec![query]))),
         plan => input
             .constants()
             .or_else(|| input.query(plan))
             .map(|query| json!([query])),
     };
     found.unwrap_or_else(|| Value::String(format!("{}", input.plan.display_indent())))
+}
+
+/// Makes one query of several that read the same columns of tables.
+fn tables_together(queries: &[Value]) -> Option<Value> {
+    let without_table = |query: &Value| {
+        let mut query = query.clone();
+        query["query"]["dataSource"] = Value::Null;
+        query
+    };
+    let is_scan = |query: &Value| {
+        let scan = &query["query"];
+        scan["queryType"] == json!("scan")
+            && scan["dataSource"]["type"] == json!("table")
+            && ["filter", "virtualColumns", "limit", "orderBy", "order"]
+                .iter()
+                .all(|key| scan.get(*key).is_none())
+    };
+    let first = queries.first()?;
+    let same = queries
+        .iter()
+        .all(|query| is_scan(query) && without_table(query) == without_table(first));
+    let tables: Vec<&Value> = queries.iter().map(|query| &query["query"]["dataSource"]).collect();
+    let mut together = first.clone();
+    together["query"]["dataSource"] = json!({"type": "union", "dataSources": tables});
+    (same && queries.len() > 1).then_some(together)
 }
 
 /// Steps over the projection that brings a branch of a UNION to the common types, where it changes nothing.
@@ -225,6 +251,10 @@ impl Virtual {
         if let Some(name) = self.names.get(&text) {
             return Some(name.clone());
         }
+        if let Some(column) = self.nested(plain(expr), &name, output_type) {
+            self.names.insert(text, name.clone());
+            return Some(column);
+        }
         if let Some(object) = expression::nested_object(plain(expr)) {
             self.columns
                 .push(json!({"type": "nested-object", "name": name, "object": object}));
@@ -235,6 +265,50 @@ impl Virtual {
             .push(json!({"type": "expression", "name": name, "expression": text, "outputType": output_type}));
         self.names.insert(text, name.clone());
         Some(name)
+    }
+}
+
+impl Virtual {
+    /// Makes the virtual column of an expression over what has virtual columns of its own: those come behind it.
+    fn nested(&mut self, expr: &Expr, name: &str, output_type: &str) -> Option<String> {
+        let mut found = false;
+        // Looking at an expression cannot fail.
+        let _ = expr.apply(|at| {
+            found |= calls::virtual_column(at, "").is_some();
+            Ok(TreeNodeRecursion::Continue)
+        });
+        if !found {
+            return None;
+        }
+        let place = self.columns.len();
+        self.columns.push(Value::Null);
+        let replaced = expr.clone().transform_down(|at| {
+            let own = calls::virtual_column(&at, "").and_then(|_| self.column(&at, output_type));
+            Ok(match own {
+                Some(name) => Transformed::new(
+                    Expr::Column(Column::new_unqualified(name)),
+                    true,
+                    TreeNodeRecursion::Jump,
+                ),
+                None => Transformed::no(at),
+            })
+        });
+        match replaced.ok().and_then(|replaced| worded(&replaced.data)) {
+            Some(text) => {
+                self.columns[place] =
+                    json!({"type": "expression", "name": name, "expression": text, "outputType": output_type});
+                Some(name.to_string())
+            }
+            None => {
+                self.columns.truncate(place);
+                self.names.retain(|_, known| {
+                    self.columns
+                        .iter()
+                        .any(|column| column.get("name").or(column.get("outputName")) == Some(&json!(known)))
+                });
+                None
+            }
+        }
     }
 }
 
@@ -392,9 +466,16 @@ impl Input<'_> {
             virtuals.column(&asked.source.rewrite(expr), native_type(expr))
         };
         let mut order = Vec::new();
+        let mut sorted_types: HashMap<String, String> = HashMap::new();
         for sort in layers.sort {
             let Expr::Column(column) = &sort.expr else { return None };
             let name = of_key(&column.name, &mut virtuals)?;
+            if let Some(field) = layers
+                .schema
+                .and_then(|schema| schema.field_with_unqualified_name(&column.name).ok())
+            {
+                sorted_types.insert(name.clone(), crate::SqlType::from_field(field).native());
+            }
             order.push(json!({"columnName": name, "order": if sort.asc { "ascending" } else { "descending" }}));
         }
         if !asked.top && layers.fetch.is_none() {
@@ -426,16 +507,36 @@ impl Input<'_> {
         if let Some(fetch) = layers.fetch {
             scan.insert("limit".into(), json!(fetch));
         }
-        if !order.is_empty() {
-            scan.insert("orderBy".into(), Value::Array(order));
+        // What is ordered by is read, though it may not be shown.
+        let mut shown = (names.clone(), types.clone());
+        for key in &order {
+            let name = key["columnName"].as_str().unwrap_or_default();
+            if !names.iter().any(|known| known == name) && layers.source.is_some() {
+                shown.0.push(name.to_string());
+                shown
+                    .1
+                    .push(sorted_types.get(name).cloned().unwrap_or_else(|| "STRING".to_string()));
+            }
+        }
+        match order.as_slice() {
+            [key] if key["columnName"] == json!("__time") => {
+                scan.insert("order".into(), key["order"].clone());
+            }
+            [] => {}
+            _ => {
+                scan.insert("orderBy".into(), Value::Array(order));
+            }
         }
         if let Some(condition) = condition {
             scan.insert("filter".into(), condition);
         }
-        let named = |texts: &[String]| json!(texts.iter().filter(|text| !text.is_empty()).collect::<Vec<_>>());
-        scan.insert("columns".into(), named(&names));
+        let mut seen = HashSet::new();
+        let columns = shown.0.iter().zip(&shown.1);
+        let columns = columns.filter(|(name, _)| !name.is_empty() && seen.insert(name.as_str()));
+        let (shown_names, shown_types): (Vec<_>, Vec<_>) = columns.unzip();
+        scan.insert("columns".into(), json!(shown_names));
         scan.insert("context".into(), self.query_context());
-        scan.insert("columnTypes".into(), named(&types));
+        scan.insert("columnTypes".into(), json!(shown_types));
         scan.insert("granularity".into(), json!({"type": "all"}));
         scan.insert("legacy".into(), json!(false));
         Some(Words {

@@ -329,28 +329,36 @@ impl Input<'_> {
             .pointer("/virtualColumn/name")
             .and_then(Value::as_str)
             .map(str::to_string)?;
-        let mut of_value: Option<Expr> = None;
-        let mut rest: Option<Expr> = None;
+        let (mut of_value, mut of_base, mut rest): (Option<Expr>, Option<Expr>, Option<Expr>) = (None, None, None);
         for part in split_conjunction(&condition) {
             let columns = part.column_refs();
-            let place = match !columns.is_empty() && columns.iter().all(|column| column.name == value) {
-                true => &mut of_value,
-                false => &mut rest,
+            let on_value = columns.iter().filter(|column| column.name == value).count();
+            let place = match on_value {
+                0 if !columns.is_empty() => &mut of_base,
+                n if n > 0 && n == columns.len() => &mut of_value,
+                _ => &mut rest,
             };
             *place = Some(match place.take() {
                 Some(others) => others.and(part.clone()),
                 None => part.clone(),
             });
         }
-        if let Some(of_value) = of_value {
-            let mut plain_columns = |expr: &Expr, _: &str| match expr {
-                Expr::Column(column) => Some(column.name.clone()),
-                _ => None,
-            };
-            match super::filter::json(&of_value, &mut plain_columns) {
-                Some(filter) => source.json["unnestFilter"] = super::simplify::filter_only(filter),
-                None => return Some(Some(condition)),
-            }
+        // What is computed would be a virtual column of the data source, which is none.
+        let mut plain_columns = |expr: &Expr, _: &str| match expr {
+            Expr::Column(column) => Some(column.name.clone()),
+            _ => None,
+        };
+        let mut worded = |condition: Option<Expr>| match condition {
+            None => Some(Value::Null),
+            Some(condition) => super::filter::json(&condition, &mut plain_columns).map(super::simplify::filter_only),
+        };
+        let (Some(of_value), Some(of_base)) = (worded(of_value), worded(of_base)) else {
+            return Some(Some(condition));
+        };
+        source.json["unnestFilter"] = of_value;
+        if !of_base.is_null() {
+            let base = source.json["base"].take();
+            source.json["base"] = json!({"type": "filter", "base": base, "filter": of_base});
         }
         Some(rest)
     }

@@ -92,7 +92,7 @@ fn averages_having_offsets_and_any_values_are_worded() {
     let native: Value = serde_json::from_str(&planned.explain_row()[0]).expect("a native query");
     let query = &native[0]["query"];
     let not_null = |column: &str| json!({"type": "not", "field": {"type": "null", "column": column}});
-    let access = |name: &str| json!({"type": "fieldAccess", "name": null, "fieldName": name});
+    let access = |name: &str| json!({"type": "fieldAccess", "fieldName": name});
     assert_eq!(query["queryType"], "groupBy");
     assert_eq!(
         query["aggregations"][0],
@@ -214,12 +214,15 @@ fn windows_unnest_and_queries_of_values_are_worded() {
     assert_eq!(
         query["dataSource"],
         json!({
-            "type": "unnest", "base": {"type": "table", "name": "api_base"},
+            "type": "unnest",
+            "base": {
+                "type": "filter", "base": {"type": "table", "name": "api_base"},
+                "filter": {"type": "equals", "column": "country", "matchValueType": "STRING", "matchValue": "AU"},
+            },
             "virtualColumn": {"type": "expression", "name": "j0.unnest", "expression": "\"mv\"", "outputType": "STRING"},
             "unnestFilter": {"type": "equals", "column": "j0.unnest", "matchValueType": "STRING", "matchValue": "a"},
         })
     );
-    assert_eq!(query["filter"]["column"], "country");
     let query = native_query(
         EngineKind::Native,
         "SELECT COUNT(*) FROM api_base WHERE country IN (SELECT city FROM api_base WHERE n = 1)",
@@ -227,4 +230,93 @@ fn windows_unnest_and_queries_of_values_are_worded() {
     let source = &query["dataSource"];
     assert_eq!(source["condition"], "(\"country\" == \"j0.d0\")");
     assert_eq!(source["right"]["query"]["queryType"], "groupBy");
+}
+
+/// Conditions and expressions as a running Druid 38 words them.
+#[test]
+fn conditions_and_expressions_are_worded_as_recorded() {
+    let filter = |condition: &str| {
+        let sql = format!("SELECT COUNT(*) FROM api_base WHERE {condition}");
+        native_query(EngineKind::Native, &sql)["filter"].clone()
+    };
+    let equals =
+        |value: &str| json!({"type": "equals", "column": "mv", "matchValueType": "STRING", "matchValue": value});
+    for (condition, expected) in [
+        (
+            "REGEXP_LIKE(country, 'a.*')",
+            json!({"type": "regex", "dimension": "country", "pattern": "a.*", "extractionFn": null}),
+        ),
+        (
+            "ICONTAINS_STRING(country, 'b')",
+            json!({"type": "search", "dimension": "country", "extractionFn": null,
+                "query": {"type": "contains", "value": "b", "caseSensitive": false}}),
+        ),
+        (
+            "ARRAY_CONTAINS(tags, 'a')",
+            json!({"type": "arrayContainsElement", "column": "tags", "elementMatchValueType": "STRING", "elementMatchValue": "a"}),
+        ),
+        (
+            "MV_CONTAINS(mv, ARRAY['a', 'b'])",
+            json!({"type": "and", "fields": [equals("a"), equals("b")]}),
+        ),
+        (
+            "MV_OVERLAP(mv, ARRAY['b', 'a'])",
+            json!({"type": "inType", "column": "mv", "matchValueType": "STRING", "sortedValues": ["a", "b"]}),
+        ),
+        (
+            "CAST(n AS VARCHAR) = '5'",
+            json!({"type": "equals", "column": "n", "matchValueType": "STRING", "matchValue": "5"}),
+        ),
+        (
+            "country IS NOT NULL AND city IS NULL",
+            json!({"type": "and", "fields": [
+                {"type": "null", "column": "city"}, {"type": "not", "field": {"type": "null", "column": "country"}},
+            ]}),
+        ),
+        (
+            "x < 10",
+            json!({"type": "range", "column": "x", "matchValueType": "LONG", "upper": 10, "upperOpen": true}),
+        ),
+    ] {
+        assert_eq!(filter(condition), expected, "{condition}");
+    }
+    let query = native_query(
+        EngineKind::Native,
+        "SELECT SUBSTRING(country, 2), country || '-' || city, COALESCE(city, 'x'), -n, SQRT(n), TRIM(city), \
+         TIMESTAMPDIFF(DAY, __time, TIMESTAMP '2001-01-01 00:00:00'), MV_LENGTH(MV_FILTER_ONLY(mv, ARRAY['b'])) FROM api_base \
+         ORDER BY __time DESC LIMIT 2",
+    );
+    let worded: Vec<&str> = query["virtualColumns"]
+        .as_array()
+        .expect("virtual columns")
+        .iter()
+        .map(|column| column["expression"].as_str().unwrap_or_default())
+        .collect();
+    let expected = [
+        r#"substring("country", 1, -1)"#,
+        r#"concat("country",'-',"city")"#,
+        r#"nvl("city",'x')"#,
+        r#"(- "n")"#,
+        r#"pow("n",0.5)"#,
+        r#"trim("city",' ')"#,
+        r#"div((978307200000 - "__time"),86400000)"#,
+        r#"array_length("v8")"#,
+        "",
+    ];
+    assert_eq!(worded, expected);
+    assert_eq!(query["virtualColumns"][8]["type"], "mv-filtered");
+    assert_eq!(query["order"], "descending");
+    assert_eq!(query["columns"][8], "__time");
+    let query = native_query(
+        EngineKind::Native,
+        "SELECT SUM(CASE WHEN city = 'a' THEN n ELSE 0 END), APPROX_QUANTILE_DS(x, 0.9) FROM api_base",
+    );
+    assert_eq!(query["aggregations"][0]["type"], "filtered");
+    assert_eq!(query["aggregations"][1]["name"], "a1:agg");
+    assert_eq!(query["postAggregations"][0]["fraction"], json!(0.8999999761581421));
+    let query = native_query(
+        EngineKind::Native,
+        "SELECT n FROM api_base UNION ALL SELECT n FROM api_base",
+    );
+    assert_eq!(query["dataSource"]["type"], "union");
 }
