@@ -179,7 +179,9 @@ async fn columns(source: &Source, rows: &mut TableRows) -> Result<()> {
                 Kind::Text => SqlType::Varchar,
                 Kind::Long => SqlType::BigInt,
             };
-            rows.push(column(schema, table, described.name, at, described.nullable, &sql_type));
+            // Druid says of lookups what it says of every column.
+            let nullable = described.nullable || schema == lookups::SCHEMA;
+            rows.push(column(schema, table, described.name, at, nullable, &sql_type));
         }
     };
     for schema in SCHEMATA {

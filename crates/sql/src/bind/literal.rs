@@ -121,7 +121,7 @@ impl Binder<'_> {
     fn number(&self, number: &str, value: &ValueWithSpan) -> Result<Typed, SqlError> {
         let out_of_range = || {
             SqlError::invalid_at(
-                format!("Numeric literal '{number}' out of range"),
+                format!("Numeric literal '{}' out of range", number.to_ascii_uppercase()),
                 Some(position(value.span)),
             )
         };

@@ -220,21 +220,25 @@ fn number(bytes: &[u8]) -> (Class, usize) {
     (Class::Of(key), length)
 }
 
-/// Gives the length of a string in single quotes, if it ends.
+/// Gives the length of a string in single quotes, if it ends: a doubled quote ends it where no other does.
 fn string(text: &str, escapes: bool) -> Option<usize> {
     let bytes = text.as_bytes();
     if bytes.first() != Some(&b'\'') {
         return None;
     }
-    let mut at = 1;
-    loop {
-        match bytes.get(at)? {
-            b'\'' if bytes.get(at + 1) == Some(&b'\'') => at += 2,
+    let (mut at, mut doubled) = (1, None);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'\'' if bytes.get(at + 1) == Some(&b'\'') => {
+                doubled = Some(at + 1);
+                at += 2;
+            }
             b'\'' => return Some(at + 1),
             b'\\' if escapes => at += 2,
             _ => at += 1,
         }
     }
+    doubled
 }
 
 /// Gives the length of a name in double quotes, if it ends on its line and is not empty.
@@ -243,15 +247,21 @@ fn quoted_name(text: &str) -> Option<usize> {
     if bytes.first() != Some(&b'"') {
         return None;
     }
-    let mut at = 1;
-    loop {
-        match bytes.get(at)? {
-            b'"' if bytes.get(at + 1) == Some(&b'"') => at += 2,
+    let (mut at, mut doubled) = (1, None);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' if bytes.get(at + 1) == Some(&b'"') => {
+                if at > 1 {
+                    doubled = Some(at + 1);
+                }
+                at += 2;
+            }
             b'"' => return (at > 1).then_some(at + 1),
-            b'\n' | b'\r' => return None,
+            b'\n' | b'\r' => break,
             _ => at += 1,
         }
     }
+    doubled
 }
 
 fn word(text: &str) -> Option<usize> {
@@ -314,6 +324,8 @@ mod tests {
                 "\"SELECT\" \"FROM\" \"/*+\" <IDENTIFIER> \"*/\" <LBRACE_FN>",
             ),
             ("aa # b", "<IDENTIFIER> ?"),
+            ("'zz''", "<QUOTED_STRING> \"\\'\""),
+            ("\"z\"\"", "<QUOTED_IDENTIFIER> \"\\\"\""),
             ("été", "<IDENTIFIER>"),
         ] {
             assert_eq!(shown(sql).join(" "), expected, "{sql}");
