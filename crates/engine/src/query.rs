@@ -11,7 +11,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use henge_scan::{prepare_session, run_interactively};
 use henge_sql::{OutputColumn, Planned, Statement};
 use parking_lot::Mutex;
@@ -194,8 +194,10 @@ pub async fn start(queries: &Arc<Queries>, id: &str, planned: Planned, place: Qu
             slot = memory.alone().await;
             answer.run(&plan, &state, &mut slot).await
         };
+        let rows = std::panic::AssertUnwindSafe(rows).catch_unwind();
         let ended = tokio::select! {
-            ended = rows => ended,
+            // Rows that end early must never look like all rows.
+            ended = rows => ended.unwrap_or_else(|_| Err(Fault::unknown("the query panicked; the server's log says where"))),
             () = handle.token().cancelled() => Err(Fault::canceled(CancelReason::UserRequest)),
             () = &mut deadline => Err(Fault::canceled(CancelReason::QueryTimeout)),
         };

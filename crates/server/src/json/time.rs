@@ -45,9 +45,10 @@ impl Zone {
 impl Zone {
     /// Gives the midnight at which an instant's day began.
     pub fn midnight(self, millis: i64) -> i64 {
-        let day_of = |local: i64| local - local.rem_euclid(MILLIS_PER_DAY);
+        // Beyond the calendar's ends instants wrap, as Java's do.
+        let day_of = |local: i64| local.wrapping_sub(local.rem_euclid(MILLIS_PER_DAY));
         let region = match self {
-            Zone::Fixed(offset) => return day_of(millis.saturating_add(offset)) - offset,
+            Zone::Fixed(offset) => return day_of(millis.saturating_add(offset)).wrapping_sub(offset),
             Zone::Region(region) => region,
         };
         let offset_at = |millis| match region.timestamp_millis_opt(millis) {
@@ -57,7 +58,7 @@ impl Zone {
         let offset = offset_at(millis);
         let midnight = day_of(millis.saturating_add(offset));
         // The clock may have been changed since.
-        midnight - offset_at(midnight - offset)
+        midnight.wrapping_sub(offset_at(midnight.wrapping_sub(offset)))
     }
 }
 

@@ -3,7 +3,7 @@
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{ScalarValue, Spans};
 use datafusion::functions_aggregate as df;
-use datafusion::logical_expr::expr::{AggregateFunction, Case, Exists, InList, InSubquery, Like};
+use datafusion::logical_expr::expr::{AggregateFunction, BinaryExpr, Case, Exists, InList, InSubquery, Like};
 use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, lit};
 use datafusion::sql::sqlparser::ast::{self, BinaryOperator as B};
 
@@ -185,8 +185,7 @@ impl Binder<'_> {
                     .map(|item| self.text_filtered(whole, value.clone(), Operator::NotEq, item))
                     .map(|differs| differs.map(|typed| typed.expr))
                     .collect::<Result<Vec<_>, _>>()?;
-                let all = differ.into_iter().reduce(Expr::and).unwrap_or(lit(true));
-                return Ok(Typed::new(all, SqlType::Boolean));
+                return Ok(Typed::new(joined(differ, Expr::and, true), SqlType::Boolean));
             }
         }
         // Beside whole numbers, decimals are cut; in filters all fractions are.
@@ -700,8 +699,56 @@ fn of_other_kinds(a: &SqlType, b: &SqlType) -> bool {
 }
 
 /// Makes an IN out of its comparisons; without any it does not hold.
+/// Joins conditions to a tree that is as flat as can be, so that long lists do not make deep expressions.
+fn joined(mut conditions: Vec<Expr>, with: fn(Expr, Expr) -> Expr, of_none: bool) -> Expr {
+    match conditions.len() {
+        0 => lit(of_none),
+        // Short ones stay as they are written.
+        1..=SHORT_LIST => conditions.into_iter().reduce(with).unwrap_or(lit(of_none)),
+        count => {
+            let behind = conditions.split_off(count / 2);
+            with(joined(conditions, with, of_none), joined(behind, with, of_none))
+        }
+    }
+}
+
+/// Puts equalities of one value with many constants into one list: the optimizer compares long chains with themselves.
+fn as_lists(equals: Vec<Expr>) -> Vec<Expr> {
+    if equals.len() <= SHORT_LIST {
+        return equals;
+    }
+    let mut lists: Vec<(Expr, Vec<Expr>)> = Vec::new();
+    let mut others = Vec::new();
+    for equal in equals {
+        match equal {
+            Expr::BinaryExpr(BinaryExpr {
+                left,
+                op: Operator::Eq,
+                right,
+            }) if lists.len() <= SHORT_LIST
+                && !left.is_volatile()
+                && !right.is_volatile()
+                && right.column_refs().is_empty() =>
+            {
+                match lists.iter_mut().find(|(value, _)| *value == *left) {
+                    Some((_, list)) => list.push(*right),
+                    None => lists.push((*left, vec![*right])),
+                }
+            }
+            other => others.push(other),
+        }
+    }
+    let lists = lists
+        .into_iter()
+        .map(|(value, list)| Expr::InList(InList::new(Box::new(value), list, false)));
+    lists.chain(others).collect()
+}
+
+/// How many conditions are joined one after the other.
+const SHORT_LIST: usize = 20;
+
 fn any_of(equals: Vec<Expr>, negated: bool) -> Typed {
-    let any = equals.into_iter().reduce(Expr::or).unwrap_or(lit(false));
+    let any = joined(as_lists(equals), Expr::or, false);
     let any = if negated { Expr::Not(Box::new(any)) } else { any };
     Typed::new(any, SqlType::Boolean)
 }

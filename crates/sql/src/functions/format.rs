@@ -137,6 +137,7 @@ fn formatted(pattern: &str, values: &[Value]) -> Result<String> {
         };
         let value = at.and_then(|at| values.get(at));
         last = at;
+        check_bytes(out.len().saturating_add(spec.digits()))?;
         let Some(text) = value.and_then(|value| spec.of(*value)) else {
             return Ok(behind(pattern, values));
         };
@@ -274,6 +275,14 @@ fn parse_spec(text: &str) -> Option<(Spec<'_>, &str)> {
 impl Spec<'_> {
     fn has(&self, flag: char) -> bool {
         self.flags.contains(flag)
+    }
+
+    /// Gives how many digits behind the point the conversion writes.
+    fn digits(&self) -> usize {
+        match self.kind {
+            'e' | 'f' | 'g' => self.precision.unwrap_or(0),
+            _ => 0,
+        }
     }
 
     /// Tells whether flags, width and precision go with the conversion.

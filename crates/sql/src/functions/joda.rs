@@ -1,7 +1,5 @@
 //! Joda-Time patterns (`DateTimeFormat`), compiled once and then used for reading and wording instants.
 
-use std::fmt::Write;
-
 use chrono::{DateTime, Datelike, NaiveDate, Weekday};
 use datafusion::common::Result;
 
@@ -137,8 +135,9 @@ impl Pattern {
                 if value < 0 {
                     out.push('-');
                 }
-                // Writing to a text cannot fail.
-                let _ = write!(out, "{:0count$}", value.abs());
+                let digits = value.abs().to_string();
+                out.extend(std::iter::repeat_n('0', count.saturating_sub(digits.len())));
+                out.push_str(&digits);
             };
             match letter {
                 'G' => out.push_str(if year <= 0 { "BC" } else { "AD" }),

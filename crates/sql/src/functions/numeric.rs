@@ -71,7 +71,9 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
                 args,
                 |x, row| truncate(x, digits.get(row).unwrap_or(0)),
                 |n, row| {
-                    let unit = 10i64.checked_pow(u32::try_from(-digits.get(row).unwrap_or(0).min(0)).unwrap_or(0));
+                    let unit = 10i64.checked_pow(
+                        u32::try_from(digits.get(row).unwrap_or(0).min(0).saturating_neg()).unwrap_or(u32::MAX),
+                    );
                     unit.map_or(0, |unit| n / unit * unit)
                 },
             )
@@ -328,7 +330,7 @@ fn round_text(x: f64, digits: i64) -> f64 {
         return x;
     };
     // The value is 0.d1d2d3… × 10^(exponent + 1); keep this many digits.
-    let keep = exponent + 1 + digits;
+    let keep = digits.saturating_add(exponent + 1);
     if keep >= digits_only.len() as i64 {
         return x;
     }
@@ -339,7 +341,7 @@ fn round_text(x: f64, digits: i64) -> f64 {
     let up = digits_only.as_bytes()[keep] >= b'5';
     let head: i128 = digits_only[..keep].parse().unwrap_or(0);
     let head = head + i128::from(up);
-    let rounded: f64 = format!("{head}e{}", -digits).parse().unwrap_or(x);
+    let rounded: f64 = format!("{head}e{}", digits.saturating_neg()).parse().unwrap_or(x);
     if negative && rounded != 0.0 { -rounded } else { rounded }
 }
 
@@ -347,7 +349,10 @@ fn round_long(n: i64, digits: i64) -> i64 {
     if digits >= 0 {
         return n;
     }
-    let Some(unit) = u32::try_from(-digits).ok().and_then(|d| 10i64.checked_pow(d)) else {
+    let Some(unit) = u32::try_from(digits.saturating_neg())
+        .ok()
+        .and_then(|d| 10i64.checked_pow(d))
+    else {
         return 0;
     };
     let half = unit / 2;

@@ -194,7 +194,7 @@ impl Span {
                 None => 0,
             };
             let length = days.checked_mul(DAY)?;
-            return Some(zone.from_local(local - (local - first).rem_euclid(length)));
+            return Some(zone.from_local(local.wrapping_sub(local.wrapping_sub(first).rem_euclid(length))));
         }
         let step = self.in_day()?;
         if step <= 0 {
@@ -208,18 +208,18 @@ impl Span {
         };
         if step == unit && origin.is_none() {
             let over = zone.to_local(t).rem_euclid(unit);
-            return Some(t - over);
+            return Some(t.wrapping_sub(over));
         }
         // Hours are steps from the origin, whatever the clock does in between.
-        let count = (t - start) / unit;
+        let count = t.wrapping_sub(start) / unit;
         let steps = step / unit;
-        let found = start + (count - count % steps) * unit;
+        let found = start.wrapping_add((count - count % steps).wrapping_mul(unit));
         if unit != HOUR {
-            return Some(if t < found { found - step } else { found });
+            return Some(if t < found { found.wrapping_sub(step) } else { found });
         }
         Some(match start.cmp(&0) {
-            Ordering::Greater if t < found => found - step,
-            Ordering::Less if t > found => found - zone.to_local(found).rem_euclid(HOUR),
+            Ordering::Greater if t < found => found.wrapping_sub(step),
+            Ordering::Less if t > found => found.wrapping_sub(zone.to_local(found).rem_euclid(HOUR)),
             _ => found,
         })
     }
@@ -291,7 +291,7 @@ impl Floors {
                 .whole_days()
                 .and_then(|days| days.checked_mul(DAY)?.checked_add(span.in_day()?))
                 .filter(|length| *length > 0);
-            return Ok(length.map(|length| t - (t - start).rem_euclid(length)));
+            return Ok(length.map(|length| t.wrapping_sub(t.wrapping_sub(start).rem_euclid(length))));
         }
         self.stepped(span, t, start)
     }
@@ -311,7 +311,7 @@ impl Floors {
             }
             let Some(next) = span
                 .add(last, way, self.zone)
-                .filter(|next| (next - last).signum() == way)
+                .filter(|next| next.cmp(&last) as i64 == way)
             else {
                 return Ok(None);
             };

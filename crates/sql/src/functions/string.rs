@@ -148,7 +148,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             let (needle, text, from) = (args.text(0)?, args.text(1)?, args.long(2)?);
             long_result(args.rows(), |row| {
                 let (text, needle) = (text.get(row)?, needle.get(row)?);
-                let skip = usize::try_from(from.get(row).unwrap_or(1) - 1).unwrap_or(0);
+                let skip = usize::try_from(from.get(row).unwrap_or(1).saturating_sub(1)).unwrap_or(0);
                 let rest = utf16_slice(text, skip, usize::MAX);
                 Some(match position(&rest, needle) {
                     0 => 0,

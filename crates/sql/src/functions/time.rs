@@ -213,7 +213,8 @@ fn floor(args: &Args) -> Result<ArrayRef> {
     {
         // The common case is arithmetic alone.
         return time_result(args.rows(), |row| {
-            time.get(row).map(|t| t - (t - start).rem_euclid(unit))
+            time.get(row)
+                .map(|t| t.wrapping_sub(t.wrapping_sub(start).rem_euclid(unit)))
         });
     }
     let mut floors = Floors::new(zone);

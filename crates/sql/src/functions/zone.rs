@@ -68,7 +68,7 @@ impl Zone {
     /// by the gap, in an overlap the earlier instant is taken, as Joda does.
     pub fn from_local(self, local_ms: i64) -> i64 {
         match self {
-            Zone::Fixed(seconds) => local_ms - i64::from(seconds) * 1000,
+            Zone::Fixed(seconds) => local_ms.saturating_sub(i64::from(seconds) * 1000),
             Zone::Named(chrono_tz::UTC) => local_ms,
             Zone::Named(zone) => {
                 let Some(local) = chrono::DateTime::from_timestamp_millis(local_ms).map(|t| t.naive_utc()) else {
@@ -76,7 +76,7 @@ impl Zone {
                 };
                 match zone.from_local_datetime(&local).earliest() {
                     Some(found) => found.timestamp_millis(),
-                    None => local_ms - self.offset_ms(local_ms - 86_400_000),
+                    None => local_ms.saturating_sub(self.offset_ms(local_ms.saturating_sub(86_400_000))),
                 }
             }
         }
