@@ -8,6 +8,26 @@ use super::{Binder, Typed, literal};
 use crate::{SqlError, SqlType};
 
 impl Binder<'_> {
+    /// `left || right`.
+    pub(super) fn concatenated(&self, whole: &ast::Expr, left: Typed, right: Typed) -> Result<Typed, SqlError> {
+        let scalar = |ty: &SqlType| !matches!(ty, SqlType::Array(_) | SqlType::Complex(_));
+        if scalar(&left.ty) != scalar(&right.ty) {
+            let (a, b) = (left.in_message(), right.in_message());
+            return Err(SqlError::invalid(format!(
+                "Cannot apply '||' to arguments of type '<{a}> || <{b}>'. Supported form(s): '<STRING> || <STRING>'"
+            )));
+        }
+        let characters = match (&left.ty, &right.ty) {
+            (SqlType::Char(a), SqlType::Char(b)) => Some(a.saturating_add(*b)),
+            _ => None,
+        };
+        let mut joined = self.named_call("CONCAT", vec![left, right], whole)?;
+        if let Some(length) = characters {
+            joined.ty = SqlType::Char(length);
+        }
+        Ok(joined)
+    }
+
     pub(super) fn arithmetic(&self, whole: &ast::Expr, left: Typed, op: &B, right: Typed) -> Result<Typed, SqlError> {
         let (a, b) = (left.ty.clone(), right.ty.clone());
         let shown = [left.in_message(), right.in_message()];

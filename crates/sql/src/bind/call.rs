@@ -118,6 +118,22 @@ impl Binder<'_> {
                 self.token_within(whole, |token| crate::parse::is_word(token, "DISTINCT")),
             ));
         }
+        let args = match upper.as_str() {
+            // Times are joined as what they are, numbers of milliseconds; `||` words them.
+            "CONCAT" => {
+                if of_no_common_type(&args) {
+                    let message = "Parameters must be of the same type".to_string();
+                    return Err(SqlError::invalid_at(message, self.place(whole)));
+                }
+                args.into_iter()
+                    .map(|arg| match arg.ty.is_time() {
+                        true => self.cast(arg, &SqlType::BigInt),
+                        false => Ok(arg),
+                    })
+                    .collect::<Result<_, _>>()?
+            }
+            _ => args,
+        };
         self.named_call(&upper, args, whole)
     }
 
@@ -551,4 +567,17 @@ fn list_leaves(expr: &Expr) -> BTreeSet<String> {
         }
     }
     [expr.to_string()].into()
+}
+
+/// Tells whether there is no type that all are of: times, days, booleans and numbers mix beside text only.
+fn of_no_common_type(args: &[Typed]) -> bool {
+    let kind = |arg: &Typed| match &arg.ty {
+        number if number.is_numeric() => Some(0),
+        SqlType::Timestamp => Some(1),
+        SqlType::Date => Some(2),
+        SqlType::Boolean => Some(3),
+        _ => None,
+    };
+    let kinds: Vec<_> = args.iter().map(kind).collect();
+    kinds.iter().all(Option::is_some) && kinds.windows(2).any(|pair| pair[0] != pair[1])
 }

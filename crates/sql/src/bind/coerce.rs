@@ -180,6 +180,11 @@ impl Binder<'_> {
             (x, T::Float) if x.is_fraction() => done(narrowed(expr)),
             (x, y) if x.is_fraction() && y.is_fraction() => done(expr),
             (x, y) if x.is_time() && y.is_integer() => done(plain(expr)),
+            // Times and numbers are converted as milliseconds.
+            (x, y) if (x.is_time() && y.is_fraction()) || (x.is_fraction() && *y == T::Timestamp) => {
+                let millis = self.cast(Typed::new(expr, ty.clone()), &T::BigInt)?;
+                self.cast(millis, to)
+            }
             (x, y) if x.is_interval() && y.is_time() => done(plain(expr)),
             (T::Boolean, T::Float) => done(narrowed(Expr::Cast(Cast::new(
                 Box::new(Expr::Cast(Cast::new(Box::new(expr), DataType::Int64))),
@@ -191,13 +196,18 @@ impl Binder<'_> {
                 let number = Expr::Cast(Cast::new(Box::new(expr), DataType::Int64));
                 done(self.call_native("cast_string", vec![number])?)
             }
-            // What is true is a whole number above zero.
+            // Of whole numbers all but zero are true, of the whole part of others what is above zero.
             (x, T::Boolean) if x.is_fraction() => {
                 let whole = self.cast(Typed::new(expr, ty), &T::BigInt)?;
                 done(whole.expr.gt(lit(0i64)))
             }
             (x, T::Boolean) if x.is_numeric() => {
-                done(expr.gt(lit(ScalarValue::new_zero(&x.arrow()).unwrap_or(ScalarValue::Null))))
+                let zero = lit(ScalarValue::new_zero(&x.arrow()).unwrap_or(ScalarValue::Null));
+                // The planner, which computes constants, takes numbers below zero for false.
+                done(match expr.column_refs().is_empty() && !expr.contains_outer() {
+                    true => expr.gt(zero),
+                    false => expr.not_eq(zero),
+                })
             }
             (x, T::Boolean) if x.is_text() => done(self.call_native("cast_boolean", vec![expr])?),
             (T::Float, y) if y.is_integer() => done(self.call_native("cast_long", vec![widened(expr)])?),
@@ -281,6 +291,20 @@ impl Binder<'_> {
         cast.map(|cast| (cast, common)).map_err(|_| types)
     }
 
+    /// Casts to BOOLEAN where rows are decided about: texts are true that say so, and fractions above zero.
+    pub(super) fn truth_in_filter(&self, value: Typed) -> Result<Typed, SqlError> {
+        let Typed { expr, ty } = value;
+        let truth = match &ty {
+            _ if is_literal(&expr) => return self.cast(Typed::new(expr, ty), &SqlType::Boolean),
+            text if text.is_text() && *text != SqlType::MultiVarchar => {
+                self.call_native("lower", vec![expr])?.eq(lit("true"))
+            }
+            number if number.is_fraction() => self.cast(Typed::new(expr, ty), &SqlType::Double)?.expr.gt(lit(0f64)),
+            _ => return self.cast(Typed::new(expr, ty), &SqlType::Boolean),
+        };
+        Ok(Typed::new(truth, SqlType::Boolean))
+    }
+
     /// Compares, with Druid's conversions between text, numbers and times.
     pub(crate) fn compare(&self, op: Operator, left: Typed, right: Typed) -> Result<Expr, Box<(SqlType, SqlType)>> {
         use SqlType as T;
@@ -339,7 +363,7 @@ impl Binder<'_> {
             (x, y) if x.is_time() && y.is_text() || x.is_text() && y.is_time() => T::Timestamp,
             (x, y) if x.is_text() && y.is_numeric() => text_number(left, y, right),
             (x, y) if x.is_numeric() && y.is_text() => text_number(right, x, left),
-            (x, y) if x.is_time() && y.is_integer() || x.is_integer() && y.is_time() => T::BigInt,
+            (x, y) if x.is_time() && y.is_numeric() || x.is_numeric() && y.is_time() => return None,
             (T::Boolean, y) if y.is_numeric() => y.clone(),
             (x, T::Boolean) if x.is_numeric() => x.clone(),
             (T::Boolean, y) | (y, T::Boolean) if y.is_text() => T::Boolean,

@@ -437,8 +437,12 @@ impl Binder<'_> {
         if to_list || (matches!(from, SqlType::Complex(_)) && target.is_text()) {
             return Err(refused());
         }
-        if (from == SqlType::Boolean && target.is_numeric()) || (from == SqlType::Date && target.is_integer()) {
+        let day = (from == SqlType::Date && target.is_numeric()) || (from.is_numeric() && target == SqlType::Date);
+        if day || (from == SqlType::Boolean && target.is_numeric()) {
             return Err(refused());
+        }
+        if target == SqlType::Boolean && super::predicate::filters(cx) {
+            return self.truth_in_filter(typed).map_err(|_| refused());
         }
         self.cast(typed, &target).map_err(|_| refused())
     }
@@ -630,17 +634,7 @@ impl Binder<'_> {
         for (node, op, right) in steps.into_iter().rev() {
             let right = self.expr(right, cx)?;
             left = match op {
-                B::StringConcat => {
-                    let characters = match (&left.ty, &right.ty) {
-                        (SqlType::Char(a), SqlType::Char(b)) => Some(a.saturating_add(*b)),
-                        _ => None,
-                    };
-                    let mut joined = self.named_call("CONCAT", vec![left, right], node)?;
-                    if let Some(length) = characters {
-                        joined.ty = SqlType::Char(length);
-                    }
-                    joined
-                }
+                B::StringConcat => self.concatenated(node, left, right)?,
                 _ => self.over_values(vec![left, right], |mut args| match (args.pop(), args.pop()) {
                     (Some(right), Some(left)) => self.arithmetic(node, left, op, right),
                     _ => Err(SqlError::invalid("arithmetic needs two sides")),

@@ -265,7 +265,21 @@ impl<'a> Binder<'a> {
 
     /// Gives the place of an expression, as Calcite would.
     pub fn place(&self, expr: &ast::Expr) -> Option<Position> {
-        let (first, last) = self.extent(expr, 0)?;
+        let (mut first, last) = self.extent(expr, 0)?;
+        // Parentheses in front belong to what is in them.
+        let mut start = expr;
+        loop {
+            start = match start {
+                ast::Expr::Nested(inner) => {
+                    first += 1;
+                    inner
+                }
+                ast::Expr::BinaryOp { left, .. } => left,
+                ast::Expr::IsDistinctFrom(left, _) | ast::Expr::IsNotDistinctFrom(left, _) => left,
+                ast::Expr::Between { expr, .. } | ast::Expr::Like { expr, .. } => expr,
+                _ => break,
+            };
+        }
         self.tokens.range(first, last)
     }
 

@@ -682,7 +682,7 @@ fn seen_from_inside(expr: Expr, cx: &Cx) -> Result<Expr, SqlError> {
 }
 
 /// Tells whether what is bound decides about rows.
-fn filters(cx: &Cx) -> bool {
+pub(super) fn filters(cx: &Cx) -> bool {
     ["WHERE", "HAVING", "ON", "QUALIFY", "FILTER", "aggregate"].contains(&cx.clause)
 }
 

@@ -292,7 +292,11 @@ pub(crate) fn try_long_result(rows: usize, of: impl Fn(usize) -> Result<Option<i
 
 /// Makes a fraction column.
 pub(crate) fn double_result(rows: usize, of: impl Fn(usize) -> Option<f64>) -> Result<ArrayRef> {
-    Ok(Arc::new(primitives::<Float64Type>(rows, |row| Ok(of(row)))?))
+    // There is one NaN, the greatest number: processors also make one with a sign, which would be the smallest.
+    let one_nan = |x: f64| if x.is_nan() { f64::NAN } else { x };
+    Ok(Arc::new(primitives::<Float64Type>(rows, |row| {
+        Ok(of(row).map(one_nan))
+    })?))
 }
 
 /// Makes a column of numbers; which rows have one is gathered by the word, not by the row.

@@ -94,7 +94,16 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         |args| {
             let list = args.list(0)?;
             let separator = args.text(1)?;
-            let words = super::cast::word(list.values())?;
+            // Times are what they are inside, numbers.
+            let numbers;
+            let values = match list.values().data_type() {
+                DataType::Timestamp(..) => {
+                    numbers = arrow::compute::cast(list.values(), &DataType::Int64)?;
+                    &numbers
+                }
+                _ => list.values(),
+            };
+            let words = super::cast::word(values)?;
             text_result(args.rows(), |row| {
                 let separator = separator.get(row).unwrap_or_default();
                 if list.is_null(row) {

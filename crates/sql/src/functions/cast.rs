@@ -132,13 +132,14 @@ pub(super) fn read_long(text: &str) -> Option<i64> {
     if let Ok(long) = body.parse::<i64>() {
         return Some(long);
     }
-    read_double(text).filter(|x| x.is_finite()).map(|x| x as i64)
+    // Infinities are the ends of LONG, and NaN is 0.
+    read_double(text).map(|x| x as i64)
 }
 
 /// Reads a fraction in Java's notation, `true` as 1 and `false` as 0: no blanks, no underscores, no hexadecimal.
 pub(super) fn read_double(text: &str) -> Option<f64> {
     match text {
-        "NaN" => return Some(f64::NAN),
+        "NaN" | "+NaN" | "-NaN" => return Some(f64::NAN),
         "Infinity" | "+Infinity" => return Some(f64::INFINITY),
         "-Infinity" => return Some(f64::NEG_INFINITY),
         _ if text.eq_ignore_ascii_case("true") => return Some(1.0),
@@ -149,7 +150,9 @@ pub(super) fn read_double(text: &str) -> Option<f64> {
     if !starts || text.to_ascii_lowercase().contains(['i', 'n']) {
         return None;
     }
-    text.parse().ok()
+    // Java lets a number say that it is a double or a float.
+    let body = text.strip_suffix(['d', 'D', 'f', 'F']).unwrap_or(text);
+    body.parse().ok()
 }
 
 #[cfg(test)]

@@ -314,7 +314,7 @@ impl Found {
             'd' => self.day = small,
             'D' => self.day_of_year = small,
             'w' => self.week = small,
-            'e' => self.day_of_week = small,
+            'e' if (1..=7).contains(&value) => self.day_of_week = small,
             'H' if value < 24 => self.hour = Some(value),
             'k' if (1..=24).contains(&value) => self.hour = Some(value % 24),
             'K' if value < 12 => self.half_hour = Some(value),
@@ -331,15 +331,32 @@ impl Found {
     }
 
     fn instant(&self, zone: Zone) -> Option<i64> {
-        let mut year = self.year.unwrap_or(1970);
+        // A day of no year is one of a leap year; a time of no day is one of the epoch's.
+        let in_year = [self.month, self.day, self.day_of_year, self.week, self.day_of_week];
+        let of_no_year = match self.week_year.is_none() && in_year.iter().any(Option::is_some) {
+            true => 2000,
+            false => 1970,
+        };
+        let mut year = self.year.unwrap_or(of_no_year);
         if self.era_bc {
             year = 1 - year;
         }
         let year32 = i32::try_from(year).ok()?;
-        let date = if let Some(week) = self.week {
+        let of_week =
+            self.week.is_some() || self.week_year.is_some() && self.month.or(self.day).or(self.day_of_year).is_none();
+        let date = if of_week {
+            let week = self.week.unwrap_or(1);
             let weekday = Weekday::try_from(u8::try_from(self.day_of_week.unwrap_or(1)).ok()?.checked_sub(1)?).ok()?;
             let week_year = i32::try_from(self.week_year.unwrap_or(year)).ok()?;
             NaiveDate::from_isoywd_opt(week_year, week, weekday)?
+        } else if let (Some(day), None, None, None, None) =
+            (self.day_of_week, self.year, self.month, self.day, self.day_of_year)
+        {
+            // Joda finds it in the first week of the year 2000, whose first days are of December, and then goes on to that year.
+            match day {
+                6 | 7 => NaiveDate::from_ymd_opt(2000, 1, day - 5)?,
+                _ => NaiveDate::from_ymd_opt(2000, 12, day + 24)?,
+            }
         } else if let (Some(day), None) = (self.day_of_year, self.month) {
             NaiveDate::from_yo_opt(year32, day)?
         } else {

@@ -192,7 +192,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         "human_readable_binary_byte_format",
         INTS,
         returns::varchar,
-        |args| human(args, Units::BinaryBytes),
+        |args| human(args, "human_readable_binary_byte_format", Units::BinaryBytes),
     )
     .min(1),
     ScalarDef::new(
@@ -200,7 +200,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         "human_readable_decimal_byte_format",
         INTS,
         returns::varchar,
-        |args| human(args, Units::DecimalBytes),
+        |args| human(args, "human_readable_decimal_byte_format", Units::DecimalBytes),
     )
     .min(1),
     ScalarDef::new(
@@ -208,7 +208,7 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         "human_readable_decimal_format",
         INTS,
         returns::varchar,
-        |args| human(args, Units::Decimal),
+        |args| human(args, "human_readable_decimal_format", Units::Decimal),
     )
     .min(1),
 ];
@@ -366,14 +366,9 @@ fn round_long(n: i64, digits: i64) -> i64 {
 }
 
 fn truncate(x: f64, digits: i64) -> f64 {
-    if !x.is_finite() {
-        return x;
-    }
-    let unit = 10f64.powi(i32::try_from(digits).unwrap_or(0));
-    if !unit.is_finite() || unit == 0.0 {
-        return x;
-    }
-    (x * unit).trunc() / unit
+    // What is left of the point is a LONG, and ends where LONGs do.
+    let unit = 10f64.powi(digits.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32);
+    (x * unit) as i64 as f64 / unit
 }
 
 /// How sizes are shortened (`HumanReadableBytes.UnitSystem`).
@@ -384,7 +379,7 @@ enum Units {
     Decimal,
 }
 
-fn human(args: &Args, units: Units) -> Result<ArrayRef> {
+fn human(args: &Args, name: &str, units: Units) -> Result<ArrayRef> {
     let (value, precision) = (args.long(0)?, args.long(1)?);
     try_text_result(args.rows(), |row| {
         let Some(value) = value.get(row) else {
@@ -393,9 +388,10 @@ fn human(args: &Args, units: Units) -> Result<ArrayRef> {
         let precision = precision.get(row).unwrap_or(2);
         match usize::try_from(precision).ok().filter(|digits| *digits <= 3) {
             Some(digits) => Ok(Some(shortened(value, digits, units))),
-            None => Err(datafusion::common::DataFusionError::External(Box::new(
-                crate::SqlError::input(format!("precision [{precision}] must be in the range of [0,3]")),
-            ))),
+            None => Err(Failure::Refused.of(
+                args,
+                format!("Function[{name}] given precision[{precision}] must be in the range of [0,3]"),
+            )),
         }
     })
 }

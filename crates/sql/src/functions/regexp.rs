@@ -60,12 +60,13 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
                     .ok()
                     .filter(|group| *group < pattern.0.captures_len())
                 else {
-                    return Err(match number {
-                        ..0 => {
-                            Failure::BadValue.error(true, "Function[regexp_extract] index must be a numeric literal")
-                        }
-                        _ => no_group(args, number),
-                    });
+                    let message = "Function[regexp_extract] index must be a numeric literal";
+                    return match number {
+                        ..0 => Err(Failure::BadValue.error(true, message)),
+                        // Java looks for the group of a match only.
+                        _ if pattern.group(text, 0)?.is_none() => Ok(None),
+                        _ => Err(no_group(args, number)),
+                    };
                 };
                 pattern.group(text, group)
             })

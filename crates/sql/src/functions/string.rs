@@ -126,6 +126,9 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         |args| {
             let (text, count) = (args.text(0)?, args.long(1)?);
             try_text_result(args.rows(), |row| match (text.get(row), count.get(row)) {
+                (Some(_), Some(count)) if i32::try_from(count).is_err() => {
+                    Err(Failure::Refused.of(args, "Function[repeat] needs an integer as the second argument"))
+                }
                 (Some(text), Some(count)) if count > 0 => {
                     let count = usize::try_from(count).unwrap_or(usize::MAX);
                     check_bytes(text.len().saturating_mul(count))?;
@@ -149,6 +152,8 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
             long_result(args.rows(), |row| {
                 let (text, needle) = (text.get(row)?, needle.get(row)?);
                 let skip = usize::try_from(from.get(row).unwrap_or(1).saturating_sub(1)).unwrap_or(0);
+                // No characters are found behind the last one at the latest.
+                let skip = skip.min(utf16_len(text));
                 let rest = utf16_slice(text, skip, usize::MAX);
                 Some(match position(&rest, needle) {
                     0 => 0,

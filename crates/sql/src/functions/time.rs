@@ -128,7 +128,10 @@ pub(super) const FUNCTIONS: &[ScalarDef] = &[
         |args| {
             let (time, amount) = (args.long(0)?, args.long(1)?);
             let zone = zone_of(&args.text(2)?, 0)?;
-            time_result(args.rows(), |row| add_months(time.get(row)?, amount.get(row)?, zone))
+            // No amount is none at all.
+            time_result(args.rows(), |row| {
+                add_months(time.get(row)?, amount.get(row).unwrap_or(0), zone)
+            })
         },
     ),
     ScalarDef::new(
@@ -248,10 +251,10 @@ fn shift(args: &Args) -> Result<ArrayRef> {
     let zone = zone_or_utc(&args.text(3)?);
     try_time_result(args.rows(), |row| {
         let Some(span) = spans.get(row)? else { return Ok(None) };
-        Ok(match (time.get(row), steps.get(row)) {
-            (Some(t), Some(n)) => span.add(t, n, zone),
-            _ => None,
-        })
+        // No number of steps is none at all.
+        Ok(time
+            .get(row)
+            .and_then(|t| span.add(t, steps.get(row).unwrap_or(0), zone)))
     })
 }
 
