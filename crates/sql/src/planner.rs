@@ -83,6 +83,13 @@ impl Planner {
             Ok::<_, SqlError>((bound, binder.finish()))
         };
         let (mut bound, mut found) = bind(false)?;
+        let reads_files = found
+            .tables
+            .values()
+            .any(|table| matches!(table, bind::TableSource::Extern(_)));
+        if self.engine == EngineKind::Native && reads_files {
+            return Err(SqlError::unplannable("Cannot use [EXTERN] with SQL engine [native]."));
+        }
         if found.unasked {
             // Only for a statement that is sound and runs.
             (bound, found) = bind(true)?;

@@ -85,9 +85,6 @@ impl Binder<'_> {
         columns: Option<&Vec<ExternColumn>>,
         alias: Option<&TableAlias>,
     ) -> Result<FromItem, SqlError> {
-        if self.engine == EngineKind::Native {
-            return Err(SqlError::unplannable("Cannot use [EXTERN] with SQL engine [native]."));
-        }
         let ast::FunctionArguments::List(list) = &function.args else {
             return Err(SqlError::input("EXTERN requires an [inputSource] and an [inputFormat]"));
         };
@@ -258,7 +255,8 @@ impl Binder<'_> {
 
     /// Makes a table of external data.
     fn external(&self, mut spec: ExternSpec, alias: Option<&TableAlias>) -> Result<FromItem, SqlError> {
-        if may_hold_lists(&spec) && !self.parsed.explain {
+        // The interactive engine refuses the statement once it is bound.
+        if may_hold_lists(&spec) && !self.parsed.explain && self.engine == EngineKind::Task {
             if self.asks_servers || !is_remote(&spec.source) {
                 // A source that cannot be read fails when the statement runs, with the file and the line.
                 let _ = spec.mark_multi_values();

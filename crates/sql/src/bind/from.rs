@@ -68,7 +68,7 @@ impl Binder<'_> {
                 alias,
                 ..
             } => {
-                let bound = self.query(subquery, ctes, parent)?;
+                let bound = self.read_query(subquery, ctes, parent)?;
                 let outer_ref_columns = bound.plan.all_out_ref_exprs();
                 // The optimiser finds what to decorrelate by this node.
                 let plan = if *lateral && !outer_ref_columns.is_empty() {

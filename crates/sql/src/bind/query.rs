@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use datafusion::common::Column;
 use datafusion::logical_expr::expr::Sort;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
 use datafusion::sql::sqlparser::ast::{
     self, LimitClause, OrderByKind, Query, SetExpr, SetOperator, SetQuantifier, Spanned,
 };
@@ -23,6 +24,20 @@ impl Binder<'_> {
         self.query_stored(query, ctes, parent, &Stored::default())
     }
 
+    /// Binds a query that another reads from. Its order means nothing where no LIMIT cuts it, and Druid leaves it out.
+    pub(super) fn read_query(
+        &self,
+        query: &Query,
+        ctes: &Ctes,
+        parent: Option<&Scope>,
+    ) -> Result<BoundQuery, SqlError> {
+        let bound = self.query(query, ctes, parent)?;
+        Ok(BoundQuery {
+            plan: unordered(bound.plan)?,
+            ..bound
+        })
+    }
+
     /// Binds a query whose rows are stored.
     pub(crate) fn query_stored(
         &self,
@@ -36,7 +51,7 @@ impl Binder<'_> {
         if let Some(with) = &query.with {
             for cte in &with.cte_tables {
                 let before = self.state.borrow().relations;
-                let bound = self.deeper(|| self.query(&cte.query, &ctes, parent))?;
+                let bound = self.deeper(|| self.read_query(&cte.query, &ctes, parent))?;
                 let columns = self.cte_columns(cte, bound.columns)?;
                 ctes.push(Rc::new(Cte {
                     name: cte.alias.name.value.clone(),
@@ -421,5 +436,19 @@ impl Binder<'_> {
             keys,
             metrics: None,
         })
+    }
+}
+
+/// Leaves out a sort at the top of a plan that nothing cuts.
+fn unordered(plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
+    match plan {
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() => Ok(Arc::unwrap_or_clone(sort.input)),
+        LogicalPlan::Projection(projection) if matches!(projection.input.as_ref(), LogicalPlan::Sort(_)) => {
+            let input = unordered(projection.input.as_ref().clone())?;
+            Projection::try_new(projection.expr, Arc::new(input))
+                .map(LogicalPlan::Projection)
+                .map_err(|e| from_datafusion(&e))
+        }
+        other => Ok(other),
     }
 }

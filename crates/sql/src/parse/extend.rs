@@ -67,10 +67,7 @@ fn columns(tokens: &Tokens, list: &[TokenWithSpan]) -> Result<Vec<ExternColumn>,
                     .and_then(|t| tokens.at(t.span.start))
                     .unwrap_or(tokens.list().len());
                 let column = column(part).ok_or_else(|| match part.first() {
-                    Some(_) => SqlError::invalid_at(
-                        format!("Type [{}] is not supported in EXTEND", shown(&part[1..])),
-                        tokens.range(at, at + part.len() - 1),
-                    ),
+                    Some(name) => unsupported(name, &part[1..]),
                     None => tokens.unexpected(at, "<IDENTIFIER>"),
                 })?;
                 if columns.iter().any(|c| c.name == column.name) {
@@ -86,6 +83,60 @@ fn columns(tokens: &Tokens, list: &[TokenWithSpan]) -> Result<Vec<ExternColumn>,
         }
     }
     Ok(columns)
+}
+
+/// Says that external data has no such type, as Druid does, and where.
+fn unsupported(name: &TokenWithSpan, ty: &[TokenWithSpan]) -> SqlError {
+    let name_text = match &name.token {
+        Token::Word(word) => word.value.clone(),
+        other => other.to_string(),
+    };
+    let place = name.span.start;
+    SqlError::general(
+        crate::Persona::User,
+        crate::Category::Uncategorized,
+        format!(
+            "Uncategorized calcite error message: [org.apache.druid.java.util.common.IAE: Column [{name_text}] has an unsupported type: [{}]]",
+            type_name(ty)
+        ),
+    )
+    .hint(Some(format!(
+        "the column of line {}, column {} can be a VARCHAR, BIGINT, DOUBLE, FLOAT, an ARRAY of one of these, or TYPE('COMPLEX<json>')",
+        place.line, place.column
+    )))
+}
+
+/// Words a type as Calcite does: types of SQL in capitals, others as quoted names; what it is an array of.
+fn type_name(list: &[TokenWithSpan]) -> String {
+    const OF_SQL: [&str; 8] = [
+        "ANY",
+        "BINARY",
+        "BOOLEAN",
+        "DATE",
+        "TIME",
+        "TIMESTAMP",
+        "VARBINARY",
+        "INTERVAL",
+    ];
+    let text = |token: &Token| match token {
+        Token::Word(word)
+            if word.quote_style.is_none() && OF_SQL.contains(&word.value.to_ascii_uppercase().as_str()) =>
+        {
+            word.value.to_ascii_uppercase()
+        }
+        Token::Word(word) => format!("`{}`", word.value),
+        Token::SingleQuotedString(text) => format!("`{text}`"),
+        other => other.to_string(),
+    };
+    let is = |token: &Token, name: &str| matches!(token, Token::Word(word) if word.value.eq_ignore_ascii_case(name));
+    let tokens: Vec<&Token> = list.iter().map(|t| &t.token).collect();
+    match tokens.as_slice() {
+        [of, Token::LParen, name, Token::RParen] if is(of, "TYPE") => text(name),
+        tokens => {
+            let element = tokens.iter().take_while(|token| !is(token, "ARRAY"));
+            element.map(|token| text(token)).collect()
+        }
+    }
 }
 
 fn column(part: &[TokenWithSpan]) -> Option<ExternColumn> {
@@ -134,10 +185,6 @@ fn extern_type(list: &[TokenWithSpan]) -> Option<ExternType> {
         }
     }
     Some(scalar)
-}
-
-fn shown(list: &[TokenWithSpan]) -> String {
-    list.iter().map(|t| t.token.to_string()).collect::<Vec<_>>().join(" ")
 }
 
 /// Words `0x1F` as Calcite reads it: the number 0 with the alias `x1F`. (`X'1F'` is one character longer than its digits
