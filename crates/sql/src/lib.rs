@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! text -> parse (tokens, Druid's statement grammar, sqlparser for the query) -> bind (names, types, coercions, errors with
-//! their place) -> DataFusion logical plan -> optimise -> Planned { plan, columns, resources, native query for EXPLAIN }
+//! their place) -> DataFusion logical plan -> rewrite -> Planned { plan, columns, resources, native query for EXPLAIN }
 //! ```
 //!
 //! * `parse` knows the grammar, nothing of tables.
 //! * `bind` knows Druid's types and rules; every message that a user may see is made there, with line and column.
 //! * [`functions`] is the table of functions: one file a family, one entry a function.
+//! * `rewrite` makes the plan that runs out of the bound one, and optimises it.
 //! * `native` words a plan as Druid's native query.
 //!
 //! The crate knows nothing of HTTP, and runs nothing: tables come from a [`SchemaCatalog`].
@@ -15,21 +16,17 @@
 pub(crate) mod bind;
 mod catalog;
 mod context;
-mod correlated;
 mod error;
 mod explain;
-mod false_keys;
 pub mod functions;
-mod group_order;
 pub mod limits;
 mod lookup;
 mod native;
-mod optimise;
 mod parse;
 mod planner;
+mod rewrite;
 mod statement;
 mod types;
-mod wide_floats;
 
 pub use catalog::SchemaCatalog;
 pub use context::QueryContext;

@@ -3,19 +3,16 @@
 use std::sync::{Arc, LazyLock};
 
 use datafusion::common::DataFusionError;
-use datafusion::common::tree_node::TreeNode;
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::bind::{self, Binder};
 use crate::parse::{self, Tokens};
 use crate::{
-    EngineKind, OutputColumn, Planned, QueryContext, SchemaCatalog, SqlError, SqlRequest, Statement, functions,
-    group_order, native, optimise, wide_floats,
+    EngineKind, OutputColumn, Planned, QueryContext, SchemaCatalog, SqlError, SqlRequest, Statement, functions, native,
+    rewrite,
 };
-use crate::{correlated, false_keys};
 
 /// Plans statements against a catalog. Cheap to keep, made once for each engine.
 pub struct Planner {
@@ -94,22 +91,14 @@ impl Planner {
             // Only for a statement that is sound and runs.
             (bound, found) = bind(true)?;
         }
-        let plan = match self.engine {
-            // Druid's system tables are not queried by its engine, and their groups have no order.
-            EngineKind::Native if found.tables.values().any(bind::TableSource::is_system) => {
-                self.optimise(bound.query.plan.clone())?
-            }
-            EngineKind::Task if !matches!(bound.statement, Statement::Select) => {
-                self.optimise(group_order::limits_in_group_order(bound.query.plan.clone())?)?
-            }
-            EngineKind::Task => self.optimise(group_order::in_group_order(bound.query.plan.clone())?)?,
-            EngineKind::Native => {
-                let types = bound.query.columns.iter().map(|(_, ty)| ty);
-                let plan = bind::without_numbers_of_values(bound.query.plan.clone(), types)?;
-                let plan = group_order::joined_in_group_order(plan)?;
-                self.optimise(group_order::in_group_order(plan)?)?
-            }
-        };
+        let plan = rewrite::finished(&rewrite::Bound {
+            plan: &bound.query.plan,
+            types: bound.query.columns.iter().map(|(_, ty)| ty).collect(),
+            engine: self.engine,
+            of_system: found.tables.values().any(bind::TableSource::is_system),
+            is_stored: !matches!(bound.statement, Statement::Select),
+            session: &self.session,
+        })?;
         let columns: Vec<OutputColumn> = bound
             .query
             .columns
@@ -156,30 +145,6 @@ impl Planner {
             native,
             masked_sql: mask(&request.sql),
         })
-    }
-
-    fn optimise(&self, plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
-        let plan = wide_floats::computed_wide(plan)?;
-        let planned = move || -> datafusion::common::Result<LogicalPlan> {
-            let correlated = correlated::is_correlated(&plan);
-            let joins = plan.exists(|node| Ok(matches!(node, LogicalPlan::Join(_))))?;
-            if !correlated && !joins {
-                return optimise::optimise(plan, &self.session);
-            }
-            let plan = false_keys::hidden(plan)?;
-            if !correlated {
-                return optimise::optimise(plan, &self.session);
-            }
-            let optimised = optimise::optimise(plan.clone(), &self.session);
-            if optimised.as_ref().is_ok_and(|plan| !correlated::is_correlated(plan)) {
-                return optimised;
-            }
-            match correlated::joined(&plan)? {
-                Some(joined) => optimise::optimise(false_keys::hidden(joined)?, &self.session),
-                None => optimised,
-            }
-        };
-        planned().map_err(|e| bind::from_datafusion(&e))
     }
 }
 

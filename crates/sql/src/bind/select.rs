@@ -155,7 +155,7 @@ impl Binder<'_> {
                 false => is_listed(&sets, &items, &hidden),
             };
             if !keeps_order {
-                sets = crate::group_order::sets_in_table_order(&plan, sets);
+                sets = crate::rewrite::sets_in_table_order(&plan, sets);
             }
             let (unnested, values) = self.unnest_groups(plan, &multi)?;
             let mut aggregates = aggregates.into_inner().exprs;

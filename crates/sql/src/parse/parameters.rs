@@ -520,8 +520,8 @@ mod tests {
     #[test]
     fn places_tell_the_types_of_dates_and_of_values_that_are_missing() {
         let date = ("DATE", json!("2000-01-02"));
-        assert!(shown("SELECT ?", &[date.clone()]).starts_with("Illegal use of dynamic parameter"));
-        assert!(shown("SELECT ? || 'a'", &[date.clone()]).starts_with("Illegal use of dynamic parameter"));
+        assert!(shown("SELECT ?", std::slice::from_ref(&date)).starts_with("Illegal use of dynamic parameter"));
+        assert!(shown("SELECT ? || 'a'", std::slice::from_ref(&date)).starts_with("Illegal use of dynamic parameter"));
         assert_eq!(
             shown("SELECT CAST(? AS DATE)", &[date]),
             "SELECT CAST ( DATE '2000-01-02' AS DATE )"

@@ -431,10 +431,9 @@ fn with_keys(plan: &LogicalPlan, keys: &Keys) -> Result<Option<(LogicalPlan, Vec
                 None => None,
             }
         }
-        LogicalPlan::Distinct(Distinct::All(input)) => match below(input)? {
-            Some((input, columns)) => Some((LogicalPlan::Distinct(Distinct::All(Arc::new(input))), columns)),
-            None => None,
-        },
+        LogicalPlan::Distinct(Distinct::All(input)) => {
+            below(input)?.map(|(input, columns)| (LogicalPlan::Distinct(Distinct::All(Arc::new(input))), columns))
+        }
         // The order of a subquery's rows is nobody's.
         LogicalPlan::Sort(sort) if sort.fetch.is_none() => below(&sort.input)?,
         LogicalPlan::Join(join) if matches!(join.join_type, JoinType::Inner | JoinType::Left) => {
