@@ -1,7 +1,7 @@
 //! A scalar function of the table as DataFusion's UDF: dictionaries and multi-value lists are taken apart here, so that a
 //! kernel sees plain columns only.
 
-use std::hash::{Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{AnyDictionaryArray, Array, ArrayRef, AsArray, ListArray, UInt32Array, new_null_array};
@@ -9,7 +9,9 @@ use arrow::buffer::OffsetBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, UInt32Type};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
 
 use super::args::{Args, check_bytes};
 use crate::SqlType;
@@ -377,9 +379,31 @@ fn unpack(array: ArrayRef) -> Result<ArrayRef> {
     }
 }
 
+/// Longest name of a call that is written out.
+const MAX_CALL_NAME: usize = 512;
+
+/// Names a call by its arguments. Every step of planning names every part of an expression, so that names which hold all of it
+/// would take the cube of its depth: beyond some length a fingerprint stands for the arguments.
+fn call_name(name: &str, args: &[Expr]) -> String {
+    let args: Vec<String> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
+    let args = args.join(",");
+    if args.len() <= MAX_CALL_NAME {
+        return format!("{name}({args})");
+    }
+    let (mut first, mut second) = (DefaultHasher::new(), DefaultHasher::new());
+    first.write(args.as_bytes());
+    second.write_u8(1);
+    second.write(args.as_bytes());
+    format!("{name}(#{:016x}{:016x})", first.finish(), second.finish())
+}
+
 impl ScalarUDFImpl for DruidScalar {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(call_name(&self.name, args))
     }
 
     fn signature(&self) -> &Signature {
@@ -495,5 +519,21 @@ pub(crate) mod returns {
     }
     pub fn json(_: &[SqlType]) -> SqlType {
         SqlType::Complex("json".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::logical_expr::{col, lit};
+
+    use super::call_name;
+
+    #[test]
+    fn long_calls_are_named_short_and_apart() {
+        assert_eq!(call_name("upper", &[col("a")]), "upper(a)");
+        let long = |text: &str| call_name("concat", &[col("a"), lit(format!("{}{text}", "x".repeat(600)))]);
+        assert!(long("1").len() < 60);
+        assert_ne!(long("1"), long("2"));
+        assert_eq!(long("1"), long("1"));
     }
 }
