@@ -4,25 +4,48 @@ use serde_json::{Map, Value};
 
 use crate::{EngineKind, SqlError};
 
-/// Keys that only the engine may write.
-const FORBIDDEN: [&str; 8] = [
+/// Keys that only planning may write.
+const FORBIDDEN: [&str; 3] = [
     "sqlInsertSegmentGranularity",
     "sqlReplaceTimeChunks",
-    "__timeColumn",
-    "__exportFileFormat",
-    "sqlExportFileFormat",
-    "isReindex",
-    "sqlStatementType",
     "timestampResultField",
 ];
 
+/// Keys that only planning a task may write.
+const TASK_FORBIDDEN: [&str; 3] = ["__timeColumn", "__exportFileFormat", "isReindex"];
+
 /// Integer keys that interactive queries read.
-const QUERY_INTEGERS: [&str; 4] = [
+const QUERY_INTEGERS: [&str; 6] = [
     "maxSubqueryRows",
     "priority",
     "inSubQueryThreshold",
     "uncoveredIntervalsLimit",
+    "sqlPlannerBloat",
+    "maxNumericInFilters",
 ];
+
+/// Boolean keys that interactive queries read.
+const QUERY_BOOLEANS: [&str; 8] = [
+    "finalize",
+    "secondaryPartitionPruning",
+    "useApproximateTopN",
+    "useApproximateCountDistinct",
+    "forceExpressionVirtualColumns",
+    "useGroupingSetForExactDistinct",
+    "useNativeQueryExplain",
+    "skipEmptyBuckets",
+];
+
+/// Boolean keys whose wrong type Druid tells as a failure of its own.
+const QUERY_SWITCHES: [&str; 4] = [
+    "sqlStringifyArrays",
+    "sqlReverseLookup",
+    "sqlPullUpLookup",
+    "sqlUseBoundAndSelectors",
+];
+
+/// Text keys that interactive queries read.
+const QUERY_TEXTS: [&str; 3] = ["lane", "plannerStrategy", "queryId"];
 
 /// Integer keys that planning reads for a task, so that a wrong type is told at submit.
 const TASK_INTEGERS: [&str; 10] = [
@@ -37,6 +60,9 @@ const TASK_INTEGERS: [&str; 10] = [
     "maxThreads",
     "targetPartitionsPerWorker",
 ];
+
+const LONG: &str = "in long format";
+const INTEGER: &str = "in integer format";
 
 /// The context of one query: the request's object with the statement's SETs on top.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -71,22 +97,22 @@ impl QueryContext {
         match self.get(key) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(other) => Err(bad(key, "a String", other)),
+            Some(other) => Err(bad_class(key, "a String", other)),
         }
     }
 
     /// Reads a whole number.
     pub fn long(&self, key: &str) -> Result<Option<i64>, SqlError> {
-        self.whole(key, "in long format")
+        self.whole(key, LONG)
     }
 
     /// Reads a whole number of 32 bits.
     pub fn int(&self, key: &str) -> Result<Option<i32>, SqlError> {
-        match self.whole(key, "in integer format")? {
+        match self.whole(key, INTEGER)? {
             None => Ok(None),
             Some(long) => i32::try_from(long)
                 .map(Some)
-                .map_err(|_| bad(key, "in integer format", &self.values[key])),
+                .map_err(|_| bad(key, INTEGER, &self.values[key])),
         }
     }
 
@@ -103,7 +129,8 @@ impl QueryContext {
                     .filter(|d| d.fract() == 0.0)
                     .map(|d| d as i64)
             }),
-            _ => None,
+            _ if wanted == LONG => return Err(bad_class(key, "a Long", value)),
+            _ => return Err(bad_class(key, "an Integer", value)),
         };
         read.map(Some).ok_or_else(|| bad(key, wanted, value))
     }
@@ -127,7 +154,7 @@ impl QueryContext {
             None => Ok(None),
             Some(Value::Bool(value)) => Ok(Some(*value)),
             Some(Value::String(text)) => Ok(Some(text.eq_ignore_ascii_case("true"))),
-            Some(other) => Err(bad(key, "a Boolean", other)),
+            Some(other) => Err(bad_class(key, "a Boolean", other)),
         }
     }
 
@@ -143,6 +170,32 @@ impl QueryContext {
                 "Expected key [{key}] to be referring to one of the values [{}] of enum [{class}], but got [{text}]",
                 words.join(",")
             ))),
+        }
+    }
+
+    /// Judges `vectorize`, which a statement that groups or aggregates reads.
+    pub(crate) fn check_vectorize(&self, grouped: bool) -> Result<(), SqlError> {
+        const KEY: &str = "vectorize";
+        match self.get(KEY) {
+            None | Some(Value::Bool(_)) => Ok(()),
+            Some(Value::String(_)) => {
+                let Err(error) = self.word(KEY, &["FALSE", "TRUE", "FORCE"], "Vectorize") else {
+                    return Ok(());
+                };
+                if !grouped {
+                    return Err(error);
+                }
+                // A grouping reads it in the process that holds the rows.
+                Err(SqlError::runtime(
+                    "java.lang.RuntimeException",
+                    format!(
+                        "java.util.concurrent.ExecutionException: BadQueryContextException{{msg={}, code=Query context parse failed, class=org.apache.druid.query.BadQueryContextException, host=null}}",
+                        error.message
+                    ),
+                ))
+            }
+            Some(other) if grouped => Err(bad_class(KEY, "a Boolean", other)),
+            Some(other) => Err(bad_class(KEY, "of type [Vectorize]", other)),
         }
     }
 
@@ -186,7 +239,15 @@ impl QueryContext {
 
     /// Refuses keys that only the engine may write, and wrong types of keys that planning reads.
     pub fn check(&self, engine: EngineKind) -> Result<(), SqlError> {
-        if let Some(key) = FORBIDDEN.iter().find(|key| self.values.contains_key(**key)) {
+        let of_tasks: &[&str] = match engine {
+            EngineKind::Task => &TASK_FORBIDDEN,
+            EngineKind::Native => &[],
+        };
+        if let Some(key) = FORBIDDEN
+            .iter()
+            .chain(of_tasks)
+            .find(|key| self.values.contains_key(**key))
+        {
             return Err(SqlError::input(format!(
                 "Query context parameter [{key}] is not allowed"
             )));
@@ -198,16 +259,11 @@ impl QueryContext {
                 "Timeout [timeout] must be a non negative value, but was {timeout}"
             )));
         }
-        if let Some(value) = self.get("sqlOuterLimit")
-            && self.long("sqlOuterLimit").is_err()
-        {
+        if let Err(error) = self.long("sqlOuterLimit") {
             return Err(SqlError::general(
                 crate::Persona::Admin,
                 crate::Category::Uncategorized,
-                format!(
-                    "Expected key [sqlOuterLimit] to be in long format, but got [{}]",
-                    shown(value)
-                ),
+                error.message.clone(),
             ));
         }
         if let Some(algorithm) = self.get("sqlJoinAlgorithm").map(shown)
@@ -229,7 +285,24 @@ impl QueryContext {
         for key in QUERY_INTEGERS {
             self.int(key)?;
         }
+        for key in QUERY_BOOLEANS {
+            self.boolean(key)?;
+        }
+        for key in QUERY_TEXTS {
+            self.string(key)?;
+        }
+        for key in QUERY_SWITCHES {
+            if self.boolean(key).is_err() {
+                let class = self.get(key).map(java_class).unwrap_or_default();
+                return Err(SqlError::runtime(
+                    "org.apache.druid.java.util.common.ISE",
+                    format!("Unknown type [class {class}]"),
+                )
+                .hint(Some(format!("{key} is true or false"))));
+            }
+        }
         self.long("maxScatterGatherBytes")?;
+        self.long("maxQueuedBytes")?;
         if self.long("sqlOuterLimit")?.is_some_and(|rows| rows < 0) {
             return Err(SqlError::general(
                 crate::Persona::Admin,
@@ -306,6 +379,31 @@ fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+/// Words a value of a wrong type: Druid tells its class.
+fn bad_class(key: &str, wanted: &str, value: &Value) -> SqlError {
+    SqlError::bad_context(format!(
+        "Expected key [{key}] to be {wanted}, but got [{}]",
+        java_class(value)
+    ))
+}
+
+/// Gives the Java class that a JSON value is read as.
+fn java_class(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "java.lang.Boolean",
+        Value::Number(number) => match number.as_i64() {
+            Some(long) if i32::try_from(long).is_ok() => "java.lang.Integer",
+            Some(_) => "java.lang.Long",
+            None if number.is_f64() => "java.lang.Double",
+            None => "java.math.BigInteger",
+        },
+        Value::String(_) => "java.lang.String",
+        Value::Array(_) => "java.util.ArrayList",
+        Value::Object(_) => "java.util.LinkedHashMap",
     }
 }
 

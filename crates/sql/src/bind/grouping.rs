@@ -14,7 +14,7 @@ use super::expr::Cx;
 use super::select::{build, ordinal};
 use super::window::Windows;
 use super::{Binder, Ctes, Scope, Typed};
-use crate::{SqlError, SqlType};
+use crate::{EngineKind, SqlError, SqlType};
 
 impl Binder<'_> {
     /// Makes one row a value of every multi-value string that is grouped by; gives the column for each.
@@ -53,6 +53,23 @@ impl Binder<'_> {
             values.push((group, Expr::Column(column)));
         }
         Ok((plan, values))
+    }
+
+    /// Judges `vectorize` of the context, which only what groups reads: one floored time, or no key, otherwise than other keys.
+    pub(super) fn check_vectorize(&self, is_grouping: bool, sets: &[Vec<Expr>]) -> Result<(), SqlError> {
+        if !is_grouping || self.engine != EngineKind::Native {
+            return Ok(());
+        }
+        let is_of_time = match sets {
+            [] => true,
+            [set] => match set.as_slice() {
+                [] => true,
+                [Expr::ScalarFunction(call)] => call.func.name() == "timestamp_floor",
+                _ => false,
+            },
+            _ => false,
+        };
+        self.context.check_vectorize(!is_of_time)
     }
 
     /// Gives the grouping sets (none for no grouping, one for plain GROUP BY) and the multi-value strings among them.

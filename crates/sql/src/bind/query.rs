@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use datafusion::common::Column;
+use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
 use datafusion::sql::sqlparser::ast::{
@@ -17,6 +17,11 @@ use super::select::{Tail, build, ordinal, unique};
 use super::stored::Stored;
 use super::{Binder, BoundQuery, Cte, Ctes, Scope, Typed, from_datafusion, literal};
 use crate::{SqlError, SqlType};
+
+/// What Druid says of a negative LIMIT.
+const FETCH: &str = "limit == null || limit >= 0";
+/// What Druid says of a negative OFFSET.
+const SKIP: &str = "offset >= 0";
 
 impl Binder<'_> {
     /// Binds a query.
@@ -119,36 +124,44 @@ impl Binder<'_> {
             None => {}
             Some(LimitClause::LimitOffset { limit, offset, .. }) => {
                 if let Some(limit) = limit {
-                    fetch = Some(self.count(limit)?);
+                    fetch = Some(self.count(limit, FETCH)?);
                 }
                 if let Some(offset) = offset {
-                    skip = self.count(&offset.value)?;
+                    skip = self.count(&offset.value, SKIP)?;
                 }
             }
             Some(LimitClause::OffsetCommaLimit { offset, limit }) => {
-                skip = self.count(offset)?;
-                fetch = Some(self.count(limit)?);
+                skip = self.count(offset, SKIP)?;
+                fetch = Some(self.count(limit, FETCH)?);
             }
         }
         if let Some(found) = &query.fetch {
             fetch = Some(match &found.quantity {
-                Some(quantity) => self.count(quantity)?,
+                Some(quantity) => self.count(quantity, FETCH)?,
                 None => 1,
             });
         }
         Ok((skip, fetch.filter(|count| *count != usize::MAX)))
     }
 
-    /// Reads LIMIT, OFFSET and FETCH counts.
-    fn count(&self, expr: &ast::Expr) -> Result<usize, SqlError> {
+    /// Reads LIMIT, OFFSET and FETCH counts; `wanted` is what a negative one, which only a parameter can be, breaks.
+    fn count(&self, expr: &ast::Expr, wanted: &str) -> Result<usize, SqlError> {
         let typed = self.expr(expr, &Cx::constant())?;
         // What is behind the point does not count.
         let typed = match typed.ty {
-            SqlType::Decimal | SqlType::Double => self.cast(typed, &SqlType::BigInt)?,
+            SqlType::Decimal | SqlType::Double | SqlType::Float => self.cast(typed, &SqlType::BigInt)?,
             _ => typed,
         };
-        match literal::as_long(&typed.expr).and_then(|n| usize::try_from(n).ok()) {
-            Some(count) => Ok(count),
+        let count = match literal::constant(&typed.expr) {
+            Some(ScalarValue::Int64(count)) => count,
+            _ => None,
+        };
+        match count.map(usize::try_from) {
+            Some(Ok(count)) => Ok(count),
+            Some(Err(_)) => Err(
+                SqlError::general(crate::Persona::Admin, crate::Category::Uncategorized, wanted)
+                    .hint(Some("LIMIT and OFFSET count rows: bind 0 or more".into())),
+            ),
             None if typed.ty == SqlType::Null => Ok(usize::MAX),
             None => Err(SqlError::invalid_at(
                 "LIMIT and OFFSET must be non-negative literals".to_string(),

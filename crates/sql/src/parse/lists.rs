@@ -18,7 +18,10 @@ pub(super) fn split_sets(tokens: &Tokens) -> Result<(Vec<(String, Value)>, usize
             .position(|t| t.token == Token::SemiColon)
             .map_or(list.len(), |n| at + n);
         sets.push(set_statement(tokens, at, end)?);
-        at = end + usize::from(end < list.len());
+        at = end;
+        while list.get(at).is_some_and(|t| t.token == Token::SemiColon) {
+            at += 1;
+        }
     }
     if at >= list.len() && !sets.is_empty() {
         return Err(SqlError::invalid("Statement list is missing a non-SET statement to execute").in_grammar());
@@ -63,7 +66,7 @@ fn set_statement(tokens: &Tokens, at: usize, end: usize) -> Result<(String, Valu
     let no_literal = || {
         SqlError::invalid(format!(
             "Assigned value must be a literal for SET statement[{}]",
-            unparsed(all)
+            unparsed_set(all, scope)
         ))
     };
     if is_word(&list[0].token, "RESET") {
@@ -92,7 +95,15 @@ fn set_statement(tokens: &Tokens, at: usize, end: usize) -> Result<(String, Valu
     if word("INTERVAL")
         && let Some(Token::Word(unit)) = value.get(2).map(|t| &t.token)
     {
-        return Err(typed(&format!("INTERVAL_{}", unit.value.to_ascii_uppercase())));
+        let mut kind = format!("INTERVAL_{}", unit.value.to_ascii_uppercase());
+        if let [_, _, _, to, last] = value
+            && is_word(&to.token, "TO")
+            && let Token::Word(last) = &last.token
+        {
+            kind.push('_');
+            kind.push_str(&last.value.to_ascii_uppercase());
+        }
+        return Err(typed(&kind));
     }
     let [only] = value else { return Err(no_literal()) };
     let literal = match &only.token {
@@ -155,6 +166,24 @@ pub(super) fn describes_schema(list: &[TokenWithSpan]) -> bool {
             .iter()
             .any(|word| is_word(&t.token, word))
     })
+}
+
+/// Writes `[ALTER scope] SET name = value` or RESET: the scope is no name, but ON and ALL, which stand for a value or a name, are.
+fn unparsed_set(all: &[TokenWithSpan], scope: usize) -> String {
+    let (head, rest) = all.split_at(scope.min(all.len()));
+    let mut text = String::new();
+    for t in head {
+        text.push_str(&t.token.to_string().to_ascii_uppercase());
+        text.push(' ');
+    }
+    match rest {
+        [before @ .., last] if is_word(&last.token, "ON") || is_word(&last.token, "ALL") => {
+            text.push_str(&unparsed(before));
+            text.push_str(&format!(" \"{}\"", last.token.to_string().to_ascii_uppercase()));
+        }
+        _ => text.push_str(&unparsed(rest)),
+    }
+    text
 }
 
 /// Writes tokens as Calcite writes a statement: names in quotes, keywords in capitals, clauses on lines of their own.
