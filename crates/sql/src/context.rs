@@ -15,9 +15,8 @@ const FORBIDDEN: [&str; 3] = [
 const TASK_FORBIDDEN: [&str; 3] = ["__timeColumn", "__exportFileFormat", "isReindex"];
 
 /// Integer keys that interactive queries read.
-const QUERY_INTEGERS: [&str; 6] = [
+const QUERY_INTEGERS: [&str; 5] = [
     "maxSubqueryRows",
-    "priority",
     "inSubQueryThreshold",
     "uncoveredIntervalsLimit",
     "sqlPlannerBloat",
@@ -25,7 +24,7 @@ const QUERY_INTEGERS: [&str; 6] = [
 ];
 
 /// Boolean keys that interactive queries read.
-const QUERY_BOOLEANS: [&str; 8] = [
+const QUERY_BOOLEANS: [&str; 7] = [
     "finalize",
     "secondaryPartitionPruning",
     "useApproximateTopN",
@@ -33,7 +32,6 @@ const QUERY_BOOLEANS: [&str; 8] = [
     "forceExpressionVirtualColumns",
     "useGroupingSetForExactDistinct",
     "useNativeQueryExplain",
-    "skipEmptyBuckets",
 ];
 
 /// Boolean keys whose wrong type Druid tells as a failure of its own.
@@ -173,8 +171,18 @@ impl QueryContext {
         }
     }
 
-    /// Judges `vectorize`, which a statement that groups or aggregates reads.
-    pub(crate) fn check_vectorize(&self, grouped: bool) -> Result<(), SqlError> {
+    /// Judges what only a statement that groups or aggregates reads; `grouped` is told of one that groups by more than a floored
+    /// time.
+    pub(crate) fn check_grouping(&self, grouped: bool) -> Result<(), SqlError> {
+        self.int("priority")?;
+        self.boolean("useResultLevelCache")?;
+        if !grouped {
+            self.boolean("skipEmptyBuckets")?;
+        }
+        self.check_vectorize(grouped)
+    }
+
+    fn check_vectorize(&self, grouped: bool) -> Result<(), SqlError> {
         const KEY: &str = "vectorize";
         match self.get(KEY) {
             None | Some(Value::Bool(_)) => Ok(()),
@@ -301,6 +309,7 @@ impl QueryContext {
                 .hint(Some(format!("{key} is true or false"))));
             }
         }
+        self.check_subquery_bytes()?;
         self.long("maxScatterGatherBytes")?;
         self.long("maxQueuedBytes")?;
         if self.long("sqlOuterLimit")?.is_some_and(|rows| rows < 0) {
@@ -327,6 +336,19 @@ impl QueryContext {
             )),
             _ => Ok(()),
         }
+    }
+
+    fn check_subquery_bytes(&self) -> Result<(), SqlError> {
+        let Some(text) = self.get("maxSubqueryBytes").map(shown) else {
+            return Ok(());
+        };
+        let is_word = ["auto", "disabled"].iter().any(|word| word.eq_ignore_ascii_case(&text));
+        if is_word || text.parse::<i64>().is_ok() {
+            return Ok(());
+        }
+        Err(SqlError::input(format!(
+            "Unable to parse the provided maxSubqueryLimit [{text}] to a valid number. Valid values for the maxSubqueryLimits can be 'auto', 'disabled' or a positive integer representing bytes to reserve."
+        )))
     }
 
     fn check_task(&self) -> Result<(), SqlError> {

@@ -55,8 +55,8 @@ impl Binder<'_> {
         Ok((plan, values))
     }
 
-    /// Judges `vectorize` of the context, which only what groups reads: one floored time, or no key, otherwise than other keys.
-    pub(super) fn check_vectorize(&self, is_grouping: bool, sets: &[Vec<Expr>]) -> Result<(), SqlError> {
+    /// Judges the keys of the context that only what groups reads: one floored time, or no key, otherwise than other keys.
+    pub(super) fn check_grouped_context(&self, is_grouping: bool, sets: &[Vec<Expr>]) -> Result<(), SqlError> {
         if !is_grouping || self.engine != EngineKind::Native {
             return Ok(());
         }
@@ -69,7 +69,7 @@ impl Binder<'_> {
             },
             _ => false,
         };
-        self.context.check_vectorize(!is_of_time)
+        self.context.check_grouping(!is_of_time)
     }
 
     /// Gives the grouping sets (none for no grouping, one for plain GROUP BY) and the multi-value strings among them.

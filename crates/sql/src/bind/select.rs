@@ -141,7 +141,7 @@ impl Binder<'_> {
         let grouped = !sets.is_empty() || !aggregates.borrow().exprs.is_empty() || select.having.is_some();
         let mut window_exprs = windows.into_inner().exprs;
         let is_grouping = grouped || matches!(select.distinct, Some(ast::Distinct::Distinct));
-        self.check_vectorize(is_grouping, &sets)?;
+        self.check_grouped_context(is_grouping, &sets)?;
         let metrics = (is_grouping && window_exprs.is_empty()).then(|| {
             let aggregates = aggregates.borrow();
             items
