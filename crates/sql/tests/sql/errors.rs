@@ -1,10 +1,10 @@
 //! Recorded refusals: code, category, persona, text and context. The list of acceptable tokens is Calcite's grammar and not
 //! compared; refusals of other layers (HTTP, security, run time) are not of this crate.
 
-use henge_sql::EngineKind;
-use serde_json::{Map, Value};
+use henge_sql::{EngineKind, SqlParameter};
+use serde_json::{Map, Value, json};
 
-use crate::run::{folder, plan};
+use crate::run::{folder, plan, run};
 
 /// Recordings that this crate does not answer, with the reason.
 const ELSEWHERE: [(&str, &str); 22] = [
@@ -128,4 +128,30 @@ fn recorded_refusals_are_given() {
     }
     println!("{right} recorded refusals are given");
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn counts_of_rows_that_are_parameters_are_cut_to_whole_ones() {
+    let rows = |sql: &str, sql_type: &str, value: Value| -> Result<usize, String> {
+        let parameter = SqlParameter {
+            sql_type: sql_type.to_string(),
+            value,
+        };
+        let planned = plan(EngineKind::Native, sql, Map::new(), vec![parameter]).map_err(|e| e.message.clone())?;
+        run(&planned).map(|answer| answer.rows.len())
+    };
+    let (limit, offset) = ("SELECT n FROM api_base LIMIT ?", "SELECT n FROM api_base OFFSET ?");
+    assert_eq!(rows(limit, "BIGINT", json!(2)), Ok(2));
+    assert_eq!(rows(limit, "DOUBLE", json!(2.5)), Ok(2));
+    assert_eq!(rows(limit, "DOUBLE", json!(-0.5)), Ok(0));
+    assert_eq!(
+        rows(offset, "DOUBLE", json!(1.5)),
+        rows(offset, "BIGINT", json!(1)),
+        "the fraction of an offset does not count"
+    );
+    assert_eq!(
+        rows(limit, "BIGINT", json!(-1)),
+        Err("limit == null || limit >= 0".to_string())
+    );
+    assert_eq!(rows(offset, "DOUBLE", json!(-1.5)), Err("offset >= 0".to_string()));
 }
