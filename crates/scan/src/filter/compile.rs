@@ -224,7 +224,13 @@ fn range_test(expr: &Arc<dyn PhysicalExpr>, column: usize) -> Option<Test> {
         ScalarValue::Float64(Some(v)) => float_key(*v),
         _ => return None,
     };
-    let (lo, hi, excluded) = bounds(op, key)?;
+    let (lo, hi, excluded) = match (op, literal.downcast_ref::<Literal>()?.value()) {
+        // Both zeros equal each other, though they are two in the order.
+        (Operator::Eq | Operator::NotEq, ScalarValue::Float64(Some(zero))) if *zero == 0.0 => {
+            (float_key(-0.0), float_key(0.0), op == Operator::NotEq)
+        }
+        _ => bounds(op, key)?,
+    };
     Some(Test::Range {
         column,
         lo,
@@ -365,6 +371,24 @@ mod tests {
         let values = [f64::NEG_INFINITY, -2.5, -0.0, 0.0, 1.0, f64::INFINITY, f64::NAN];
         for pair in values.windows(2) {
             assert!(float_key(pair[0]) < float_key(pair[1]), "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn zeros_equal_each_other() {
+        use datafusion::physical_expr::expressions::{Column, lit};
+        for zero in [0.0, -0.0] {
+            for (op, excluded) in [(Operator::Eq, false), (Operator::NotEq, true)] {
+                let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new("d", 0));
+                let expr: Arc<dyn PhysicalExpr> = Arc::new(BinaryExpr::new(column, op, lit(zero)));
+                let Some(Test::Range {
+                    lo, hi, excluded: e, ..
+                }) = range_test(&expr, 0)
+                else {
+                    panic!("a range of {expr}");
+                };
+                assert_eq!((lo, hi, e), (float_key(-0.0), float_key(0.0), excluded));
+            }
         }
     }
 

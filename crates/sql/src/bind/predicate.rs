@@ -173,10 +173,26 @@ impl Binder<'_> {
         {
             return Err(self.incompatible_in(inner));
         }
-        if items.iter().any(|item| of_other_kinds(&value.ty, &item.ty)) {
+        let mixed = is_mixed(&items);
+        if items
+            .iter()
+            .any(|item| of_other_kinds(&value.ty, &item.ty) && !(mixed && goes_in_mixed(&value.ty, &item.ty)))
+        {
             return Err(self.incompatible_in(inner));
         }
         let value = self.as_compared(value, cx)?;
+        // A list of texts and others is one of texts.
+        let single_text = matches!(value.ty, SqlType::Varchar | SqlType::Char(_));
+        let items = match single_text && items.iter().any(|item| item.ty.is_text()) {
+            false => items,
+            true => items
+                .into_iter()
+                .map(|item| match item.ty.is_text() || item.ty == SqlType::Null {
+                    true => Ok(item),
+                    false => self.cast(item, &SqlType::Varchar),
+                })
+                .collect::<Result<_, _>>()?,
+        };
         if negated && filters(cx) && value.ty == SqlType::Varchar && !items.is_empty() {
             let number = |item: &Typed| item.ty.is_numeric() && matches!(item.expr, Expr::Literal(..));
             if items.iter().all(number) {
@@ -221,7 +237,17 @@ impl Binder<'_> {
         }
         let mut equals = Vec::new();
         for item in items {
-            let equal = self.compared(whole, value.clone(), Operator::Eq, item)?.expr;
+            let (value, item) = match (&value.ty, &item.ty) {
+                // In a mixed list, a number beside a time is one of milliseconds.
+                (time, number) if time.is_time() && number.is_numeric() => {
+                    (self.cast(value.clone(), &SqlType::BigInt)?, item)
+                }
+                (number, time) if time.is_time() && number.is_numeric() => {
+                    (value.clone(), self.cast(item, &SqlType::BigInt)?)
+                }
+                _ => (value.clone(), item),
+            };
+            let equal = self.compared(whole, value, Operator::Eq, item)?.expr;
             equals.push(equal);
         }
         Ok(any_of(equals, negated))
@@ -684,6 +710,20 @@ fn seen_from_inside(expr: Expr, cx: &Cx) -> Result<Expr, SqlError> {
 /// Tells whether what is bound decides about rows.
 pub(super) fn filters(cx: &Cx) -> bool {
     ["WHERE", "HAVING", "ON", "QUALIFY", "FILTER", "aggregate"].contains(&cx.clause)
+}
+
+/// Tells whether a list's values have no type of their own in common but text, which goes with every value.
+fn is_mixed(items: &[Typed]) -> bool {
+    let any = |is: fn(&SqlType) -> bool| items.iter().any(|item| is(&item.ty));
+    let (texts, numbers, times) = (any(SqlType::is_text), any(SqlType::is_numeric), any(SqlType::is_time));
+    let others = texts && any(|ty| *ty == SqlType::Boolean);
+    others || [texts, numbers, times].into_iter().filter(|some| *some).count() > 1
+}
+
+/// Tells whether a value is compared with one of another kind that is in a mixed list.
+fn goes_in_mixed(value: &SqlType, item: &SqlType) -> bool {
+    let pair = |a: &SqlType, b: &SqlType| a.is_numeric() && (b.is_time() || *b == SqlType::Boolean);
+    pair(value, item) || pair(item, value)
 }
 
 /// Tells whether IN and BETWEEN refuse to compare the types, which operators may do.

@@ -251,10 +251,9 @@ fn shift(args: &Args) -> Result<ArrayRef> {
     let zone = zone_or_utc(&args.text(3)?);
     try_time_result(args.rows(), |row| {
         let Some(span) = spans.get(row)? else { return Ok(None) };
-        // No number of steps is none at all.
-        Ok(time
-            .get(row)
-            .and_then(|t| span.add(t, steps.get(row).unwrap_or(0), zone)))
+        // No number of steps is none at all; of the others the lower 32 bits count.
+        let steps = i64::from(steps.get(row).unwrap_or(0) as i32);
+        Ok(time.get(row).and_then(|t| span.add(t, steps, zone)))
     })
 }
 
