@@ -87,9 +87,14 @@ impl Binder<'_> {
             _ => {
                 let number = |ty: &SqlType| ty.is_numeric() || *ty == SqlType::Null;
                 let readable = |ty: &SqlType| number(ty) || matches!(ty, SqlType::Char(_) | SqlType::Varchar);
-                if !(readable(&a) && readable(&b)) || (!number(&a) && !number(&b)) {
+                if !(readable(&a) && readable(&b)) {
                     return Err(wrong());
                 }
+                // Two texts are read as decimals.
+                let (left, right) = match number(&a) || number(&b) {
+                    true => (left, right),
+                    false => (self.cast(left, &SqlType::Decimal)?, self.cast(right, &SqlType::Decimal)?),
+                };
                 return self.numbers(left, op, right).map_err(|_| wrong());
             }
         };
