@@ -443,6 +443,7 @@ impl Binder<'_> {
                 let concat = def.name == "ARRAY_CONCAT_AGG";
                 if let Some(most) = args.get(1)
                     && most.ty != SqlType::Null
+                    && !(most.ty.is_text() && matches!(most.expr, Expr::Literal(..)))
                     && super::literal::as_long(&most.expr).is_none()
                 {
                     return Err(signature());
@@ -489,10 +490,11 @@ impl Binder<'_> {
             }
             "STRING_AGG" | "LISTAGG" => {
                 arity(2, 3)?;
-                if args
-                    .get(2)
-                    .is_some_and(|most| !most.ty.is_numeric() && most.ty != SqlType::Null)
-                {
+                let is_counted = |most: &Typed| {
+                    let is_text = most.ty.is_text() && matches!(most.expr, Expr::Literal(..));
+                    most.ty.is_numeric() || most.ty == SqlType::Null || is_text
+                };
+                if args.get(2).is_some_and(|most| !is_counted(most)) {
                     return Err(signature());
                 }
                 let separator = match super::literal::constant(&args[1].expr) {

@@ -93,7 +93,10 @@ impl Binder<'_> {
                 // Two texts are read as decimals.
                 let (left, right) = match number(&a) || number(&b) {
                     true => (left, right),
-                    false => (self.cast(left, &SqlType::Decimal)?, self.cast(right, &SqlType::Decimal)?),
+                    false => (
+                        self.cast(left, &SqlType::Decimal)?,
+                        self.cast(right, &SqlType::Decimal)?,
+                    ),
                 };
                 return self.numbers(left, op, right).map_err(|_| wrong());
             }
