@@ -17,7 +17,7 @@ mod ingest;
 mod lists;
 pub(crate) mod parameters;
 pub mod reserved;
-mod rewrite;
+mod spelling;
 mod tokens;
 
 use std::collections::HashMap;
@@ -79,7 +79,7 @@ pub(crate) fn parse(tokens: &Tokens) -> Result<Parsed, SqlError> {
     };
     let (owned, extends) = extend::take_columns(tokens, rest)?;
     let owned = extend::plain_trim(extend::plain_json_object(extend::plain_hexadecimal(owned)));
-    let owned = rewrite::plain(tokens, owned)?;
+    let owned = spelling::plain(tokens, owned)?;
     let word = match &start.token {
         Token::Word(word) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
         _ => String::new(),
