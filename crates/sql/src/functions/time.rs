@@ -257,6 +257,21 @@ fn shift(args: &Args) -> Result<ArrayRef> {
     })
 }
 
+/// Gives the period of a unit of DATE_TRUNC, written in small letters, from seconds to years.
+pub(crate) fn period_of(unit: &str) -> Option<&'static str> {
+    Some(match unit {
+        "second" => "PT1S",
+        "minute" => "PT1M",
+        "hour" => "PT1H",
+        "day" => "P1D",
+        "week" => "P1W",
+        "month" => "P1M",
+        "quarter" => "P3M",
+        "year" => "P1Y",
+        _ => return None,
+    })
+}
+
 fn date_trunc(args: &Args) -> Result<ArrayRef> {
     let (unit, time) = (args.text(0)?, args.long(1)?);
     let zone = zone_of(&args.text(2)?, 0)?;
@@ -266,22 +281,14 @@ fn date_trunc(args: &Args) -> Result<ArrayRef> {
         };
         let period = match unit.to_ascii_lowercase().as_str() {
             "milliseconds" | "millisecond" => return Ok(Some(t)),
-            "second" => "PT1S",
-            "minute" => "PT1M",
-            "hour" => "PT1H",
-            "day" => "P1D",
-            "week" => "P1W",
-            "month" => "P1M",
-            "quarter" => "P3M",
-            "year" => "P1Y",
             "decade" => "P10Y",
             "century" => "P100Y",
             "millennium" => "P1000Y",
-            _ => {
-                return Err(DataFusionError::External(Box::new(crate::SqlError::input(format!(
+            name => period_of(name).ok_or_else(|| {
+                DataFusionError::External(Box::new(crate::SqlError::input(format!(
                     "Operator[DATE_TRUNC] cannot truncate to[{unit}]"
-                )))));
-            }
+                ))))
+            })?,
         };
         match Span::parse(period) {
             Some(span) => Floors::new(zone).floor(span, t, None),

@@ -87,7 +87,7 @@ pub(super) fn call(name: &str, args: &[Expr], word: &dyn Fn(&Expr) -> Option<Str
             )),
         },
         "date_trunc" => {
-            let period = period_of(text(0)?)?;
+            let period = crate::functions::time::period_of(&text(0)?.to_ascii_lowercase())?;
             let zone = args.get(2).map_or(Some("'UTC'".to_string()), word)?;
             Some(format!("timestamp_floor({},'{period}',null,{zone})", arg(1)?))
         }
@@ -101,21 +101,6 @@ pub(super) fn call(name: &str, args: &[Expr], word: &dyn Fn(&Expr) -> Option<Str
         _ if name.contains(' ') => None,
         _ => Some(format!("{name}({})", all()?)),
     }
-}
-
-/// Gives the period of a unit of DATE_TRUNC.
-pub(super) fn period_of(unit: &str) -> Option<&'static str> {
-    Some(match unit.to_ascii_lowercase().as_str() {
-        "second" => "PT1S",
-        "minute" => "PT1M",
-        "hour" => "PT1H",
-        "day" => "P1D",
-        "week" => "P1W",
-        "month" => "P1M",
-        "quarter" => "P3M",
-        "year" => "P1Y",
-        _ => return None,
-    })
 }
 
 /// Words what Druid has a virtual column of its own for: fields of JSON columns, and multi-value strings with some of their values.

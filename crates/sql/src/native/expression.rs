@@ -235,7 +235,8 @@ fn cut(expr: &Expr) -> Option<(&str, &str, henge_time::Granularity)> {
         (call.func.name(), call.args.as_slice())
         && time.name == "__time"
     {
-        let period = super::calls::period_of(unit.try_as_str().flatten()?)?;
+        let unit = unit.try_as_str().flatten()?.to_ascii_lowercase();
+        let period = crate::functions::time::period_of(&unit)?;
         let zone = match rest.first() {
             Some(Expr::Literal(zone, _)) => zone.try_as_str().flatten().unwrap_or("UTC"),
             _ => "UTC",

@@ -534,16 +534,21 @@ impl Input<'_> {
         let columns = shown.0.iter().zip(&shown.1);
         let columns = columns.filter(|(name, _)| !name.is_empty() && seen.insert(name.as_str()));
         let (shown_names, shown_types): (Vec<_>, Vec<_>) = columns.unzip();
-        scan.insert("columns".into(), json!(shown_names));
-        scan.insert("context".into(), self.query_context());
-        scan.insert("columnTypes".into(), json!(shown_types));
-        scan.insert("granularity".into(), json!({"type": "all"}));
-        scan.insert("legacy".into(), json!(false));
+        self.show(&mut scan, json!(shown_names), json!(shown_types));
         Some(Words {
             query: scan,
             names,
             types,
         })
+    }
+
+    /// Ends a scan: its columns, and what every scan says behind them.
+    fn show(&self, scan: &mut Map<String, Value>, names: Value, types: Value) {
+        scan.insert("columns".into(), names);
+        scan.insert("context".into(), self.query_context());
+        scan.insert("columnTypes".into(), types);
+        scan.insert("granularity".into(), json!({"type": "all"}));
+        scan.insert("legacy".into(), json!(false));
     }
 
     /// The context as the native query carries it, sorted by key.

@@ -383,17 +383,8 @@ impl Input<'_> {
         scan.insert("intervals".into(), super::intervals(&[Interval::ETERNITY]));
         scan.insert("virtualColumns".into(), Value::Array(virtuals));
         scan.insert("resultFormat".into(), json!("compactedList"));
-        scan.insert(
-            "columns".into(),
-            json!(shown.iter().map(|(name, _)| name).collect::<Vec<_>>()),
-        );
-        scan.insert("context".into(), self.query_context());
-        scan.insert(
-            "columnTypes".into(),
-            json!(shown.iter().map(|(_, ty)| ty).collect::<Vec<_>>()),
-        );
-        scan.insert("granularity".into(), json!({"type": "all"}));
-        scan.insert("legacy".into(), json!(false));
+        let (shown_names, shown_types): (Vec<_>, Vec<_>) = shown.into_iter().unzip();
+        self.show(&mut scan, json!(shown_names), json!(shown_types));
         Some(Words {
             query: scan,
             names,

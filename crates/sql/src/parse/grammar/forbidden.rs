@@ -17,6 +17,7 @@ pub(super) fn check(grammar: &Grammar, text: &Text, reached: usize, refused: boo
             .get(at)
             .is_some_and(|lexeme| lexeme.kind == grammar.kinds.get(key).copied())
     };
+    let limit_kind = grammar.kinds.get("LIMIT").copied();
     let mut limit = None;
     for (at, lexeme) in text.lexemes.iter().enumerate().take(reached) {
         let image = text.image(at);
@@ -32,7 +33,7 @@ pub(super) fn check(grammar: &Grammar, text: &Text, reached: usize, refused: boo
         if refused && is(at, "%") {
             return Err(SqlError::invalid(PERCENT).in_grammar());
         }
-        if is(at, "LIMIT") {
+        if lexeme.kind == limit_kind {
             limit = Some(at);
         }
         // LIMIT, the start, a comma, the count.
